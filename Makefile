@@ -1,0 +1,37 @@
+# Everything sets itself up in .venv; set-up speaks on stderr only.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: demo test bench lint clean
+.DEFAULT_GOAL := test
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -m venv $(VENV) 1>&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock 1>&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 1>&2
+	@touch $@
+
+demo: $(READY)  ## the whole small world on loopback; ARGS="--once --json" passes arguments on
+	@$(BIN)/aggregator demo $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## what CI runs
+	$(BIN)/pytest $(ARGS)
+
+bench: $(READY)  ## one JSON line a figure
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lock:  ## renew requirements.lock (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev \
+		--quiet pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) demo-home demo.json
