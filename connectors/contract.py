@@ -68,9 +68,7 @@ class Origin:
     @classmethod
     def of(cls, raw: bytes, *, locator: str, source_id: str, fetched_at: datetime) -> Origin:
         """The origin of these raw bytes."""
-        return cls(
-            locator=locator, source_id=source_id, fetched_at=fetched_at, sha256=hashlib.sha256(raw).hexdigest()
-        )
+        return cls(locator=locator, source_id=source_id, fetched_at=fetched_at, sha256=hashlib.sha256(raw).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,5 +218,3 @@ class SourceChanged(ConnectorError):
 def utc_now() -> datetime:
     """The clock of production."""
     return datetime.now(UTC)
-
-
