@@ -131,8 +131,8 @@ class Batch:
     """Items that are stored together with the cursor behind them, or not at all.
 
     cursor: where to go on after this batch; None leaves the stored one as it is.
-    listed: when not None, the batch ends a full listing of the source: the source ids of all that it still holds. What the
-        ledger has beyond them is gone.
+    listed: when not None, the batch ends a full listing of the source: the source ids of all that it still holds. What
+        the ledger has beyond them is gone.
     total: how many items this pull will bring, where the source tells; for progress alone.
     """
 

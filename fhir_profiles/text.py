@@ -1,8 +1,8 @@
 """FHIR JSON as text: parse and print without touching a number.
 
-FHIR gives the digits of a decimal a meaning: 0.40 is not 0.4 (https://hl7.org/fhir/R4/datatypes.html#decimal). So a number
-that is not a plain integer is kept as the text that came, in `Number`, and printed as that text again. Duplicate keys are
-refused, because two readers would see two different resources.
+FHIR gives the digits of a decimal a meaning: 0.40 is not 0.4 (https://hl7.org/fhir/R4/datatypes.html#decimal). So a
+number that is not a plain integer is kept as the text that came, in `Number`, and printed as that text again. Duplicate
+keys are refused, because two readers would see two different resources.
 
 A parsed resource is a `dict` of `dict`, `list`, `str`, `int`, `bool`, `None` and `Number`.
 """
