@@ -1,0 +1,50 @@
+"""The service's own errors, named by who must act. The message is a sentence for that person and holds no health data.
+
+AggregatorError
+├── CallerError          who asked: wrong request, wrong sign-in, not allowed
+│   ├── SignInFailed
+│   ├── UnlockNeeded
+│   └── Refused
+├── OperatorError        who runs the service: a setting, a key file, a port
+│   └── KeysMissing
+├── Tampered             nobody can mend it here: stored bytes are not what was written
+└── Stale                nobody: the view is out of date, refresh it and try again
+"""
+
+from __future__ import annotations
+
+
+class AggregatorError(Exception):
+    """The root of the tree."""
+
+
+class CallerError(AggregatorError):
+    """Whoever sent the request can mend it."""
+
+
+class SignInFailed(CallerError):
+    """Login, password, token or assertion is wrong: deliberately not said which."""
+
+
+class UnlockNeeded(CallerError):
+    """Signing takes an unlock within the last minutes."""
+
+
+class Refused(CallerError):
+    """Not permitted. Says nothing about what exists behind it."""
+
+
+class OperatorError(AggregatorError):
+    """A setting, file or port is wrong; the message names it, what is wrong, and what would be right."""
+
+
+class KeysMissing(OperatorError):
+    """The key ring that belongs to this store is not there."""
+
+
+class Tampered(AggregatorError):
+    """Stored bytes fail their check. The message names the kind of row, nothing of its content."""
+
+
+class Stale(AggregatorError):
+    """The vault has moved on since this view was opened."""

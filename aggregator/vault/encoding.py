@@ -1,0 +1,39 @@
+"""Canonical bytes, base32 ids and padded lengths (FORMAT.md sections 1, 2 and 4)."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+
+ID_LENGTH = 26  # base32 characters of 16 bytes
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: sorted keys, no white space. What is signed or authenticated goes through here."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def b32(raw: bytes) -> str:
+    """RFC 4648 base32, lower case, without padding."""
+    return base64.b32encode(raw).decode().rstrip("=").lower()
+
+
+def b64(raw: bytes) -> str:
+    """Base64 for bytes inside canonical JSON."""
+    return base64.b64encode(raw).decode()
+
+
+def unb64(text: str) -> bytes:
+    """The inverse of b64; raises ValueError."""
+    return base64.b64decode(text, validate=True)
+
+
+def padme(length: int) -> int:
+    """The padded length that tells only O(log log n) bits (Padmé, https://petsymposium.org/popets/2019/popets-2019-0056.php)."""
+    if length < 2:
+        return length
+    exponent = length.bit_length() - 1
+    mask = (1 << (exponent - exponent.bit_length())) - 1
+    return (length + mask) & ~mask

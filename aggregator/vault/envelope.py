@@ -1,0 +1,136 @@
+"""A sealed, signed batch of operations on one section (FORMAT.md section 5)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from aggregator.errors import Tampered
+from aggregator.vault.keys import SectionKey, SectionSeed, Writer, verify
+from aggregator.vault.seal import header, read_header
+
+_SIGNATURE = 64
+_KIND = "envelope"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """A version of a resource. `resource` is its JSON with id, meta and references in place; `updated` an instant."""
+
+    local: str
+    resource_type: str
+    version: int
+    updated: str
+    resource: bytes
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """The resource ended, with a tombstone."""
+
+    local: str
+    resource_type: str
+    version: int
+    updated: str
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """The resource and its history left this section, without a tombstone."""
+
+    local: str
+    resource_type: str
+
+
+Operation = Put | Delete | Remove
+
+
+def line(operation: Operation, **more: Any) -> bytes:
+    """One operation as a line of NDJSON, without the line break. `more` is added (a snapshot's `position`)."""
+    made: dict[str, Any] = {"op": type(operation).__name__.lower(), "id": operation.local}
+    made |= {"type": operation.resource_type, **more}
+    if not isinstance(operation, Remove):
+        made |= {"version": operation.version, "updated": operation.updated, "origin": dict(operation.origin)}
+    if isinstance(operation, Put):
+        made |= {"warnings": operation.warnings, "resource": orjson.Fragment(operation.resource)}
+    return orjson.dumps(made)
+
+
+# The last member of a put. Inside a JSON string its quotes would be escaped, so this can only be the member itself.
+_RESOURCE = b',"resource":'
+
+
+def parse_line(text: bytes) -> tuple[Operation, dict[str, Any]]:
+    """The inverse of `line`, with the other members; the resource is cut out, not parsed, so that no number changes."""
+    head, found, tail = text.partition(_RESOURCE)
+    if not found:
+        made = orjson.loads(text)
+        return _plain(made), made
+    made = orjson.loads(head + b"}")
+    put = Put(
+        local=made["id"],
+        resource_type=made["type"],
+        version=made["version"],
+        updated=made["updated"],
+        resource=tail[:-1],
+        origin=made["origin"],
+        warnings=tuple(made["warnings"]),
+    )
+    return put, made
+
+
+def _plain(made: dict[str, Any]) -> Operation:
+    if made["op"] == "remove":
+        return Remove(local=made["id"], resource_type=made["type"])
+    return Delete(
+        local=made["id"],
+        resource_type=made["type"],
+        version=made["version"],
+        updated=made["updated"],
+        origin=made["origin"],
+    )
+
+
+def seal(vault: str, section: SectionKey, writer: Writer, operations: Iterable[Operation]) -> bytes:
+    """An envelope: sealed to the section, signed by the writer. Takes no secret of the section."""
+    head = header(_KIND, vault, section=section.id, epoch=section.epoch, writer=writer.id)
+    box = section.public.seal(head, b"\n".join(line(operation) for operation in operations))
+    return box + writer.sign(_signed(box))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an envelope's header says of itself, before anything is verified."""
+
+    section: str
+    epoch: int
+    writer: str
+
+
+def claim(envelope: bytes) -> Claim:
+    """Read the header. Raises Tampered."""
+    try:
+        head = orjson.loads(read_header(envelope))
+        return Claim(str(head["section"]), int(head["epoch"]), str(head["writer"]))
+    except (KeyError, ValueError, TypeError):
+        raise Tampered("a stored envelope has no readable header") from None
+
+
+def open_envelope(vault: str, envelope: bytes, seed: SectionSeed, writer: str, public: bytes) -> list[Operation]:
+    """The operations. Raises Tampered when author, section, vault or any byte is not what it should be."""
+    box, signature = envelope[:-_SIGNATURE], envelope[-_SIGNATURE:]
+    verify(public, signature, _signed(box), _KIND)
+    head = header(_KIND, vault, section=seed.id, epoch=seed.epoch, writer=writer)
+    plaintext = seed.private_key().open(head, box)
+    return [parse_line(text)[0] for text in plaintext.split(b"\n") if text]
+
+
+def _signed(box: bytes) -> bytes:
+    return b"PRA1/envelope" + hashlib.sha256(box).digest()

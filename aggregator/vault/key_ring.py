@@ -1,0 +1,212 @@
+"""The embedded key service: rows under one master key, in a folder of its own.
+
+    keys/master.key     32 bytes in hex, mode 0600: what everything below is wrapped under
+    keys/worker.key     32 bytes in hex, mode 0600: all that a syncing worker needs
+    keys/ring.db        SQLite: pinned verification keys, wrapped shred and grant keys
+    keys/destroyed      one line per destroyed key, only ever appended to
+
+In the same process as the service this separation is hygiene, not a wall.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import sqlite3
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from aggregator.errors import KeysMissing, OperatorError, Refused
+from aggregator.vault.encoding import b64
+from aggregator.vault.key_service import Admission, SignedGrant, Ticket
+from aggregator.vault.keys import handle, verify
+from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, header, unwrap, wrap
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, verification_key BLOB NOT NULL, shred BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS grant_key (vault TEXT, id TEXT, key BLOB NOT NULL, PRIMARY KEY (vault, id));
+"""
+# No write-ahead log: a destroyed key must not live on in one.
+_PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000")
+
+
+class WorkerKeys:
+    """What the syncing worker holds: it opens mandates, settings and cursors, and nothing that it seals to a section."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._private = PrivateKey(seed)
+        self._feed = expand(seed, "feed")
+
+    @classmethod
+    def read(cls, folder: Path) -> WorkerKeys:
+        """From keys/worker.key. Raises KeysMissing, OperatorError."""
+        return cls(_read_key(folder / "worker.key"))
+
+    def public(self) -> PublicKey:
+        return self._private.public()
+
+    def open(self, head: dict[str, Any], box: bytes) -> bytes:
+        return self._private.open(head, box)
+
+    def seal(self, head: dict[str, Any], plaintext: bytes) -> bytes:
+        return self.public().seal(head, plaintext)
+
+    def feed_tag(self, *parts: str) -> bytes:
+        """A routing tag under the operator's feed key."""
+        return handle(self._feed, *parts)
+
+
+class KeyRing:
+    """A KeyService in a folder. `create` makes a new one; opening never does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._master = _read_key(folder / "master.key")
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(folder / "ring.db", check_same_thread=False, isolation_level=None)
+        for pragma in _PRAGMAS:
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.executescript(_SCHEMA)
+        (folder / "ring.db").chmod(0o600)
+        self._signing = Ed25519PrivateKey.from_private_bytes(expand(self._master, "audit-heads"))
+        self.ring = handle(self._master, "ring").hex()
+
+    @classmethod
+    def create(cls, folder: Path) -> KeyRing:
+        """A new key ring. Raises OperatorError when one is there."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("master.key", "worker.key"):
+            _write_key(folder / name)
+        return cls(folder)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def create_vault(self, vault: str, verification_key: bytes) -> None:
+        shred = self._wrap(vault, "shred", os.urandom(KEY_BYTES))
+        with self._lock:
+            self._db.execute("INSERT INTO vault VALUES (?, ?, ?)", (vault, verification_key, shred))
+
+    def lock(self, vault: str, head: dict[str, Any], plaintext: bytes) -> bytes:
+        return wrap(self._shred(vault), head, plaintext)
+
+    def unlock(self, vault: str, head: dict[str, Any], box: bytes) -> bytes:
+        return unwrap(self._shred(vault), head, box)
+
+    def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
+        self._check(grant, payload)
+        key = os.urandom(KEY_BYTES)
+        with self._lock:
+            row = (grant.vault, grant.id, self._wrap(grant.vault, f"grant/{grant.id}", key))
+            self._db.execute("INSERT INTO grant_key VALUES (?, ?, ?)", row)
+        return wrap(self._shred(grant.vault), _grant_header(grant), wrap(key, _grant_header(grant), payload))
+
+    def open_grant(self, grant: SignedGrant, ticket: Ticket, purpose: str, now: datetime) -> bytes:
+        admission = self.identify(ticket, now)
+        if purpose not in admission.purposes:
+            raise Refused("this client is not registered for that purpose of use")
+        key = self._grant_key(grant)
+        payload = unwrap(key, _grant_header(grant), self.unlock(grant.vault, _grant_header(grant), grant.box))
+        certificate = self._check(grant, payload)
+        if certificate["grantee"] != b64(self.handle("party", admission.party)):
+            raise Refused("this grant is another party's")
+        return payload
+
+    def destroy_grant(self, vault: str, grant: str) -> None:
+        with self._lock:
+            with (self._folder / "destroyed").open("a") as file:
+                file.write(f"grant {vault} {grant}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            self._db.execute("DELETE FROM grant_key WHERE vault = ? AND id = ?", (vault, grant))
+
+    def admit(self, token: str, admission: Admission) -> bytes:
+        made = {"party": admission.party, "purposes": list(admission.purposes), "expires": admission.expires}
+        return wrap(self._ticket_key(token), header("token", ""), orjson.dumps(made))
+
+    def identify(self, ticket: Ticket, now: datetime) -> Admission:
+        made = orjson.loads(unwrap(self._ticket_key(ticket.token), header("token", ""), ticket.row))
+        if made["expires"] <= now.timestamp():
+            raise Refused("the token has expired")
+        return Admission(party=made["party"], purposes=tuple(made["purposes"]), expires=made["expires"])
+
+    def handle(self, purpose: str, *parts: str) -> bytes:
+        return handle(expand(self._master, "handles"), purpose, *parts)
+
+    def sign_heads(self, merkle_root: bytes) -> bytes:
+        return self._signing.sign(b"PRA1/heads" + merkle_root)
+
+    def audit_verification_key(self) -> bytes:
+        return self._signing.public_key().public_bytes_raw()
+
+    def _check(self, grant: SignedGrant, payload: bytes) -> dict[str, Any]:
+        row = self._row("SELECT verification_key FROM vault WHERE id = ?", grant.vault)
+        verify(row[0], grant.signature, b"PRA1/grant" + grant.certificate, "grant")
+        certificate: dict[str, Any] = orjson.loads(grant.certificate)
+        stated = (certificate["vault"], certificate["grant"], certificate["body"])
+        if stated != (grant.vault, grant.id, hashlib.sha256(payload).hexdigest()):
+            raise Refused("this grant's certificate is another's")
+        return certificate
+
+    def _grant_key(self, grant: SignedGrant) -> bytes:
+        row = self._row("SELECT key FROM grant_key WHERE vault = ? AND id = ?", grant.vault, grant.id)
+        return self._unwrap(grant.vault, f"grant/{grant.id}", row[0])
+
+    def _shred(self, vault: str) -> bytes:
+        row = self._row("SELECT shred FROM vault WHERE id = ?", vault)
+        return self._unwrap(vault, "shred", row[0])
+
+    def _row(self, query: str, *values: str) -> tuple[bytes]:
+        with self._lock:
+            found = self._db.execute(query, values).fetchone()
+        if found is None:
+            raise Refused("the key service holds no such key")
+        row: tuple[bytes] = found
+        return row
+
+    def _wrap(self, vault: str, name: str, key: bytes) -> bytes:
+        return wrap(expand(self._master, "rows"), header("key", vault, name=name), key)
+
+    def _unwrap(self, vault: str, name: str, box: bytes) -> bytes:
+        return unwrap(expand(self._master, "rows"), header("key", vault, name=name), box)
+
+    def _ticket_key(self, token: str) -> bytes:
+        # The token is 256 random bits: mixed with the master key, neither alone opens the row.
+        return hmac.digest(expand(self._master, "tickets"), token.encode(), "sha256")
+
+
+def _grant_header(grant: SignedGrant) -> dict[str, Any]:
+    return header("grant", grant.vault, name=grant.id)
+
+
+def _write_key(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise OperatorError(f"{path} is there already; a new key ring never replaces one") from None
+    with os.fdopen(fd, "w") as file:
+        file.write(os.urandom(KEY_BYTES).hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise OperatorError(f"{path} can be read by others; run: chmod 600 {path}")
+        key = bytes.fromhex(path.read_text())
+    except FileNotFoundError:
+        raise KeysMissing(
+            f"{path} is missing. Restore the key ring from its backup; without it nothing in the store can be opened"
+        ) from None
+    except ValueError:
+        raise OperatorError(f"{path} does not hold 32 bytes in hex; restore it from its backup") from None
+    if len(key) != KEY_BYTES:
+        raise OperatorError(f"{path} does not hold 32 bytes in hex; restore it from its backup")
+    return key

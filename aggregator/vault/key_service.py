@@ -1,0 +1,78 @@
+"""What the key service does for others: the only holder of shred keys, grant keys and the key that signs audit heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Whom a token stands for: a party, with the purposes it may claim, until `expires` (Unix seconds)."""
+
+    party: str
+    purposes: tuple[str, ...]
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A caller's proof: its token, and the row that the key service sealed when it admitted the caller."""
+
+    token: str
+    row: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignedGrant:
+    """A grant as it is stored: the root-signed certificate, and the payload in two locks once it is registered."""
+
+    vault: str
+    id: str
+    certificate: bytes
+    signature: bytes
+    box: bytes = b""
+
+
+class KeyService(Protocol):
+    """The embedded key ring now; an external service, with the same calls, in production.
+
+    Raises Refused where it does not do what it is asked, Tampered where a row is not what it should be.
+    """
+
+    ring: str
+    """The id of this key ring: a store remembers the one it belongs to."""
+
+    def create_vault(self, vault: str, verification_key: bytes) -> None:
+        """Draw a shred key and pin the root's verification key: mandates and grants are checked against it alone."""
+
+    def lock(self, vault: str, head: dict[str, Any], plaintext: bytes) -> bytes:
+        """Wrap under the vault's shred key."""
+
+    def unlock(self, vault: str, head: dict[str, Any], box: bytes) -> bytes:
+        """Open what `lock` made."""
+
+    def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
+        """Check the patient's signature, draw the grant's key, and return the payload in both locks."""
+
+    def open_grant(self, grant: SignedGrant, ticket: Ticket, purpose: str, now: datetime) -> bytes:
+        """Verify the caller's own ticket, the signature, grantee and purpose; then the payload."""
+
+    def destroy_grant(self, vault: str, grant: str) -> None:
+        """Destroy the grant's key: at once, and for every copy of the row that exists. Doing it twice is doing it once."""
+
+    def admit(self, token: str, admission: Admission) -> bytes:
+        """Seal the row that makes this token worth something."""
+
+    def identify(self, ticket: Ticket, now: datetime) -> Admission:
+        """Whom the token stands for."""
+
+    def handle(self, purpose: str, *parts: str) -> bytes:
+        """16 keyed bytes that stand for a name."""
+
+    def sign_heads(self, merkle_root: bytes) -> bytes:
+        """Sign the Merkle root of changed audit heads."""
+
+    def audit_verification_key(self) -> bytes:
+        """The Ed25519 public key that `sign_heads` signs with."""

@@ -1,0 +1,119 @@
+"""The vault's tables. No column says in clear what a vault is about: ids are random, everything else is a box.
+
+Every table but `Installation` has the vault as the first part of its key, so that it can be sharded by it.
+"""
+
+from __future__ import annotations
+
+from sqlmodel import Field, SQLModel
+
+
+class Installation(SQLModel, table=True):
+    """One row: which key ring belongs to this store, and the format it was written in."""
+
+    id: int = Field(primary_key=True)
+    key_ring: str
+    format: int
+
+
+class Vault(SQLModel, table=True):
+    """The head of a vault: a receipt updates it on condition that grant version and log position are its view's."""
+
+    id: str = Field(primary_key=True)
+    verification_key: bytes
+    audit_key: bytes  # public, with `certificate` over both
+    certificate: bytes
+    sections: bytes  # wrapped under the owner key: name -> random id
+    log_position: int = 0
+    chain: bytes
+    grant_version: int = 0
+    epoch: int = 1
+    audit_position: int = 0
+    audit_head: bytes
+
+
+class LogEntry(SQLModel, table=True):
+    """One envelope in a vault's log."""
+
+    __tablename__ = "log"
+    vault: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    chain: bytes
+    envelope: bytes
+
+
+class Snapshot(SQLModel, table=True):
+    """The root-signed manifest of the newest snapshot."""
+
+    vault: str = Field(primary_key=True)
+    position: int
+    manifest: bytes
+    signature: bytes
+
+
+class SnapshotSection(SQLModel, table=True):
+    """One section's lines in the newest snapshot."""
+
+    __tablename__ = "snapshot_section"
+    vault: str = Field(primary_key=True)
+    section: str = Field(primary_key=True)
+    box: bytes
+
+
+class Ledger(SQLModel, table=True):
+    """What one source account has shown so far."""
+
+    vault: str = Field(primary_key=True)
+    source: bytes = Field(primary_key=True)
+    revision: int
+    box: bytes
+
+
+class Mandate(SQLModel, table=True):
+    """Permission to write: an open certificate, and a body sealed to the worker."""
+
+    vault: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    certificate: bytes
+    signature: bytes
+    box: bytes
+    version: int = 1
+    ended: bool = False
+
+
+class Grant(SQLModel, table=True):
+    """Permission to read, as compiled from all active Consents at `version`."""
+
+    vault: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    grantee: bytes = Field(index=True)
+    certificate: bytes
+    signature: bytes
+    box: bytes
+
+
+class GrantIntent(SQLModel, table=True):
+    """A grant whose key must still be destroyed: written with the new grant version, cleared when it is done."""
+
+    __tablename__ = "grant_intent"
+    vault: str = Field(primary_key=True)
+    grant: str = Field(primary_key=True)
+
+
+class GrantArchive(SQLModel, table=True):
+    """All grant versions stay, wrapped under the owner key: what was open to whom, and when."""
+
+    __tablename__ = "grant_archive"
+    vault: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    box: bytes
+
+
+class ImageRow(SQLModel, table=True):
+    """A reader's disposable image. `built_for` is what it depends on: log position, versions, period."""
+
+    __tablename__ = "image"
+    vault: str = Field(primary_key=True)
+    reader: str = Field(primary_key=True)
+    built_for: str
+    box: bytes
