@@ -93,6 +93,9 @@ class KeyRing:
         with self._lock:
             self._db.execute("INSERT INTO vault VALUES (?, ?, ?)", (vault, verification_key, shred))
 
+    def verification_key(self, vault: str) -> bytes:
+        return self._row("SELECT verification_key FROM vault WHERE id = ?", vault)[0]
+
     def lock(self, vault: str, head: dict[str, Any], plaintext: bytes) -> bytes:
         return wrap(self._shred(vault), head, plaintext)
 
@@ -142,12 +145,14 @@ class KeyRing:
     def sign_heads(self, merkle_root: bytes) -> bytes:
         return self._signing.sign(b"PRA1/heads" + merkle_root)
 
+    def system_audit(self) -> PrivateKey:
+        return PrivateKey(expand(self._master, "system-audit"))
+
     def audit_verification_key(self) -> bytes:
         return self._signing.public_key().public_bytes_raw()
 
     def _check(self, grant: SignedGrant, payload: bytes) -> dict[str, Any]:
-        row = self._row("SELECT verification_key FROM vault WHERE id = ?", grant.vault)
-        verify(row[0], grant.signature, b"PRA1/grant" + grant.certificate, "grant")
+        verify(self.verification_key(grant.vault), grant.signature, b"PRA1/grant" + grant.certificate, "grant")
         certificate: dict[str, Any] = orjson.loads(grant.certificate)
         stated = (certificate["vault"], certificate["grant"], certificate["body"])
         if stated != (grant.vault, grant.id, hashlib.sha256(payload).hexdigest()):

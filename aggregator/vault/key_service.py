@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from aggregator.vault.seal import PrivateKey
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
@@ -47,6 +49,9 @@ class KeyService(Protocol):
     def create_vault(self, vault: str, verification_key: bytes) -> None:
         """Draw a shred key and pin the root's verification key: mandates and grants are checked against it alone."""
 
+    def verification_key(self, vault: str) -> bytes:
+        """The key that was pinned."""
+
     def lock(self, vault: str, head: dict[str, Any], plaintext: bytes) -> bytes:
         """Wrap under the vault's shred key."""
 
@@ -60,7 +65,7 @@ class KeyService(Protocol):
         """Verify the caller's own ticket, the signature, grantee and purpose; then the payload."""
 
     def destroy_grant(self, vault: str, grant: str) -> None:
-        """Destroy the grant's key: at once, and for every copy of the row that exists. Doing it twice is doing it once."""
+        """Destroy the grant's key: at once, for every copy of the row that exists. Twice is once."""
 
     def admit(self, token: str, admission: Admission) -> bytes:
         """Seal the row that makes this token worth something."""
@@ -73,6 +78,9 @@ class KeyService(Protocol):
 
     def sign_heads(self, merkle_root: bytes) -> bytes:
         """Sign the Merkle root of changed audit heads."""
+
+    def system_audit(self) -> PrivateKey:
+        """The key pair of the system's own receipts: refusals about vaults that do not exist."""
 
     def audit_verification_key(self) -> bytes:
         """The Ed25519 public key that `sign_heads` signs with."""

@@ -1,4 +1,4 @@
-"""What one source account has shown: so a blind writer assigns versions and sees what is unchanged (FORMAT.md section 6)."""
+"""What one source account has shown: so a blind writer assigns versions and sees what is unchanged (FORMAT.md, 6)."""
 
 from __future__ import annotations
 

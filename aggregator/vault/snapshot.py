@@ -42,7 +42,7 @@ def manifest(session: Session, vault: tables.Vault) -> Manifest:
 
 
 def read(session: Session, vault: str, listed: Manifest, seeds: Mapping[str, SectionSeed]) -> State:
-    """The state of the sections whose seeds are given, by section name. Raises Tampered for a missing or changed row."""
+    """The state of the sections whose seeds are given, by name. Raises Tampered for a missing or changed row."""
     state = State(listed.position)
     rows = session.exec(select(tables.SnapshotSection).where(tables.SnapshotSection.vault == vault)).all()
     boxes = {row.section: row.box for row in rows}

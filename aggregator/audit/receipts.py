@@ -1,0 +1,217 @@
+"""A receipt for every access, durable before the answer leaves (FORMAT.md section 9).
+
+One HPKE encapsulation per opened view; entries under keys derived from it; one commit, one fsync and one signature for all
+receipts that wait at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import insert, select, update
+from sqlmodel import Session, col
+
+from aggregator.audit import chain
+from aggregator.audit.tables import Receipt, SignedHeads
+from aggregator.errors import Stale, Tampered
+from aggregator.vault.key_service import KeyService
+from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, header
+from aggregator.vault.store import Store
+from aggregator.vault.tables import Vault
+
+SYSTEM = "system"
+"""The chain of refusals about vaults that do not exist."""
+
+_MOST = 512  # receipts in one commit
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the vault must still be for the receipt to count: the view's grant version and log position."""
+
+    grant_version: int
+    log_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A receipt ready to be appended to its chain."""
+
+    vault: str
+    opening: bytes
+    number: int
+    box: bytes
+    condition: Condition | None = None
+
+
+class Opening:
+    """The receipts of one opened view: draws the key, seals it once, numbers the entries."""
+
+    def __init__(self, vault: str, audit_key: PublicKey) -> None:
+        self.vault = vault
+        self.id = os.urandom(16)
+        self._audit_key = audit_key
+        self._key = os.urandom(KEY_BYTES)
+        self._number = 0
+
+    def first(self, entry: dict[str, Any]) -> Sealed:
+        """The opening's own receipt: carries the key for the others."""
+        plaintext = orjson.dumps({"key": self._key.hex(), "entry": entry})
+        return Sealed(self.vault, self.id, 0, self._audit_key.seal(_header(self.vault, self.id), plaintext))
+
+    def next(self, entry: dict[str, Any], condition: Condition | None) -> Sealed:
+        """The receipt of one answer through this view."""
+        self._number += 1
+        nonce = os.urandom(12)
+        key, aad = _entry_key(self._key, self.vault, self.id, self._number)
+        box = nonce + AESGCM(key).encrypt(nonce, orjson.dumps(entry), aad)
+        return Sealed(self.vault, self.id, self._number, box, condition)
+
+
+def commit(session: Session, key_service: KeyService, batch: Sequence[Sealed]) -> list[bool]:
+    """Append to the chains of all vaults in the batch; False where a receipt's condition no longer holds."""
+    by_vault: dict[str, list[int]] = defaultdict(list)
+    for index, sealed in enumerate(batch):
+        by_vault[sealed.vault].append(index)
+    done = [False] * len(batch)
+    rows: list[dict[str, Any]] = []
+    leaves: list[bytes] = []
+    for vault in sorted(by_vault):
+        _append(session, vault, [(index, batch[index]) for index in by_vault[vault]], done, rows, leaves)
+    if rows:
+        session.execute(insert(Receipt), rows)
+        signature = key_service.sign_heads(chain.merkle_root(leaves))
+        session.execute(insert(SignedHeads), [{"leaves": b"".join(leaves), "signature": signature}])
+    return done
+
+
+_HEAD = (
+    col(Vault.audit_position),
+    col(Vault.audit_head),
+    col(Vault.grant_version),
+    col(Vault.log_position),
+)
+
+
+def _append(
+    session: Session,
+    vault: str,
+    receipts: list[tuple[int, Sealed]],
+    done: list[bool],
+    rows: list[dict[str, Any]],
+    leaves: list[bytes],
+) -> None:
+    found = session.execute(select(*_HEAD).where(col(Vault.id) == vault)).first()
+    if found is None:
+        return
+    before, head, grant_version, log_position = found
+    now, position = Condition(grant_version, log_position), before
+    for index, sealed in receipts:
+        if sealed.condition not in (None, now):
+            continue
+        position += 1
+        head = chain.next_head(head, sealed.opening, sealed.number, sealed.box)
+        row = {"vault": vault, "position": position, "opening": sealed.opening}
+        rows.append(row | {"number": sealed.number, "box": sealed.box})
+        done[index] = True
+    if position == before:
+        return
+    # The row is compared once more where it is written: what a second server did in between is then seen, not lost.
+    same = (col(Vault.id) == vault, col(Vault.audit_position) == before, col(Vault.grant_version) == grant_version)
+    changed = session.execute(
+        update(Vault)
+        .where(*same, col(Vault.log_position) == log_position)
+        .values(audit_position=position, audit_head=head)
+    )
+    if getattr(changed, "rowcount", 0) != 1:
+        raise Stale("a vault's head moved inside a commit")
+    leaves.append(chain.leaf(vault, position, head))
+
+
+class ReceiptWriter:
+    """Group commit: while one batch is on its way to the disk, the next one gathers."""
+
+    def __init__(self, store: Store, key_service: KeyService) -> None:
+        self._store = store
+        self._key_service = key_service
+        self._waiting: list[tuple[Sealed, asyncio.Future[bool]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="receipts")
+
+    async def write(self, sealed: Sealed) -> None:
+        """Returns when the receipt is durable. Raises Stale when its condition no longer holds."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append((sealed, future))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = loop.create_task(self._flush())
+        if not await future:
+            raise Stale("the vault has moved on since this view was opened")
+
+    def write_now(self, batch: Sequence[Sealed]) -> None:
+        """The same without an event loop."""
+        if not all(self._commit(batch)):
+            raise Stale("the vault has moved on since this view was opened")
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+            try:
+                done = await loop.run_in_executor(self._thread, self._commit, [sealed for sealed, _ in batch])
+            except Exception as error:  # noqa: BLE001 - whatever it is, everyone who waits for this commit must hear of it
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), durable in zip(batch, done, strict=True):
+                if not future.done():
+                    future.set_result(durable)
+
+    def _commit(self, batch: Sequence[Sealed]) -> list[bool]:
+        with self._store.write() as session:
+            return commit(session, self._key_service, batch)
+
+
+def read(rows: Sequence[Receipt], vault: str, audit: PrivateKey) -> list[tuple[int, dict[str, Any]]]:
+    """(position, entry) of a whole chain in its owner's hands. Raises Tampered."""
+    keys: dict[bytes, bytes] = {}
+    entries = []
+    for row in rows:
+        if row.number == 0:
+            made = orjson.loads(audit.open(_header(vault, row.opening), row.box))
+            keys[row.opening] = bytes.fromhex(made["key"])
+            entries.append((row.position, made["entry"]))
+        else:
+            entries.append((row.position, _open(keys, vault, row)))
+    return entries
+
+
+def _open(keys: dict[bytes, bytes], vault: str, row: Receipt) -> dict[str, Any]:
+    try:
+        key, aad = _entry_key(keys[row.opening], vault, row.opening, row.number)
+        entry: dict[str, Any] = orjson.loads(AESGCM(key).decrypt(row.box[:12], row.box[12:], aad))
+    except (KeyError, InvalidTag, ValueError):
+        raise Tampered("a stored receipt was changed") from None
+    return entry
+
+
+def _entry_key(key: bytes, vault: str, opening: bytes, number: int) -> tuple[bytes, bytes]:
+    return expand(key, f"entry/{number}"), vault.encode() + opening + struct.pack(">I", number)
+
+
+def _header(vault: str, opening: bytes) -> dict[str, Any]:
+    return header("receipts", vault, name=opening.hex())
