@@ -1,0 +1,295 @@
+"""The image: a disposable cache of the current resources that one reader may see, in one piece of bytes.
+
+It is built in memory, sealed and stored by others, and opened without touching the disk: SQLite holds what is searched
+(https://www.sqlite.org/c3ref/deserialize.html), and the bodies lie beside it as they are served, in compressed blocks
+of which only those that are read are ever unpacked. Whoever opens an older format or index version builds it anew.
+
+    image   = header, size of each block, zstd(SQLite database), zstd(block) ...
+    header  = magic "PRI1", index version, size of the database frame, number of blocks (little-endian, 32 bits each)
+    size    = compressed size, raw size (32 bits each)
+
+Resources are numbered from 1 in the order (type, local id): the number, `rid`, is a place in this image alone, but its
+order is the same in every image, so a page that ends at (type, local id) goes on in any later one. `LAYOUT.md` has the
+figures by which this layout was chosen.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, Protocol
+
+import orjson
+import zstandard
+
+from fhir_profiles.text import loads
+
+Term = tuple[int, str, str]
+"""scope, system, text: a token, a reference or a string. A scope is the indexer's number of (type, parameter)."""
+Span = tuple[int, int, int]
+"""scope, low, high: a stretch of time, milliseconds since 1970 UTC, high excluded."""
+
+_MAGIC = b"PRI1"
+_HEADER = struct.Struct("<4sIII")
+_BLOCK_SIZE = struct.Struct("<II")
+_BLOCK = 256 * 1024  # raw bytes at which a block closes; a larger body has a block of its own
+_LEVEL = 9
+
+_SCHEMA = """
+CREATE TABLE resource (rid INTEGER PRIMARY KEY, local TEXT, version INT, updated INT, section INT, start INT, size INT);
+CREATE TABLE kind (type TEXT PRIMARY KEY, first INT, last INT) WITHOUT ROWID;
+CREATE TABLE section (id INTEGER PRIMARY KEY, name TEXT, size INT);
+CREATE TABLE gone (type TEXT, local TEXT, version INT, updated INT, PRIMARY KEY (type, local)) WITHOUT ROWID;
+CREATE TABLE term (scope INT, text TEXT, system TEXT, tid INT, size INT, PRIMARY KEY (scope, text, system))
+    WITHOUT ROWID;
+CREATE TABLE posting (tid INT, rid INT, PRIMARY KEY (tid, rid)) WITHOUT ROWID;
+CREATE TABLE span (scope INT, rid INT, low INT, high INT, PRIMARY KEY (scope, rid, low, high)) WITHOUT ROWID;
+"""
+_LOCAL_INDEX = "CREATE INDEX by_local ON resource (local)"
+_READ = "SELECT local, version, updated, section, start, size FROM resource WHERE rid = ?"
+_FIND = "SELECT rid FROM resource WHERE local = ? AND rid BETWEEN ? AND ?"
+
+
+class UnreadableImage(Exception):
+    """Not an image of this format: build it anew from the truth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A current resource. local: the part of its id after the vault's; updated: milliseconds since 1970 UTC;
+    body: its JSON exactly as it is served, id and meta in place."""
+
+    resource_type: str
+    local: str
+    version: int
+    updated: int
+    section: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """A deleted resource: its last version, and when it was deleted in milliseconds since 1970 UTC."""
+
+    resource_type: str
+    local: str
+    version: int
+    updated: int
+
+
+class Indexer(Protocol):
+    """What is searched in a resource. `version` rises whenever `rows` would give other rows."""
+
+    @property
+    def version(self) -> int:
+        """Between 0 and 2**32 - 1."""
+
+    def rows(self, resource_type: str, resource: Mapping[str, Any]) -> tuple[set[Term], set[Span]]:
+        """The terms and the spans of a resource. Never raises for its content."""
+
+
+def build(records: Iterable[Record], indexer: Indexer, gone: Iterable[Tombstone] = ()) -> bytes:
+    """The image of these records, in any order. Raises ValueError where two have one type and local id."""
+    ordered = sorted(records, key=_place)
+    _refuse_twins(ordered)
+    compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    blocks = [(len(block), compressor.compress(block)) for block in _blocks(record.body for record in ordered)]
+    database = compressor.compress(_database(ordered, indexer, gone))
+    head = _HEADER.pack(_MAGIC, indexer.version, len(database), len(blocks))
+    sizes = (_BLOCK_SIZE.pack(len(packed), raw) for raw, packed in blocks)
+    return b"".join([head, *sizes, database, *(packed for _, packed in blocks)])
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return record.resource_type, record.local
+
+
+def _refuse_twins(ordered: Sequence[Record]) -> None:
+    for one, next_one in pairwise(ordered):
+        if _place(one) == _place(next_one):
+            raise ValueError("two records have one type and id")
+
+
+def _blocks(bodies: Iterable[bytes]) -> Iterator[bytes]:
+    block, size = list[bytes](), 0
+    for body in bodies:
+        block.append(body)
+        size += len(body)
+        if size >= _BLOCK:
+            yield b"".join(block)
+            block, size = [], 0
+    if block:
+        yield b"".join(block)
+
+
+def _database(ordered: Sequence[Record], indexer: Indexer, gone: Iterable[Tombstone]) -> bytes:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        connection.executescript(_SCHEMA)
+        connection.execute("BEGIN")
+        _insert_resources(connection, ordered)
+        _insert_index(connection, ordered, indexer)
+        connection.executemany(
+            "INSERT INTO gone VALUES (?, ?, ?, ?)", ((t.resource_type, t.local, t.version, t.updated) for t in gone)
+        )
+        connection.execute("COMMIT")
+        return connection.serialize()
+    finally:
+        connection.close()
+
+
+def _insert_resources(connection: sqlite3.Connection, ordered: Sequence[Record]) -> None:
+    kinds, sections = dict[str, list[int]](), dict[str, list[int]]()
+    rows, start = list[tuple[int, str, int, int, int, int, int]](), 0
+    for rid, record in enumerate(ordered, 1):
+        kinds.setdefault(record.resource_type, [rid, rid])[1] = rid
+        section = sections.setdefault(record.section, [len(sections), 0])
+        section[1] += 1
+        rows.append((rid, record.local, record.version, record.updated, section[0], start, len(record.body)))
+        start += len(record.body)
+    connection.executemany("INSERT INTO resource VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT INTO kind VALUES (?, ?, ?)", ((kind, *ends) for kind, ends in kinds.items()))
+    connection.executemany(
+        "INSERT INTO section VALUES (?, ?, ?)", ((n, name, size) for name, (n, size) in sections.items())
+    )
+    connection.execute(_LOCAL_INDEX)
+
+
+def _insert_index(connection: sqlite3.Connection, ordered: Sequence[Record], indexer: Indexer) -> None:
+    """Rows go in by their keys' order, which fills the pages whole."""
+    postings, spans = dict[Term, list[int]](), list[tuple[int, int, int, int]]()
+    for rid, record in enumerate(ordered, 1):
+        terms, found = indexer.rows(record.resource_type, _parsed(record.body))
+        for term in terms:
+            postings.setdefault(term, []).append(rid)
+        spans.extend((scope, rid, low, high) for scope, low, high in found)
+    terms_in_order = sorted((scope, text, system) for scope, system, text in postings)
+    numbered = [
+        (tid, scope, text, system, postings[scope, system, text])
+        for tid, (scope, text, system) in enumerate(terms_in_order, 1)
+    ]
+    connection.executemany(
+        "INSERT INTO term VALUES (?, ?, ?, ?, ?)",
+        ((scope, text, system, tid, len(rids)) for tid, scope, text, system, rids in numbered),
+    )
+    connection.executemany(
+        "INSERT INTO posting VALUES (?, ?)", ((tid, rid) for tid, *_, rids in numbered for rid in rids)
+    )
+    connection.executemany("INSERT INTO span VALUES (?, ?, ?, ?)", sorted(spans))
+
+
+def _parsed(body: bytes) -> Mapping[str, Any]:
+    """For the index, which holds no number; so the faster parser does, except for what it finds out of range."""
+    try:
+        parsed: Mapping[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        parsed = loads(body)
+    return parsed
+
+
+class Image:
+    """An open image. Holds plaintext until `close`; may be used from any thread, one at a time."""
+
+    def __init__(
+        self, index_version: int, connection: sqlite3.Connection, blocks: Sequence[tuple[int, memoryview]]
+    ) -> None:
+        """blocks: raw size and compressed bytes of each."""
+        self.index_version = index_version
+        self._connection = connection
+        self._packed = [packed for _, packed in blocks]
+        self._starts = list(accumulate((raw for raw, _ in blocks), initial=0))[:-1] if blocks else []
+        self._unpacked: dict[int, bytes] = {}
+        self._unpack = zstandard.ZstdDecompressor().decompress
+        self.kinds: dict[str, range] = {
+            kind: range(first, last + 1) for kind, first, last in self.select("SELECT * FROM kind")
+        }
+        """The rids of each resource type that there is."""
+        self._sections = {number: (name, size) for number, name, size in self.select("SELECT * FROM section")}
+
+    @classmethod
+    def open(cls, data: bytes) -> Image:
+        """Raises UnreadableImage for another format. Damage is not sought: the seal has authenticated the bytes."""
+        if len(data) < _HEADER.size or not data.startswith(_MAGIC):
+            raise UnreadableImage("not an image of this format")
+        _, index_version, database_size, number = _HEADER.unpack_from(data)
+        heap = _HEADER.size + number * _BLOCK_SIZE.size
+        sizes = list(_BLOCK_SIZE.iter_unpack(data[_HEADER.size : heap]))
+        ends = list(accumulate((packed for packed, _ in sizes), initial=heap + database_size))
+        view = memoryview(data)
+        blocks = [(raw, view[start:end]) for (_, raw), start, end in zip(sizes, ends[:-1], ends[1:], strict=True)]
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=512)
+        connection.deserialize(zstandard.ZstdDecompressor().decompress(view[heap : heap + database_size]))
+        return cls(index_version, connection, blocks)
+
+    def close(self) -> None:
+        """Let go of all that was read. The image answers nothing more."""
+        self._connection.close()
+        self._unpacked.clear()
+        self._packed.clear()
+
+    def count(self, resource_type: str | None = None) -> int:
+        """How many resources there are, of this type or in all."""
+        if resource_type is None:
+            return sum(map(len, self.kinds.values()))
+        return len(self.kinds.get(resource_type, ()))
+
+    def sections(self) -> dict[str, int]:
+        """How many resources each section holds, of those that hold any."""
+        return dict(self._sections.values())
+
+    def find(self, resource_type: str, local: str) -> int | None:
+        """The rid of a current resource."""
+        rids = self.kinds.get(resource_type)
+        if rids is None:
+            return None
+        row = self._connection.execute(_FIND, (local, rids.start, rids.stop - 1)).fetchone()
+        return row[0] if row else None
+
+    def read(self, resource_type: str, local: str) -> Record | None:
+        """A current resource."""
+        rid = self.find(resource_type, local)
+        return None if rid is None else self._record(rid, resource_type)
+
+    def gone(self, resource_type: str, local: str) -> Tombstone | None:
+        """What is known of a deleted resource."""
+        statement = "SELECT version, updated FROM gone WHERE type = ? AND local = ?"
+        row = self._connection.execute(statement, (resource_type, local)).fetchone()
+        return row and Tombstone(resource_type=resource_type, local=local, version=row[0], updated=row[1])
+
+    def fetch(self, rids: Iterable[int]) -> list[Record]:
+        """The resources with these rids, in the order given. Raises KeyError for one that is not there."""
+        return [self._record(rid, self.kind_of(rid)) for rid in rids]
+
+    def kind_of(self, rid: int) -> str:
+        """The type of the resource with this rid. Raises KeyError where there is none."""
+        for kind, rids in self.kinds.items():
+            if rid in rids:
+                return kind
+        raise KeyError(rid)
+
+    def select(self, statement: str, parameters: Sequence[int | str] = ()) -> list[tuple[Any, ...]]:
+        """Run a SELECT over resource, term, posting and span: the door for the search compiler."""
+        return self._connection.execute(statement, parameters).fetchall()
+
+    def _record(self, rid: int, kind: str) -> Record:
+        local, version, updated, section, start, size = self._connection.execute(_READ, (rid,)).fetchone()
+        return Record(
+            resource_type=kind,
+            local=local,
+            version=version,
+            updated=updated,
+            section=self._sections[section][0],
+            body=self._body(start, size),
+        )
+
+    def _body(self, start: int, size: int) -> bytes:
+        number = bisect_right(self._starts, start) - 1
+        block = self._unpacked.get(number)
+        if block is None:
+            block = self._unpacked[number] = self._unpack(self._packed[number])
+        at = start - self._starts[number]
+        return block[at : at + size]
