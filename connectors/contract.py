@@ -153,9 +153,12 @@ class Connector(Protocol):
 
 
 class Settings(BaseModel):
-    """The base of every connector's settings: unknown keys are errors, secrets are SecretStr."""
+    """The base of every connector's settings: unknown keys are errors, secrets are SecretStr.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    An error names the setting and what is wrong with it, never the value, which may be a secret.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
