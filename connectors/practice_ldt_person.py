@@ -1,0 +1,126 @@
+"""Who an LDT report speaks of: the patient (Obj_0045) and the laboratory (Obj_0036).
+
+The patient of a report becomes a Patient of this source, so that `subject` has a target: one per person, found again
+by the insurance number, else by name and birth date. https://hl7.org/fhir/R4/patient.html
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from connectors.contract import Identifier, Subject
+from connectors.local_id import local_id
+from connectors.practice_ldt_values import GENDER, day
+from connectors.xdt import Group
+from fhir_profiles.text import Resource
+
+KVNR = "http://fhir.de/sid/gkv/kvid-10"
+BSNR = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_BSNR"
+_IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+_GENDER_EXTENSION = "http://fhir.de/StructureDefinition/gender-amtlich-de"
+_GENDER_SYSTEM = "http://fhir.de/CodeSystem/gender-amtlich-de"
+_KVNR_FORM = re.compile(r"[A-Z]\d{9}")
+_WHOLE_DAY = len("2026-01-31")
+
+
+def subject_of(patient: Group) -> Subject | None:
+    """Whose the report is; None unless it names an insurance number, or a whole name with a whole birth date."""
+    person = patient.child("8147")
+    number = patient.value("3119")
+    identifiers = (Identifier(KVNR, number),) if _KVNR_FORM.fullmatch(number) else ()
+    subject = Subject(
+        identifiers=identifiers,
+        family=person.value("3101") if person else "",
+        given=person.value("3102") if person else "",
+        birth_date=day(person.value("3103")) if person else "",
+    )
+    named = subject.family and subject.given and len(subject.birth_date) == _WHOLE_DAY
+    return subject if identifiers or named else None
+
+
+def patient_resource(patient: Group, subject: Subject) -> tuple[Resource, tuple[str, ...]]:
+    """The Patient, and warnings."""
+    person = patient.child("8147") or patient
+    resource = {
+        "resourceType": "Patient",
+        "id": _patient_id(subject),
+        "identifier": _identifiers(patient, subject),
+        "name": _names(person),
+        **_gender(person.value("3110")),
+        "birthDate": subject.birth_date,
+        "address": [made for group in person.children("8228") if (made := _address(group))],
+    }
+    warned = patient.value("3119") and not subject.identifiers
+    warnings = ("the insurance number (3119) is none: it is kept without its system",) if warned else ()
+    return {name: value for name, value in resource.items() if value not in ("", [], {})}, warnings
+
+
+def _patient_id(subject: Subject) -> str:
+    if subject.identifiers:
+        return local_id("patient", subject.identifiers[0].value)
+    return local_id("patient", subject.family, subject.given, subject.birth_date)
+
+
+def _identifiers(patient: Group, subject: Subject) -> list[dict[str, Any]]:
+    known = [{"system": found.system, "value": found.value} for found in subject.identifiers]
+    unknown = [] if known else [{"value": told} for told in patient.values("3119") if told]
+    number_in_practice = [
+        {"type": {"coding": [{"system": _IDENTIFIER_TYPE, "code": "MR"}]}, "value": told}
+        for told in patient.values("3000")
+        if told
+    ]
+    return [*known, *unknown, *number_in_practice]
+
+
+def _names(person: Group) -> list[dict[str, Any]]:
+    family = [person.value(code) for code in ("3100", "3120", "3101")]
+    name = {
+        "use": "official",
+        "family": " ".join(part for part in family if part),
+        "given": [given for given in person.values("3102") if given],
+        "prefix": [title for title in person.values("3104") if title],
+    }
+    return [{key: value for key, value in name.items() if value}] if name["family"] or name["given"] else []
+
+
+def _gender(told: str) -> dict[str, Any]:
+    gender = GENDER.get(told)
+    if gender != "other":
+        return {"gender": gender} if gender else {}
+    exact = {"url": _GENDER_EXTENSION, "valueCoding": {"system": _GENDER_SYSTEM, "code": told}}
+    return {"gender": gender, "_gender": {"extension": [exact]}}
+
+
+def _address(address: Group) -> dict[str, Any]:
+    street = " ".join(part for part in (address.value("3107"), address.value("3109")) if part)
+    made = {
+        "line": [line for line in (street, address.value("3115")) if line],
+        "city": address.value("3113"),
+        "postalCode": address.value("3112"),
+        "country": address.value("3114"),
+    }
+    return {key: value for key, value in made.items() if value}
+
+
+def laboratory_resource(header: Group) -> Resource | None:
+    """The laboratory as an Organization, from the file's header; None where the header does not name one."""
+    site = next(header.within("Obj_0019"), None)
+    number = site.value("0201") if site else ""
+    name = _laboratory_name(header, site)
+    if not (number or name):
+        return None
+    resource = {
+        "resourceType": "Organization",
+        "id": local_id("laboratory", number or name),
+        "identifier": [{"system": BSNR, "value": number}] if number else [],
+        "name": name,
+        "address": [made for group in (site or header).within("Obj_0007") if (made := _address(group))],
+    }
+    return {key: value for key, value in resource.items() if value}
+
+
+def _laboratory_name(header: Group, site: Group | None) -> str:
+    told = [site.value("0203")] if site else []
+    told += [group.value("1250") for group in header.within("Obj_0043")]
+    return next((name for name in told if name), "")

@@ -1,0 +1,281 @@
+"""One LDT 3 report (record 8205) -> Patient, Organization, Specimen, Observation, DiagnosticReport, DocumentReference.
+
+https://hl7.org/fhir/R4/diagnosticreport.html; the objects are those of LDT 3.2.20.
+
+Ids come from the laboratory's own: the report from its report id (7305), a result from the order number (8311), test
+code, vessel and place among equals, so that a later report of the same order brings the same result anew. What has no
+rule is quarantined by itself, with its own lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from connectors.contract import Found, Item, Origin, Reason, Skipped, Subject
+from connectors.local_id import local_id
+from connectors.practice_ldt_person import laboratory_resource, patient_resource, subject_of
+from connectors.practice_ldt_result import LOINC, LoincMap, Surroundings, observations
+from connectors.practice_ldt_values import (
+    MEDIA_TYPE,
+    REPORT_STATUS,
+    UNMAPPED_RESULTS,
+    instant,
+    moment,
+    paragraphs,
+    quantity,
+)
+from connectors.xdt import File, Group
+from fhir_profiles.text import Resource
+
+_REPORT_CODE = {
+    "coding": [{"system": LOINC, "code": "11502-2", "display": "Laboratory report"}],
+    "text": "Laborbefund",
+}
+_CATEGORY = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "LAB"}]}
+_IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+_LABORATORY_REPORT = "100"  # field 9970
+_DOC_STATUS = {"partial": "preliminary", "final": "final"}
+_PDF = b"%PDF-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The file a report lies in. sha256: the hex digest of raw."""
+
+    name: str
+    raw: bytes
+    sha256: str
+    fetched_at: datetime
+    loinc: LoincMap
+
+    def origin(self, source_id: str, line: int) -> Origin:
+        """The origin of what begins at this line."""
+        return Origin(
+            locator=f"{self.name}:{line}", source_id=source_id, fetched_at=self.fetched_at, sha256=self.sha256
+        )
+
+
+def report_items(source: Source, file: File, record: Group) -> list[Item]:
+    """All items of this report. One NO_SUBJECT item where it does not say whose it is."""
+    patient, subject = record.child("8145"), subject_of_record(record)
+    if patient is None or subject is None:
+        detail = "The report names neither an insurance number nor a name with a birth date."
+        return [skipped_record(source, record, Reason.NO_SUBJECT, detail)]
+    return list(_Report(source, file, record, patient, subject).items())
+
+
+def subject_of_record(record: Group) -> Subject | None:
+    """Whose the record is, where it says so."""
+    patient = record.child("8145")
+    return subject_of(patient) if patient else None
+
+
+def skipped_record(
+    source: Source, record: Group, reason: Reason, detail: str, subject: Subject | None = None
+) -> Skipped:
+    """A whole record that is quarantined, with its own lines."""
+    origin = source.origin(f"record/{local_id(source.name, record.line)}", record.line)
+    return Skipped(reason, origin, source.raw[record.start : record.end], detail, subject)
+
+
+class _Report:
+    """One report on the way to its resources."""
+
+    def __init__(self, source: Source, file: File, record: Group, patient: Group, subject: Subject) -> None:
+        self._source, self._file, self._record, self._subject = source, file, record, subject
+        self._info = record.child("8117") or record
+        self._patient, self._patient_warnings = patient_resource(patient, subject)
+        self._laboratory = laboratory_resource(file.header)
+        self._orders = self._order_key()
+        self._materials = list(record.within("Obj_0037"))
+        self._results = list(record.within("Obj_0060"))
+
+    def _order_key(self) -> tuple[str, str]:
+        laboratory = self._laboratory["id"] if self._laboratory else ""
+        told = [self._info.value(code) for code in ("8311", "7305", "8310")]
+        # Without any number of its own the report is known by its content.
+        content = self._source.raw[self._record.start : self._record.end]
+        return laboratory, next((number for number in told if number), hashlib.sha256(content).hexdigest())
+
+    def _id(self, kind: str, *parts: str | int) -> str:
+        return local_id(kind, *self._orders, *parts)
+
+    def items(self) -> Iterator[Item]:
+        """Everything, what is referred to before what refers to it."""
+        yield self._found(self._patient, self._record.line, self._patient_warnings)
+        if self._laboratory:
+            yield self._found(self._laboratory, self._file.header.line)
+        yield from self._specimens()
+        results = [*self._observations()]
+        yield from results
+        report = self._diagnostic_report(results)
+        yield report
+        yield from self._attachments(report.resource)
+        yield from self._unmapped()
+
+    def _found(self, resource: Resource, line: int, warnings: tuple[str, ...] = ()) -> Found:
+        source_id = f"{resource['resourceType']}/{resource['id']}"
+        return Found(resource, self._source.origin(source_id, line), subject=self._subject, warnings=warnings)
+
+    def _specimens(self) -> Iterator[Found]:
+        for material in self._materials:
+            resource, warnings = self._specimen(material)
+            yield self._found(resource, material.line, warnings)
+
+    def _specimen(self, material: Group) -> tuple[Resource, tuple[str, ...]]:
+        amount = next((quantity(run) for run in material.split({"8520"})), None)
+        coding = [{"code": code} for code in material.values("8428") if code]
+        kind = {"coding": coding, "text": material.value("8430")}
+        collection = {
+            "collectedDateTime": moment(material.child("8219")),
+            "quantity": amount[0] if amount else {},
+            "bodySite": {"text": material.value("7292")} if material.value("7292") else {},
+        }
+        resource = {
+            "resourceType": "Specimen",
+            "id": self._specimen_id(material),
+            "accessionIdentifier": {"value": material.value("7364")} if material.value("7364") else {},
+            "type": _filled(kind),
+            "subject": self._reference(self._patient),
+            "receivedTime": moment(material.child("8220")),
+            "collection": _filled(collection),
+            "note": [
+                {"text": told} for told in (material.value("8431"), paragraphs(material.children("8167"))) if told
+            ],
+        }
+        return _filled(resource), (amount[1],) if amount and amount[1] else ()
+
+    def _specimen_id(self, material: Group) -> str:
+        # A vessel may hold one material alone, but nothing stops a laboratory from naming two without a vessel.
+        return self._id("specimen", material.value("7364"), material.value("8428"), material.value("8429"))
+
+    def _observations(self) -> Iterator[Found]:
+        around = Surroundings(
+            patient=_name(self._patient),
+            laboratory=_name(self._laboratory) if self._laboratory else "",
+            specimens={
+                material.value("7364"): (f"Specimen/{self._specimen_id(material)}", moment(material.child("8219")))
+                for material in self._materials
+                if material.value("7364")
+            },
+            loinc=self._source.loinc,
+        )
+        seen: Counter[tuple[str, ...]] = Counter()
+        for result in self._results:
+            key = (result.value("8410"), *sorted(result.values("7364")))
+            for observed in observations(result, around):
+                local = self._id("observation", *key, seen[key], observed.position)
+                resource = {"resourceType": "Observation", "id": local} | observed.resource
+                yield self._found(resource, observed.line, observed.warnings)
+            seen[key] += 1
+
+    def _diagnostic_report(self, results: list[Found]) -> Found:
+        status = REPORT_STATUS.get(self._info.value("8401"))
+        collected = sorted({told for material in self._materials if (told := moment(material.child("8219")))})
+        texts = paragraphs([*self._info.children("8247"), *self._info.children("8167")])
+        resource = {
+            "resourceType": "DiagnosticReport",
+            "id": self._id("report", self._info.value("7305")),
+            "identifier": self._numbers(),
+            "status": status or "unknown",
+            "category": [_CATEGORY],
+            "code": _REPORT_CODE,
+            "subject": self._reference(self._patient),
+            **_effective(collected),
+            "issued": instant(self._info.child("8216")),
+            "performer": [self._reference(self._laboratory)] if self._laboratory else [],
+            "specimen": [{"reference": f"Specimen/{self._specimen_id(material)}"} for material in self._materials],
+            "result": [{"reference": _name(found.resource)} for found in results],
+            "conclusion": texts,
+        }
+        return self._found(_filled(resource), self._record.line, self._warnings(status))
+
+    def _warnings(self, status: str | None) -> tuple[str, ...]:
+        wrong = self._file.wrong_lengths
+        warnings = ["the status of the order (8401) is missing or unknown"] if status is None else []
+        warnings += (
+            [f"{len(wrong)} lines of the file tell a wrong length, the first is line {wrong[0]}"] if wrong else []
+        )
+        return tuple(warnings)
+
+    def _numbers(self) -> list[dict[str, Any]]:
+        typed = {"8311": "FILL", "8310": "PLAC"}
+        numbers: list[dict[str, Any]] = [{"value": told} for told in self._info.values("7305") if told]
+        for code, kind in typed.items():
+            coding = {"coding": [{"system": _IDENTIFIER_TYPE, "code": kind}]}
+            numbers += [{"type": coding, "value": told} for told in self._info.values(code) if told]
+        return numbers
+
+    def _attachments(self, report: Resource) -> Iterator[Item]:
+        for position, attachment in enumerate(self._record.within("Obj_0010")):
+            local = self._id("attachment", self._info.value("7305"), position)
+            content = "".join(part for text in attachment.children("8242") for part in text.values("6329"))
+            try:
+                data = base64.b64decode(content, validate=True)
+            except (binascii.Error, ValueError):
+                data = b""
+            if data:
+                yield self._document(local, attachment, content, data, report)
+            else:
+                yield self._skipped(Reason.UNREADABLE, attachment, "The attachment is empty or no base64.")
+
+    def _document(self, local: str, attachment: Group, content: str, data: bytes, report: Resource) -> Found:
+        media_type = _media_type(attachment.value("6303"), data)
+        own = {"contentType": media_type, "data": content, "size": len(data), "title": attachment.value("6305")}
+        resource = {
+            "resourceType": "DocumentReference",
+            "id": local,
+            "status": "current",
+            "docStatus": _DOC_STATUS.get(report["status"], ""),
+            "type": _REPORT_CODE if attachment.value("9970") == _LABORATORY_REPORT else {},
+            "subject": self._reference(self._patient),
+            "date": report.get("issued", ""),
+            "author": [self._reference(self._laboratory)] if self._laboratory else [],
+            "description": attachment.value("6327"),
+            "content": [{"attachment": _filled(own)}],
+            "context": {"related": [self._reference(report)]},
+        }
+        warnings = () if media_type else ("the file format of an attachment (6303) is missing or unknown",)
+        return self._found(_filled(resource), attachment.line, warnings)
+
+    def _unmapped(self) -> Iterator[Skipped]:
+        for group in self._record.within(*UNMAPPED_RESULTS):
+            yield self._skipped(
+                Reason.UNKNOWN_CODE, group, f"There is no rule yet for {UNMAPPED_RESULTS[group.name]} in a report."
+            )
+
+    def _skipped(self, reason: Reason, group: Group, detail: str) -> Skipped:
+        own = self._source.raw[group.start : group.end]
+        source_id = f"{group.name}/{self._id('skipped', group.name, hashlib.sha256(own).hexdigest())}"
+        origin = self._source.origin(source_id, group.line)
+        return Skipped(reason, origin, own, detail, subject=self._subject)
+
+    @staticmethod
+    def _reference(resource: Resource) -> dict[str, str]:
+        return {"reference": _name(resource)}
+
+
+def _name(resource: Resource) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"
+
+
+def _filled(resource: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if value not in ("", [], {})}
+
+
+def _effective(collected: list[str]) -> dict[str, Any]:
+    if len(collected) == 1:
+        return {"effectiveDateTime": collected[0]}
+    return {"effectivePeriod": {"start": collected[0], "end": collected[-1]}} if collected else {}
+
+
+def _media_type(told: str, data: bytes) -> str:
+    known = MEDIA_TYPE.get(told.strip(" .").lower(), "")
+    return known or ("application/pdf" if data.startswith(_PDF) else "")
