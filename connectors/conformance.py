@@ -49,7 +49,7 @@ from connectors.contract import (
     Skipped,
 )
 from connectors.recorded_http import replay
-from fhir_profiles import text
+from fhir_profiles import check, text
 
 # Not UTC, and not a whole number of hours from it: code that forgets the zone shows.
 FROZEN = datetime(2026, 3, 14, 9, 26, 53, tzinfo=timezone(timedelta(hours=5, minutes=45)))
@@ -222,7 +222,8 @@ def _require_secrets_declared(config: type[BaseModel]) -> None:
 
 
 def _secrets(settings: BaseModel) -> list[str]:
-    values = (getattr(settings, name) for name in type(settings).model_fields)
+    values = [getattr(settings, name) for name in type(settings).model_fields]
+    values += [inner for value in values if isinstance(value, dict) for inner in value.values()]
     return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
 
@@ -247,6 +248,10 @@ def _require_found(spec: ConnectorSpec[Any], item: Found) -> None:
     require(resource["resourceType"] in spec.resource_types, f"{where}: its type is among the spec's resource_types")
     require(spec.kind is not Kind.FEED or item.subject is not None, f"{where}: a feed says whose each item is")
     require(text.loads(text.dumps(resource)) == resource, f"{where}: the resource is JSON as fhir_profiles.text has it")
+
+
+def _errors(item: Found) -> list[str]:
+    return [f"{issue.expression}: {issue.text}" for issue in check.check(item.resource) if issue.severity == "error"]
 
 
 def _keys(items: Iterable[Item]) -> set[tuple[str, str, str]]:
@@ -289,6 +294,11 @@ class Suite:
     def test_every_item_keeps_the_contract(self, case: Case) -> None:
         for item in pull(self.spec, case, case.cursor).items:
             _require_item(self.spec, item)
+
+    def test_every_resource_is_valid_unless_the_case_says_otherwise(self, case: Case) -> None:
+        found = [item for item in pull(self.spec, case, case.cursor).items if isinstance(item, Found)]
+        wrong = {item.origin.source_id: told for item in found if (told := _errors(item))}
+        require(wrong.keys() == case.invalid, f"case.json expects {sorted(case.invalid)}, the check found {wrong}")
 
     def test_the_last_cursor_brings_nothing_new(self, case: Case) -> None:
         first = pull(self.spec, case, case.cursor)
