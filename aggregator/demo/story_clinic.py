@@ -1,0 +1,281 @@
+"""A person's years at Klinik Nord as one transaction Bundle (https://hl7.org/fhir/R4/http.html#transaction).
+
+Standing facts (conditions, allergies, vaccinations, plans) have a table each in `clinic.toml`; what happened at a visit
+stands in that visit's `facts` (story_facts). A `fault` is a resource written to fail the check; the demo needs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from aggregator.demo.story_facts import Stay, parse, resource
+from aggregator.demo.story_fhir import (
+    ATC,
+    HL7,
+    LANR,
+    concept,
+    diagnosis,
+    instant,
+    labelled,
+    named,
+    organization,
+    patient,
+    quantity,
+    ref,
+    status,
+    transaction,
+)
+from aggregator.demo.story_people import Person, facts, term, wall
+from fhir_profiles.text import Resource
+
+Row = Mapping[str, Any]
+
+_KIND_OF_CARE = MappingProxyType({"AMB": "ambulatory", "IMP": "inpatient encounter", "EMER": "emergency"})
+
+
+def clinic_bundle(person: Person) -> Resource:
+    """All that the clinic holds of a person: PUT entries with fixed ids and relative references, the fault last."""
+    own = [patient(person, person.clinic_id), *_standing(person), *_visits(person)]
+    return transaction([*_directory(own), *own, *_faults(person)])
+
+
+def clinic_faults(person: Person) -> tuple[str, ...]:
+    """`Type/id` of the resources in the clinic's bundle that fail the FHIR check on purpose."""
+    return tuple(f"{fault['resourceType']}/{fault['id']}" for fault in _faults(person))
+
+
+def _faults(person: Person) -> list[Resource]:
+    return [row["resource"] for row in _clinic(person)["fault"]]
+
+
+def _clinic(person: Person) -> Row:
+    return facts(person.id, "clinic")
+
+
+def _standing(person: Person) -> Iterator[Resource]:
+    for table, made in _STANDING.items():
+        yield from (made(person, row) for row in _clinic(person).get(table, ()))
+
+
+def _visits(person: Person) -> Iterator[Resource]:
+    for row in _clinic(person)["encounter"]:
+        stay = _stay(person, row)
+        yield _encounter(stay, row)
+        yield from (resource(stay, fact) for fact in stay.facts)
+
+
+def _stay(person: Person, row: Row) -> Stay:
+    start = wall(row["at"])
+    return Stay(
+        person=person,
+        encounter=f"{person.id}-besuch-{start:%Y%m%d}",
+        doctor=row["doctor"],
+        department=_department(row["doctor"])["name"],
+        security=row.get("security", ""),
+        facts=tuple(parse(line, start) for line in row["facts"]),
+    )
+
+
+def _department(doctor: str) -> Row:
+    house = facts("klinik-nord")
+    return house["department"][house["doctor"][doctor]["department"]]  # type: ignore[no-any-return]  # TOML is untyped
+
+
+def _encounter(stay: Stay, row: Row) -> Resource:
+    department = _department(stay.doctor)
+    where = facts("klinik-nord")["doctor"][stay.doctor]["department"]
+    reasons = [{"condition": _condition_ref(stay.person, name)} for name in row["conditions"]]
+    return {
+        "resourceType": "Encounter",
+        "id": stay.encounter,
+        **labelled(stay.security),
+        "status": "finished",
+        "class": {"system": HL7 + "v3-ActCode", "code": row["class"], "display": _KIND_OF_CARE[row["class"]]},
+        "type": [{"text": row["title"]}],
+        "serviceType": concept(_DEPARTMENTS, department["code"], department["display"]),
+        "subject": ref("Patient", stay.person.clinic_id),
+        "participant": [{"individual": ref("Practitioner", stay.doctor)}],
+        "period": {"start": instant(wall(row["at"])), "end": instant(wall(row["until"]))},
+        "diagnosis": reasons,
+        "location": [{"location": ref("Location", where)}],
+        "serviceProvider": ref("Organization", facts("klinik-nord")["id"]),
+    }
+
+
+_DEPARTMENTS = "http://fhir.de/CodeSystem/dkgev/Fachabteilungsschluessel"
+
+
+def _condition_ref(person: Person, name: str) -> Resource:
+    return ref("Condition", f"{person.id}-{name}")
+
+
+def _head(person: Person, kind: str, row: Row) -> Resource:
+    return {"resourceType": kind, "id": f"{person.id}-{row['id']}", **labelled(row.get("security", ""))}
+
+
+def _condition(person: Person, row: Row) -> Resource:
+    ended = {"abatementDateTime": row["until"]} if "until" in row else {}
+    noted = {"note": [{"text": row["note"]}]} if "note" in row else {}
+    return {
+        **_head(person, "Condition", row),
+        "clinicalStatus": status("condition-clinical", row["state"]),
+        "verificationStatus": status("condition-ver-status", "confirmed"),
+        "category": [status("condition-category", "problem-list-item")],
+        "code": diagnosis(row["icd"], int(row["noted"][:4])),
+        "subject": ref("Patient", person.clinic_id),
+        "onsetDateTime": row["since"],
+        **ended,
+        "recordedDate": row["noted"],
+        "recorder": ref("Practitioner", row["by"]),
+        **noted,
+    }
+
+
+def _allergy(person: Person, row: Row) -> Resource:
+    coded = concept(ATC, row["atc"], row["what"]) if "atc" in row else {"text": row["what"]}
+    return {
+        **_head(person, "AllergyIntolerance", row),
+        "clinicalStatus": status("allergyintolerance-clinical", "active"),
+        "verificationStatus": status("allergyintolerance-verification", "confirmed"),
+        "type": "allergy",
+        "category": [row["category"]],
+        "criticality": row["criticality"],
+        "code": coded,
+        "patient": ref("Patient", person.clinic_id),
+        "onsetDateTime": row["since"],
+        "recordedDate": row["noted"],
+        "recorder": ref("Practitioner", row["by"]),
+        "reaction": [{"manifestation": [{"text": row["reaction"]}], "severity": row["severity"]}],
+    }
+
+
+def _immunization(person: Person, row: Row) -> Resource:
+    vaccine = term("vaccine", row["what"])
+    return {
+        "resourceType": "Immunization",
+        "id": f"{person.id}-impfung-{row['what']}-{row['on'].replace('-', '')}",
+        "status": "completed",
+        "vaccineCode": concept(ATC, vaccine["atc"], vaccine["display"]),
+        "patient": ref("Patient", person.clinic_id),
+        "occurrenceDateTime": row["on"],
+        "lotNumber": row["lot"],
+        "performer": [{"actor": ref("Practitioner", row["by"])}],
+        "protocolApplied": [
+            {"targetDisease": [{"text": vaccine["against"]}], "doseNumberPositiveInt": row["dose"]},
+        ],
+    }
+
+
+def _goal(person: Person, row: Row) -> Resource:
+    measure = term("observation", row["measure"])
+    upper = {"high": quantity(row["at_most"], measure.get("unit", "{score}"))}
+    return {
+        **_head(person, "Goal", row),
+        "lifecycleStatus": row["state"],
+        "description": {"text": row["text"]},
+        "subject": ref("Patient", person.clinic_id),
+        "startDate": row["since"],
+        "target": [{"measure": named(measure), "detailRange": upper, "dueDate": row["due"]}],
+        "addresses": [_condition_ref(person, name) for name in row["conditions"]],
+    }
+
+
+def _care_team(person: Person, row: Row) -> Resource:
+    members = [{"member": ref("PractitionerRole", f"rolle-{doctor}")} for doctor in row["doctors"]]
+    return {
+        **_head(person, "CareTeam", row),
+        "status": "active",
+        "name": row["name"],
+        "subject": ref("Patient", person.clinic_id),
+        "period": {"start": row["since"]},
+        "participant": [{"member": ref("Patient", person.clinic_id)}, *members],
+    }
+
+
+def _care_plan(person: Person, row: Row) -> Resource:
+    ended = {"end": row["until"]} if "until" in row else {}
+    todo = "in-progress" if row["state"] == "active" else "completed"
+    return {
+        **_head(person, "CarePlan", row),
+        "status": row["state"],
+        "intent": "plan",
+        "title": row["title"],
+        "subject": ref("Patient", person.clinic_id),
+        "period": {"start": row["since"], **ended},
+        "author": ref("Practitioner", row["by"]),
+        **({"careTeam": [ref("CareTeam", f"{person.id}-{row['team']}")]} if "team" in row else {}),
+        "addresses": [_condition_ref(person, name) for name in row["conditions"]],
+        "goal": [ref("Goal", f"{person.id}-{name}") for name in row["goals"]],
+        "activity": [{"detail": {"status": todo, "description": activity}} for activity in row["activities"]],
+    }
+
+
+_STANDING: Mapping[str, Callable[[Person, Row], Resource]] = MappingProxyType(
+    {
+        "condition": _condition,
+        "allergy": _allergy,
+        "immunization": _immunization,
+        "goal": _goal,
+        "care_team": _care_team,
+        "care_plan": _care_plan,
+    }
+)
+
+
+def _directory(own: Iterable[Resource]) -> list[Resource]:
+    """The house, departments and doctors that these resources lead to, directly or through one another."""
+    house = {f"{entry['resourceType']}/{entry['id']}": entry for entry in _house()}
+    wanted: dict[str, None] = {}
+    pending = [name for entry in own for name in _references(entry)]
+    while pending:
+        name = pending.pop()
+        if name in house and name not in wanted:
+            wanted[name] = None
+            pending.extend(_references(house[name]))
+    return [house[name] for name in sorted(wanted)]
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("reference"), str):
+            yield node["reference"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _references(child)
+
+
+def _house() -> Iterator[Resource]:
+    house = facts("klinik-nord")
+    yield organization(house["id"], house)
+    for name, row in house["department"].items():
+        yield {
+            "resourceType": "Location",
+            "id": name,
+            "status": "active",
+            "name": f"{row['name']}, {row['place']}",
+            "managingOrganization": ref("Organization", house["id"]),
+        }
+    for name, row in house["doctor"].items():
+        yield from _doctor(house["id"], name, row)
+
+
+def _doctor(house: str, name: str, row: Row) -> tuple[Resource, Resource]:
+    role: Resource = {
+        "resourceType": "PractitionerRole",
+        "id": f"rolle-{name}",
+        "active": True,
+        "practitioner": ref("Practitioner", name),
+        "organization": ref("Organization", house),
+        "location": [ref("Location", row["department"])],
+    }
+    person: Resource = {
+        "resourceType": "Practitioner",
+        "id": name,
+        "identifier": [{"system": LANR, "value": row["lanr"]}],
+        "active": True,
+        "name": [{"family": row["family"], "given": [row["given"]], "prefix": ["Dr. med."]}],
+    }
+    return person, role

@@ -1,0 +1,117 @@
+"""Who the people of the demo world are, and the written facts their sources hold.
+
+The facts stand in `people/`: one folder a person, one TOML file a source, each line a dated fact; `terms.toml` is the
+shared vocabulary. A line reads `when | what | ...`; `when` is a time on the day the stay began (`09:20`), a day of the
+stay (`+2 07:30`), or a whole date and time. Times are those of the clock on the wall in Kiel.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from fhir_profiles.text import Number
+
+WALL_CLOCK = ZoneInfo("Europe/Berlin")
+_FOLDER = Path(__file__).parent / "people"
+_PEOPLE = ("erika",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Practice:
+    """A practice whose folders the demo watches. `id` names its files; numbers are LANR, BSNR and a BSNR."""
+
+    id: str
+    name: str
+    given: str
+    family: str
+    specialty: str
+    lanr: str
+    bsnr: str
+    street: str
+    postal_code: str
+    city: str
+    phone: str
+    laboratory: str
+    laboratory_bsnr: str
+    laboratory_doctor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One synthetic patient.
+
+    id: the short name, 'erika'. clinic_id, insurer_id: the ids of the Patient resource at those servers.
+    patient_numbers: practice id -> the number that practice files the person under.
+    gender: a FHIR AdministrativeGender code. kvnr: the statutory insurance number.
+    """
+
+    id: str
+    family: str
+    given: str
+    birth_date: date
+    gender: str
+    kvnr: str
+    street: str
+    postal_code: str
+    city: str
+    phone: str
+    clinic_id: str
+    insurer_id: str
+    patient_numbers: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Given and family name, as one says them."""
+        return f"{self.given} {self.family}"
+
+
+@cache
+def facts(*names: str) -> Mapping[str, Any]:
+    """The parsed file `people/<names joined by />.toml`; decimals as written. Shared by all callers: do not change."""
+    path = _FOLDER.joinpath(*names).with_suffix(".toml")
+    return MappingProxyType(tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Number))
+
+
+@cache
+def people() -> tuple[Person, ...]:
+    """The three patients, always in the same order."""
+    return tuple(_person(person) for person in _PEOPLE)
+
+
+@cache
+def practices() -> tuple[Practice, ...]:
+    """The two practices: the family doctor's, then the specialists'."""
+    return tuple(Practice(id=practice, **row) for practice, row in facts("practices").items())
+
+
+def term(kind: str, name: str) -> Any:
+    """The entry `name` of a table in terms.toml. Raises KeyError where a story uses a word that is not there."""
+    return facts("terms")[kind][name]
+
+
+def moment(text: str, start: datetime) -> datetime:
+    """What `when` in a line means in a stay that began at `start`; aware of its zone."""
+    if "T" in text:
+        return wall(text)
+    day, _, clock = text.rpartition(" ")
+    at = datetime.combine(start.date(), time.fromisoformat(clock), WALL_CLOCK)
+    return at + timedelta(days=int(day or "0"))
+
+
+def wall(text: str) -> datetime:
+    """A date and time as the clock on the wall showed it; aware of its zone."""
+    return datetime.fromisoformat(text).replace(tzinfo=WALL_CLOCK)
+
+
+def _person(person: str) -> Person:
+    row = dict(facts(person, "person"))
+    numbers = MappingProxyType(row.pop("patient_numbers"))
+    return Person(id=person, birth_date=date.fromisoformat(row.pop("born")), patient_numbers=numbers, **row)
