@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from connectors.contract import ConnectorSpec, Kind
-from connectors.fhir_account import FhirAccount, FhirAccountSettings
+from connectors.fhir_account import FhirAccount
+from connectors.fhir_settings import FhirAccountSettings
 from connectors.patient_compartment import DIRECTORY, PATIENT_PARAMETER
 
 SPEC = ConnectorSpec(

@@ -1,4 +1,4 @@
-"""One patient's account at a FHIR server: the settings it takes, and how everything in it is pulled.
+"""One patient's account at a FHIR server, and how everything in it is pulled.
 
 Order: CapabilityStatement, the Patient, each type of the Patient compartment by its search, then what those refer to
 and no patient owns (practitioners, organizations ...), until nothing new is referred to.
@@ -19,11 +19,10 @@ import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
+from pydantic import SecretStr
 
 from connectors import fhir_items
 from connectors.contract import (
@@ -32,82 +31,23 @@ from connectors.contract import (
     Cursor,
     Found,
     Item,
+    NeedsOperator,
     NeedsPatient,
     Reason,
-    Settings,
     Skipped,
     SourceChanged,
 )
 from connectors.fhir_rest import Capabilities, FhirServer
+from connectors.fhir_settings import FhirAccountSettings
 from connectors.http import BearerToken, Credential, NoCredential, Source
 from connectors.patient_compartment import DIRECTORY, PATIENT_PARAMETER
 from connectors.smart_backend import BackendSignIn, Client
 
-_BATCH = 200  # items in a batch: a page that is larger is divided
+_BATCH = 200  # items in a batch: small pages are gathered, large ones divided
 _IDS = 50  # ids in one `_id=a,b,c`: 50 of 64 characters stay below what servers take as an address
 _ROUNDS = 16  # Organization.partOf and the like; a real chain has three or four links
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _T = TypeVar("_T")
-
-
-def _https(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must be an address without user name, query and fragment")
-    if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
-        raise ValueError("must begin with https:// (http:// on this machine alone)")
-    return url
-
-
-def _header_value(secret: SecretStr) -> SecretStr:
-    value = secret.get_secret_value()
-    if not value or not value.isascii() or not value.isprintable():
-        raise ValueError("must be printable ASCII and not empty")
-    return secret
-
-
-def _known_types(types: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [name for name in types if name not in PATIENT_PARAMETER and name not in DIRECTORY]
-    if unknown:
-        raise ValueError(f"holds types that cannot be pulled: {', '.join(unknown)}")
-    return types
-
-
-Url = Annotated[str, AfterValidator(_https)]
-HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
-ResourceTypes = Annotated[tuple[str, ...], AfterValidator(_known_types)]
-
-
-class FhirAccountSettings(Settings):
-    """What a FHIR account needs. patient_id and bearer_token are the patient's; the rest describes the server.
-
-    base_url: the service base, as the server names itself. headers: sent with every request; `Accept` here chooses
-        JSON or XML. patient_parameters: type -> search parameter, where the server departs from R4.
-    resource_types: of the Patient compartment and the directory; the Patient always comes.
-    full_listing_every: every how many runs a server without `_history` is listed in full, to see what is gone.
-    client_id, private_key_file: sign in as a SMART backend service; scope and token_url belong to it.
-    """
-
-    base_url: Url
-    headers: dict[str, HeaderValue] = Field(default_factory=dict)
-    page_size: int = Field(default=100, ge=1, le=1000)
-    patient_parameters: dict[str, str] = Field(default_factory=dict)
-    resource_types: ResourceTypes = (*PATIENT_PARAMETER, *DIRECTORY)
-    full_listing_every: int = Field(default=24, ge=1)
-    overlap_minutes: int = Field(default=10, ge=0, le=24 * 60)
-    client_id: str | None = None
-    private_key_file: FilePath | None = None
-    scope: str = "system/*.rs"
-    token_url: Url | None = None
-    patient_id: str = Field(pattern=r"^[A-Za-z0-9\-.]{1,64}$")
-    bearer_token: HeaderValue | None = None
-
-    @model_validator(mode="after")
-    def _signs_in_wholly(self) -> FhirAccountSettings:
-        if (self.client_id is None) != (self.private_key_file is None):
-            raise ValueError("client_id and private_key_file are given together or not at all")
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +101,13 @@ class FhirAccount:
         before = _Progress.read(cursor)
         capabilities = await self._server.capabilities()
         run = _Run(self._settings, self._server, capabilities, before, self._clock())
+        waiting: list[Item] = []
         async for items in run.items():
-            for part in _divided(items, _BATCH):
-                yield Batch(tuple(part))
-        yield Batch((), cursor=run.after.cursor(), listed=run.listed)
+            waiting += items
+            while len(waiting) > _BATCH:
+                yield Batch(tuple(waiting[:_BATCH]))
+                del waiting[:_BATCH]
+        yield Batch(tuple(waiting), cursor=run.after.cursor(), listed=run.listed)
 
 
 def _credential(settings: FhirAccountSettings, client: httpx.AsyncClient, clock: Clock) -> Credential:
@@ -209,6 +152,8 @@ class _Run:
         )
         searchable = (name for name in settings.resource_types if capabilities.offers(name, "search-type"))
         self._types = tuple(name for name in searchable if name in PATIENT_PARAMETER)
+        if not self._types:
+            raise NeedsOperator("The source offers no search for any of resource_types: the operator must check both.")
         self._histories = _histories(self._types, capabilities)
         self._since = self._begin(before)
         self._seen: set[str] = set()
@@ -277,8 +222,11 @@ class _Run:
         if self._offered.offers(resource_type, "search-type"):
             for group in _divided(ids, _IDS):
                 query = {"_id": ",".join(group), "_count": str(self._settings.page_size)}
+                asked = {f"{resource_type}/{local_id}" for local_id in group}
                 async for entries in self._server.pages(resource_type, query, "searchset"):
-                    yield self._taken(_resources(entries))
+                    yield self._taken(
+                        resource for resource in _resources(entries) if fhir_items.name(resource) in asked
+                    )
         elif self._offered.offers(resource_type, "read"):
             for local_id in ids:
                 resource = await self._server.read(resource_type, local_id)

@@ -23,6 +23,7 @@ from connectors.contract import Clock, ConnectorError, NeedsOperator, NeedsPatie
 
 Sleep = Callable[[float], Awaitable[None]]
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})  # where plain http leaves nothing on a wire
 MAX_BYTES = 32 * 1024 * 1024
 EXCHANGE_SECONDS = 120.0  # a whole exchange: httpx limits only the silence between two chunks, and a source may trickle
 _ATTEMPTS = 3

@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from connectors.contract import Clock, ConnectorError, NeedsOperator, SourceChanged
-from connectors.http import Answer, Refusal, exchange, origin, raise_unless_good
+from connectors.http import LOOPBACK, Answer, Refusal, exchange, origin, raise_unless_good
 from fhir_profiles import text
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -27,7 +27,6 @@ _ASSERTION_LIFE = timedelta(minutes=4)  # SMART allows five; the source's clock 
 _EARLY = timedelta(seconds=30)  # a token is renewed before it ends, so that no request overtakes it
 _DEFAULT_LIFE = timedelta(minutes=5)  # where the source does not tell, what SMART recommends at most
 _MAX_BYTES = 1 << 20
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +130,7 @@ _ACCEPT = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 
 
 def _is_public_https(url: httpx.URL) -> bool:
-    return url.scheme == "https" and url.host not in _LOOPBACK
+    return url.scheme == "https" and url.host not in LOOPBACK
 
 
 def read_key(path: Path) -> ECKey:
