@@ -33,6 +33,7 @@ SYSTEM = "system"
 """The chain of refusals about vaults that do not exist."""
 
 _MOST = 512  # receipts in one commit
+_BLOCK = 128  # bytes an entry is filled up to a multiple of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ class Opening:
         self._number += 1
         nonce = os.urandom(12)
         key, aad = _entry_key(self._key, self.vault, self.id, self._number)
-        box = nonce + AESGCM(key).encrypt(nonce, orjson.dumps(entry), aad)
+        plaintext = orjson.dumps(entry)
+        plaintext += b" " * (-len(plaintext) % _BLOCK)  # JSON ignores it; the length tells less
+        box = nonce + AESGCM(key).encrypt(nonce, plaintext, aad)
         return Sealed(self.vault, self.id, self._number, box, condition)
 
 

@@ -10,9 +10,10 @@ from aggregator.vault.envelope import Delete, Operation, Put, Remove
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An operation, and the log position that brought it."""
+    """An operation, the log position that brought it, and who wrote it."""
 
     position: int
+    writer: str
     operation: Put | Delete
 
 
@@ -44,7 +45,7 @@ class State:
         return earlier
 
 
-def fold(state: State, section: str, position: int, operations: Iterable[Operation]) -> None:
+def fold(state: State, section: str, position: int, writer: str, operations: Iterable[Operation]) -> None:
     """Apply one envelope. Applying it a second time changes nothing."""
     resources = state.sections.setdefault(section, {})
     for operation in operations:
@@ -53,5 +54,5 @@ def fold(state: State, section: str, position: int, operations: Iterable[Operati
             continue
         versions = resources.setdefault(operation.local, [])
         if not versions or operation.version > versions[-1].operation.version:
-            versions.append(Version(position, operation))
+            versions.append(Version(position, writer, operation))
     state.position = max(state.position, position)

@@ -37,7 +37,7 @@ _PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy
 
 
 class WorkerKeys:
-    """What the syncing worker holds: it opens mandates, settings and cursors, and nothing that it seals to a section."""
+    """What the syncing worker holds: opens mandates, settings and cursors, and nothing that it seals to a section."""
 
     def __init__(self, seed: bytes) -> None:
         self._private = PrivateKey(seed)

@@ -1,4 +1,4 @@
-"""What the key service does for others: the only holder of shred keys, grant keys and the key that signs audit heads."""
+"""What the key service does: the only holder of shred keys, grant keys and the key that signs audit heads."""
 
 from __future__ import annotations
 

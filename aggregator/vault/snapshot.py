@@ -59,7 +59,11 @@ def write(
     session.exec(delete(tables.SnapshotSection).where(col(tables.SnapshotSection.vault) == vault.id))
     hashes = {}
     for name, resources in state.sections.items():
-        lines = [line(version.operation, position=version.position) for kept in resources.values() for version in kept]
+        lines = [
+            line(version.operation, position=version.position, writer=version.writer)
+            for kept in resources.values()
+            for version in kept
+        ]
         seed = seeds[name]
         box = wrap(seed.snapshot_key(), _header(vault.id, seed), b"\n".join(lines))
         hashes[seed.id] = hashlib.sha256(box).hexdigest()
@@ -80,7 +84,9 @@ def _versions(vault: str, seed: SectionSeed, box: bytes, sha256: str) -> dict[st
             operation, members = parse_line(text)
             if isinstance(operation, Remove):
                 raise Tampered("a stored snapshot holds a removal")
-            made.setdefault(operation.local, []).append(Version(int(members["position"]), operation))
+            made.setdefault(operation.local, []).append(
+                Version(int(members["position"]), str(members["writer"]), operation)
+            )
     return made
 
 

@@ -1,0 +1,173 @@
+"""Settings: a TOML file, then environment variables (AGGREGATOR_STORE__PATH=...). `config.example.toml` explains each.
+
+A wrong setting stops the start with its name, what is wrong, and what would be right.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from aggregator.errors import OperatorError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Section):
+    """Where the database lies."""
+
+    path: Path = Path("store/aggregator.db")
+
+
+class KeySettings(_Section):
+    """Where the embedded key ring lies: never in the store's folder, never in the same backup."""
+
+    folder: Path = Path("keys")
+
+
+class HttpSettings(_Section):
+    """Where the service listens, and how others reach it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    base_url: str = ""
+    max_body_bytes: int = Field(default=2_000_000, ge=1024)
+
+
+class SessionSettings(_Section):
+    """How long sign-ins last."""
+
+    owner_minutes: int = Field(default=30, ge=1)
+    signing_minutes: int = Field(default=5, ge=1, le=60)
+    client_token_minutes: int = Field(default=5, ge=1)
+
+
+class ViewSettings(_Section):
+    """How long an opened view may stay in memory, and how many."""
+
+    idle_minutes: int = Field(default=10, ge=1)
+    most: int = Field(default=200, ge=1)
+    vaults_per_search: int = Field(default=20, ge=1)
+
+
+class SyncSettings(_Section):
+    """When and how sources are pulled."""
+
+    tick_seconds: int = Field(default=30, ge=1)
+    jitter_percent: int = Field(default=10, ge=0, le=50)
+    at_once: int = Field(default=4, ge=1)
+    lease_minutes: int = Field(default=30, ge=1)
+    longest_backoff_hours: int = Field(default=12, ge=1)
+
+
+class SourceSettings(_Section):
+    """One source authority: a name that never changes, the connector that speaks to it, and that connector's settings."""
+
+    connector: str
+    title: str = ""
+    interval_minutes: int = Field(default=360, ge=1)
+    settings: dict[str, Any] = {}
+
+
+class IdentifierSettings(_Section):
+    """A FHIR Identifier by which Consents name a client."""
+
+    system: str
+    value: str
+
+
+class ClientSettings(_Section):
+    """A provider or payer that signs in as a SMART backend service."""
+
+    name: str
+    kind: Literal["provider", "payer"] = "provider"
+    identifiers: list[IdentifierSettings] = []
+    jwks_file: Path
+    purposes: list[str] = ["TREAT"]
+
+
+class Config(BaseSettings):
+    """All settings of an installation."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="AGGREGATOR_", env_nested_delimiter="__")
+
+    store: StoreSettings = StoreSettings()
+    keys: KeySettings = KeySettings()
+    http: HttpSettings = HttpSettings()
+    session: SessionSettings = SessionSettings()
+    view: ViewSettings = ViewSettings()
+    sync: SyncSettings = SyncSettings()
+    sources: dict[str, SourceSettings] = {}
+    clients: dict[str, ClientSettings] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; nothing else is read."""
+        _ = dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(file: Path | None) -> Config:
+    """Read the file, then the environment. Paths in the file are relative to its folder. Raises OperatorError."""
+    made = _read(file) if file else {}
+    try:
+        config = Config(**made)
+    except ValidationError as error:
+        raise OperatorError(_explain(file, error)) from None
+    return _anchored(config, file.parent if file else Path())
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OperatorError(f"{file} is not there; copy config.example.toml and name it with --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OperatorError(f"{file} is not TOML: {error}") from None
+
+
+def _explain(file: Path | None, error: ValidationError) -> str:
+    """One line a setting: its name, what is wrong, what would be right. Never the value: it may be a secret."""
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        unknown = problem["type"] == "extra_forbidden"
+        right = f"there is no such setting; known here: {_known(problem['loc'][:-1])}" if unknown else problem["msg"]
+        lines.append(f"{name}: {right}")
+    return f"{file or 'the environment'}: " + "; ".join(lines)
+
+
+def _known(path: tuple[int | str, ...]) -> str:
+    model: Any = Config
+    for part in path:
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        model = field.annotation if field else {"sources": SourceSettings, "clients": ClientSettings}.get(str(path[0]))
+    return ", ".join(getattr(model, "model_fields", {}))
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    """Relative paths mean: beside the configuration file, wherever the command was started."""
+    clients = {
+        name: client.model_copy(update={"jwks_file": folder / client.jwks_file})
+        for name, client in config.clients.items()
+    }
+    return config.model_copy(
+        update={
+            "store": StoreSettings(path=folder / config.store.path),
+            "keys": KeySettings(folder=folder / config.keys.folder),
+            "clients": clients,
+        }
+    )

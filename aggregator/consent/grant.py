@@ -1,0 +1,128 @@
+"""Permission to read: compiled from all active Consents, signed by the patient, opened by the key service (FORMAT.md, 8)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from aggregator.consent.decide import Context, Decider, Party, boundaries, facts_of, openable, parse
+from aggregator.consent.section_table import SectionTable
+from aggregator.vault import tables
+from aggregator.vault.encoding import b64, canonical, unb64
+from aggregator.vault.key_service import KeyService, SignedGrant, Ticket
+from aggregator.vault.keys import Root, SectionSeed
+from aggregator.vault.seal import KEY_BYTES
+from aggregator.vault.view import Reader
+from fhir_profiles.text import Resource, dumps, loads
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A grant in the hands of the service that answers for its grantee."""
+
+    id: str
+    version: int
+    seeds: Mapping[str, SectionSeed]
+    consents: Sequence[Resource]
+    verification_key: bytes
+    image_key: bytes
+    patient: str
+
+    def reader(self, party: Party, purpose: str, now: datetime, table: SectionTable) -> Reader:
+        """Who opens the view: the grant's seeds, and the decision on each resource for this party, purpose and time."""
+        policies = [parse(consent) for consent in self.consents]
+        decider = Decider(policies, Context(party, purpose, now))
+        until = boundaries(policies, now)
+
+        def permits(_: str, resource: Resource) -> bool:
+            return bool(decider.decide(facts_of(resource, table.section_of(resource))))
+
+        period = until.isoformat() if until else ""
+        return Reader(
+            id=f"{self.id}/{purpose}",
+            seeds=self.seeds,
+            verification_key=self.verification_key,
+            image_key=self.image_key,
+            patient=self.patient,
+            depends=f"{self.version}/{table.version}/{period}",
+            permits=permits,
+            until=until,
+        )
+
+
+def compile_grants(
+    vault: tables.Vault,
+    root: Root,
+    key_service: KeyService,
+    sections: Mapping[str, str],
+    patient: str,
+    consents: Sequence[Resource],
+    parties: Sequence[Party],
+) -> list[tables.Grant]:
+    """The grants of one grant version: one for each party to whom any active Consent could open any section."""
+    policies = [parse(consent) for consent in consents]
+    made = []
+    for party in parties:
+        names = openable(policies, party, frozenset(sections))
+        if names:
+            payload = _payload(vault, root, {name: sections[name] for name in names}, patient, consents)
+            made.append(_sign(vault, root, key_service, party, payload))
+    return made
+
+
+def signed(row: tables.Grant) -> SignedGrant:
+    """A stored grant as the key service takes it."""
+    return SignedGrant(row.vault, row.id, row.certificate, row.signature, row.box)
+
+
+def open_grant(row: tables.Grant, key_service: KeyService, ticket: Ticket, purpose: str, now: datetime) -> Opened:
+    """Through the key service, which verifies the caller itself. Raises Refused, Tampered."""
+    body = orjson.loads(key_service.open_grant(signed(row), ticket, purpose, now))
+    return Opened(
+        row.id,
+        body["version"],
+        {name: SectionSeed(id_, epoch, unb64(seed)) for name, (id_, epoch, seed) in body["sections"].items()},
+        [loads(text) for text in body["consents"]],
+        unb64(body["verification_key"]),
+        unb64(body["image_key"]),
+        body["patient"],
+    )
+
+
+def _payload(
+    vault: tables.Vault, root: Root, sections: Mapping[str, str], patient: str, consents: Sequence[Resource]
+) -> bytes:
+    seeds = {name: root.section(id_, vault.epoch) for name, id_ in sections.items()}
+    return canonical(
+        {
+            "version": vault.grant_version,
+            "sections": {name: [seed.id, seed.epoch, b64(seed.seed)] for name, seed in seeds.items()},
+            "consents": [dumps(consent).decode() for consent in consents],
+            "verification_key": b64(root.verification_key),
+            "image_key": b64(os.urandom(KEY_BYTES)),
+            "patient": patient,
+        }
+    )
+
+
+def _sign(vault: tables.Vault, root: Root, key_service: KeyService, party: Party, payload: bytes) -> tables.Grant:
+    grantee = key_service.handle("party", party.id)
+    stated: dict[str, Any] = {"kind": "grant", "vault": vault.id, "grant": os.urandom(16).hex()}
+    stated |= {"version": vault.grant_version, "grantee": b64(grantee), "body": hashlib.sha256(payload).hexdigest()}
+    certificate = canonical(stated)
+    grant = SignedGrant(vault.id, stated["grant"], certificate, root.sign(b"PRA1/grant" + certificate))
+    box = key_service.register_grant(grant, payload)
+    return tables.Grant(
+        vault=vault.id,
+        id=grant.id,
+        grantee=grantee,
+        certificate=certificate,
+        signature=grant.signature,
+        box=box,
+    )

@@ -1,0 +1,199 @@
+"""Permission to write without reading, issued by the owner when a source is connected (FORMAT.md section 5).
+
+The certificate is open and root-signed: every fold checks authors against it. The body is sealed to the syncing worker:
+public keys of the sections, the keys for ids, tags and the ledger, and the keyed tags of the person expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import orjson
+
+from aggregator.errors import Tampered
+from aggregator.vault import tables
+from aggregator.vault.encoding import b64, canonical, unb64
+from aggregator.vault.key_ring import WorkerKeys
+from aggregator.vault.keys import IdKey, Root, SectionKey, Writer, handle, verify
+from aggregator.vault.seal import PublicKey, header
+from connectors.contract import Subject
+from fhir_profiles.codes import KVNR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who the patient says to be. birth_date: YYYY-MM-DD; kvnr: the statutory insurance number, where there is one."""
+
+    family: str
+    given: str
+    birth_date: str
+    kvnr: str | None = None
+
+    def __post_init__(self) -> None:
+        date.fromisoformat(self.birth_date)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The keyed tags of the person that a source should talk about: equal tags, equal person."""
+
+    key: bytes
+    kvnr: bytes | None
+    name: bytes
+
+    @classmethod
+    def of(cls, person: Person, key: bytes) -> Expected:
+        kvnr = _kvnr_tag(key, person.kvnr) if person.kvnr else None
+        return cls(key, kvnr, _name_tag(key, person.family, person.given, person.birth_date))
+
+    def compare(self, subject: Subject) -> bool | None:
+        """Is it that person: by the insurance number, else by name and birth date; None where the source is silent."""
+        numbers = [identifier.value for identifier in subject.identifiers if identifier.system == KVNR]
+        if numbers and self.kvnr is not None:
+            return all(_kvnr_tag(self.key, number) == self.kvnr for number in numbers)
+        if subject.family and subject.birth_date:
+            return _name_tag(self.key, subject.family, subject.given, subject.birth_date) == self.name
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mandate:
+    """What the worker holds while it writes for one connection."""
+
+    vault: str
+    id: str
+    authority: str
+    account: str
+    source: bytes
+    patient: str
+    sections: Mapping[str, SectionKey]
+    ids: IdKey
+    ledger_keys: bytes
+    expected: Expected
+    writer: Writer
+
+
+def new_mandate_id() -> str:
+    """128 random bits in hex."""
+    return os.urandom(16).hex()
+
+
+def issue(
+    vault: tables.Vault,
+    root: Root,
+    sections: Mapping[str, str],
+    worker: PublicKey,
+    *,
+    authority: str,
+    account: str,
+    person: Person,
+    patient: str,
+) -> tables.Mandate:
+    """A mandate for one source account, signed by the root, its body sealed to the worker.
+
+    sections: name -> the vault's id for it. patient: the local id of the vault's Patient.
+    """
+    writer = Writer.generate(new_mandate_id())
+    body = canonical(_body(vault.id, root, sections, authority, account, person, patient, writer))
+    certificate = canonical(
+        {
+            "kind": "mandate",
+            "vault": vault.id,
+            "mandate": writer.id,
+            "writer": b64(writer.public()),
+            "sections": sorted(sections.values()),
+            "from": vault.log_position + 1,
+            "body": hashlib.sha256(body).hexdigest(),
+        }
+    )
+    return tables.Mandate(
+        vault=vault.id,
+        id=writer.id,
+        certificate=certificate,
+        signature=root.sign(b"PRA1/mandate" + certificate),
+        box=worker.seal(_header(vault.id, writer.id), body),
+    )
+
+
+def open_mandate(row: tables.Mandate, worker: WorkerKeys, verification_key: bytes) -> Mandate:
+    """In the worker's hands. `verification_key` is the one that the key service pinned. Raises Tampered."""
+    verify(verification_key, row.signature, b"PRA1/mandate" + row.certificate, "mandate")
+    certificate = orjson.loads(row.certificate)
+    body = worker.open(_header(row.vault, row.id), row.box)
+    stated = (certificate["vault"], certificate["mandate"], certificate["body"])
+    if stated != (row.vault, row.id, hashlib.sha256(body).hexdigest()):
+        raise Tampered("a stored mandate is not the one its certificate names")
+    return _parse(row.vault, row.id, orjson.loads(body))
+
+
+def _body(
+    vault: str,
+    root: Root,
+    sections: Mapping[str, str],
+    authority: str,
+    account: str,
+    person: Person,
+    patient: str,
+    writer: Writer,
+) -> dict[str, Any]:
+    source = root.source(authority, account)
+    expected = Expected.of(person, root.tag_key())
+    return {
+        "vault": vault,
+        "authority": authority,
+        "account": account,
+        "source": source.hex(),
+        "patient": patient,
+        "sections": {
+            name: [id_, 1, b64(root.section(id_).private_key().public().raw)] for name, id_ in sections.items()
+        },
+        "ids": b64(root.ids().key),
+        "ledger": b64(root.ledger_keys(source)),
+        "tags": [b64(expected.key), b64(expected.kvnr) if expected.kvnr else "", b64(expected.name)],
+        "writer": b64(writer.seed),
+    }
+
+
+def _parse(vault: str, mandate: str, body: dict[str, Any]) -> Mandate:
+    key, kvnr, name = body["tags"]
+    return Mandate(
+        vault=vault,
+        id=mandate,
+        authority=body["authority"],
+        account=body["account"],
+        source=bytes.fromhex(body["source"]),
+        patient=body["patient"],
+        sections={
+            section: SectionKey(id_, epoch, PublicKey(unb64(public)))
+            for section, (id_, epoch, public) in body["sections"].items()
+        },
+        ids=IdKey(unb64(body["ids"])),
+        ledger_keys=unb64(body["ledger"]),
+        expected=Expected(unb64(key), unb64(kvnr) if kvnr else None, unb64(name)),
+        writer=Writer(mandate, unb64(body["writer"])),
+    )
+
+
+def _kvnr_tag(key: bytes, number: str) -> bytes:
+    return handle(key, "kvnr", number.strip().upper())
+
+
+def _name_tag(key: bytes, family: str, given: str, birth_date: str) -> bytes:
+    return handle(key, "name", fold_name(family), fold_name(given), birth_date[:10])
+
+
+_SPELLINGS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+
+
+def fold_name(name: str) -> str:
+    """A name as it is compared: case, blanks, hyphens and the two spellings of an umlaut make no difference."""
+    return "".join(char for char in name.casefold().translate(_SPELLINGS) if char.isalnum())
+
+
+def _header(vault: str, mandate: str) -> dict[str, Any]:
+    return header("mandate", vault, name=mandate)

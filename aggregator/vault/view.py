@@ -1,0 +1,198 @@
+"""The view: in memory, exactly the resources that one caller may see. Everything that is answered is a function of one.
+
+Opening takes an image that is still right, or builds it from the truth. What a grantee's view holds is decided here
+and nowhere else: sections whose seeds the grant carries (the coarse net), then the decision on each resource (the
+second lock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from aggregator.errors import Tampered
+from aggregator.vault import snapshot, tables, truth
+from aggregator.vault.envelope import Delete, Put
+from aggregator.vault.fold import State
+from aggregator.vault.image import Image, Indexer, Record, Tombstone, UnreadableImage, build
+from aggregator.vault.keys import OWNER, Root, SectionSeed
+from aggregator.vault.mask import bare, mask, references
+from aggregator.vault.seal import header, unwrap, wrap
+from aggregator.vault.store import Store
+from fhir_profiles.text import Resource, dumps, loads
+
+DIRECTORY = "directory"
+"""The section whose resources a view holds only where a permitted one refers to them."""
+
+IDENTITY = "identity"
+
+Permits = Callable[[str, Resource], bool]
+"""(section, resource) -> may this caller see it: the second lock."""
+
+
+@dataclass(slots=True)
+class View:
+    """What one caller sees of one vault, at one log position, under one grant version, until `until`."""
+
+    vault: str
+    reader: str
+    image: Image
+    log_position: int
+    grant_version: int
+    until: datetime | None = None
+
+    def close(self) -> None:
+        self.image.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Who opens: the seeds at hand, the key that the reader trusts, and the key of its images.
+
+    depends: what else its image depends on (grant version, section table, purpose, periods), as text.
+    patient: the local id of the vault's Patient.
+    permits: None for the owner, who sees all.
+    """
+
+    id: str
+    seeds: Mapping[str, SectionSeed]
+    verification_key: bytes
+    image_key: bytes
+    patient: str
+    depends: str = ""
+    permits: Permits | None = None
+    until: datetime | None = None
+
+
+def owner(root: Root, sections: Mapping[str, str], patient: str) -> Reader:
+    """The owner: every section, in every epoch there is."""
+    return Reader(
+        id=OWNER,
+        seeds={name: root.section(section) for name, section in sections.items()},
+        verification_key=root.verification_key,
+        image_key=root.image_key(),
+        patient=patient,
+    )
+
+
+def open_view(store: Store, vault: str, reader: Reader, indexer: Indexer, root: Root | None = None) -> View:
+    """The reader's view of the vault as it is now. With the root at hand, a grown log is folded into a new snapshot.
+
+    Raises Tampered.
+    """
+    with store.read() as session:
+        row = truth.head(session, vault, reader.verification_key)
+        stored = session.get(tables.ImageRow, (vault, reader.id))
+        image = _stored_image(row, reader, indexer, stored)
+        found = None if image else truth.read(session, row, reader.seeds)
+    if found is not None:
+        image = _build(store, found, reader, indexer, root)
+    assert image is not None  # noqa: S101 - either stored or built
+    return View(vault, reader.id, image, row.log_position, row.grant_version, reader.until)
+
+
+def read_truth(store: Store, vault: str, reader: Reader) -> State:
+    """The state itself, history included: for the owner's own questions about the past."""
+    with store.read() as session:
+        row = truth.head(session, vault, reader.verification_key)
+        return truth.read(session, row, reader.seeds).state
+
+
+def _built_for(row: tables.Vault, reader: Reader, indexer: Indexer) -> str:
+    return f"{row.log_position}/{indexer.version}/{reader.depends}"
+
+
+def _stored_image(row: tables.Vault, reader: Reader, indexer: Indexer, stored: tables.ImageRow | None) -> Image | None:
+    """The image at rest, where it is still right. One that does not open is a cache that is not there."""
+    if stored is None or stored.built_for != _built_for(row, reader, indexer):
+        return None
+    try:
+        return Image.open(unwrap(reader.image_key, _header(row.id, reader, stored.built_for), stored.box))
+    except (Tampered, UnreadableImage):
+        return None
+
+
+def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, root: Root | None) -> Image:
+    row = found.vault
+    resources = _permitted(row.id, found.state, reader) if reader.permits else _all(found.state)
+    data = build(resources, indexer, () if reader.permits else _tombstones(found.state))
+    built_for = _built_for(row, reader, indexer)
+    box = wrap(reader.image_key, _header(row.id, reader, built_for), data)
+    with store.write() as session:
+        current = session.get(tables.Vault, row.id)
+        if current is not None and current.log_position == row.log_position:
+            session.merge(tables.ImageRow(vault=row.id, reader=reader.id, built_for=built_for, box=box))
+            if root is not None and found.tail >= truth.SNAPSHOT_AFTER:
+                snapshot.write(session, current, root, found.state, reader.seeds, current.chain)
+    return Image.open(data)
+
+
+def _all(state: State) -> Iterable[Record]:
+    return (_record(section, put, put.resource) for section, put in state.current())
+
+
+def _tombstones(state: State) -> Iterable[Tombstone]:
+    for resources in state.sections.values():
+        for versions in resources.values():
+            newest = versions[-1].operation
+            if isinstance(newest, Delete):
+                yield Tombstone(
+                    resource_type=newest.resource_type,
+                    local=newest.local,
+                    version=newest.version,
+                    updated=_milliseconds(newest.updated),
+                )
+
+
+def _permitted(vault: str, state: State, reader: Reader) -> list[Record]:
+    """A grantee's view: permitted resources, of the directory what they refer to, the patient at least bare."""
+    permits = reader.permits or (lambda _section, _resource: True)
+    kept: dict[str, tuple[str, Put, Resource]] = {}
+    directory: dict[str, tuple[str, Put, Resource]] = {}
+    for section, put in state.current():
+        resource = loads(put.resource)
+        if permits(section, resource):
+            place = directory if section == DIRECTORY else kept
+            place[f"{put.resource_type}/{resource['id']}"] = (section, put, resource)
+    patient = f"Patient/{vault}.{reader.patient}"
+    _refer(kept, directory)
+    visible = kept.keys() | {patient}
+    records = [_record(section, put, dumps(mask(resource, visible))) for section, put, resource in kept.values()]
+    if patient not in kept:
+        records.append(_bare_patient(vault, reader))
+    return records
+
+
+def _refer(kept: dict[str, tuple[str, Put, Resource]], directory: dict[str, tuple[str, Put, Resource]]) -> None:
+    """Move into `kept` what it refers to in the directory, and what that refers to."""
+    waiting = [resource for _, _, resource in kept.values()]
+    while waiting:
+        for target in references(waiting.pop()):
+            if target in directory and target not in kept:
+                kept[target] = directory[target]
+                waiting.append(directory[target][2])
+
+
+def _bare_patient(vault: str, reader: Reader) -> Record:
+    body = dumps(bare({"resourceType": "Patient", "id": f"{vault}.{reader.patient}"}))
+    return Record(resource_type="Patient", local=reader.patient, version=1, updated=0, section=IDENTITY, body=body)
+
+
+def _record(section: str, put: Put, body: bytes) -> Record:
+    return Record(
+        resource_type=put.resource_type,
+        local=put.local,
+        version=put.version,
+        updated=_milliseconds(put.updated),
+        section=section,
+        body=body,
+    )
+
+
+def _milliseconds(instant: str) -> int:
+    return int(datetime.fromisoformat(instant).timestamp() * 1000)
+
+
+def _header(vault: str, reader: Reader, built_for: str) -> dict[str, str | int]:
+    return header("image", vault, name=reader.id, writer=built_for)
