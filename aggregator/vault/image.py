@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -49,9 +49,11 @@ CREATE TABLE term (scope INT, text TEXT, system TEXT, tid INT, size INT, PRIMARY
 CREATE TABLE posting (tid INT, rid INT, PRIMARY KEY (tid, rid)) WITHOUT ROWID;
 CREATE TABLE span (scope INT, rid INT, low INT, high INT, PRIMARY KEY (scope, rid, low, high)) WITHOUT ROWID;
 """
-_LOCAL_INDEX = "CREATE INDEX by_local ON resource (local)"
-_READ = "SELECT local, version, updated, section, start, size FROM resource WHERE rid = ?"
-_FIND = "SELECT rid FROM resource WHERE local = ? AND rid BETWEEN ? AND ?"
+_FETCH = """
+SELECT rid, local, version, updated, section, start, size
+FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY wanted.key
+"""
+_LOCAL = "SELECT local FROM resource WHERE rid = ?"
 
 
 class UnreadableImage(Exception):
@@ -156,7 +158,6 @@ def _insert_resources(connection: sqlite3.Connection, ordered: Sequence[Record])
     connection.executemany(
         "INSERT INTO section VALUES (?, ?, ?)", ((n, name, size) for name, (n, size) in sections.items())
     )
-    connection.execute(_LOCAL_INDEX)
 
 
 def _insert_index(connection: sqlite3.Connection, ordered: Sequence[Record], indexer: Indexer) -> None:
@@ -207,7 +208,8 @@ class Image:
         self.kinds: dict[str, range] = {
             kind: range(first, last + 1) for kind, first, last in self.select("SELECT * FROM kind")
         }
-        """The rids of each resource type that there is."""
+        """The rids of each resource type that there is, types ascending."""
+        self._types, self._firsts = list(self.kinds), [rids.start for rids in self.kinds.values()]
         self._sections = {number: (name, size) for number, name, size in self.select("SELECT * FROM section")}
 
     @classmethod
@@ -242,17 +244,24 @@ class Image:
         return dict(self._sections.values())
 
     def find(self, resource_type: str, local: str) -> int | None:
-        """The rid of a current resource."""
-        rids = self.kinds.get(resource_type)
-        if rids is None:
-            return None
-        row = self._connection.execute(_FIND, (local, rids.start, rids.stop - 1)).fetchone()
-        return row[0] if row else None
+        """The rid of a current resource. Local ids ascend with the rids, so no index is kept for them."""
+        rids = self.kinds.get(resource_type, range(0))
+        at = bisect_left(rids, local, key=self._local)
+        return rids[at] if at < len(rids) and self._local(rids[at]) == local else None
+
+    def after(self, resource_type: str, local: str) -> int:
+        """The rid at which a list goes on behind (type, local id), whether that resource is still there or not."""
+        for kind, rids in self.kinds.items():
+            if kind == resource_type:
+                return rids.start + bisect_right(rids, local, key=self._local)
+            if kind > resource_type:
+                return rids.start
+        return self.count() + 1
 
     def read(self, resource_type: str, local: str) -> Record | None:
         """A current resource."""
         rid = self.find(resource_type, local)
-        return None if rid is None else self._record(rid, resource_type)
+        return None if rid is None else self.fetch([rid])[0]
 
     def gone(self, resource_type: str, local: str) -> Tombstone | None:
         """What is known of a deleted resource."""
@@ -260,25 +269,24 @@ class Image:
         row = self._connection.execute(statement, (resource_type, local)).fetchone()
         return row and Tombstone(resource_type=resource_type, local=local, version=row[0], updated=row[1])
 
-    def fetch(self, rids: Iterable[int]) -> list[Record]:
-        """The resources with these rids, in the order given. Raises KeyError for one that is not there."""
-        return [self._record(rid, self.kind_of(rid)) for rid in rids]
-
-    def kind_of(self, rid: int) -> str:
-        """The type of the resource with this rid. Raises KeyError where there is none."""
-        for kind, rids in self.kinds.items():
-            if rid in rids:
-                return kind
-        raise KeyError(rid)
+    def fetch(self, rids: Sequence[int]) -> list[Record]:
+        """The resources with these rids, in the order given. Raises KeyError where one is not there."""
+        rows = self.select(_FETCH, (str(list(rids)),))
+        if len(rows) != len(rids):
+            raise KeyError("no such rid")
+        return [self._record(*row) for row in rows]
 
     def select(self, statement: str, parameters: Sequence[int | str] = ()) -> list[tuple[Any, ...]]:
         """Run a SELECT over resource, term, posting and span: the door for the search compiler."""
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _record(self, rid: int, kind: str) -> Record:
-        local, version, updated, section, start, size = self._connection.execute(_READ, (rid,)).fetchone()
+    def _local(self, rid: int) -> str:
+        local: str = self._connection.execute(_LOCAL, (rid,)).fetchone()[0]
+        return local
+
+    def _record(self, rid: int, local: str, version: int, updated: int, section: int, start: int, size: int) -> Record:
         return Record(
-            resource_type=kind,
+            resource_type=self._types[bisect_right(self._firsts, rid) - 1],
             local=local,
             version=version,
             updated=updated,

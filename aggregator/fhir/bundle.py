@@ -1,0 +1,52 @@
+"""A searchset Bundle, put together from stored bytes: no resource is parsed or printed again.
+
+https://hl7.org/fhir/R4/bundle.html#searchset
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aggregator.fhir.outcome import ignored_parameters
+from aggregator.fhir.page import Links, Pairs
+from aggregator.fhir.view import View, full_url
+from fhir_profiles.text import dumps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What was asked for: path and pairs make its URL, count is the most it holds, ignored are unknown parameters."""
+
+    path: str
+    pairs: Pairs
+    count: int
+    ignored: tuple[str, ...]
+
+
+def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: int | None = None) -> bytes:
+    """The Bundle of one page.
+
+    rids: the page's, and one more where another page follows. total: of the whole search, where it is to be told.
+    """
+    records = view.image.fetch(rids[: page.count])
+    urls = [{"relation": "self", "url": links.url(page.path, page.pairs)}]
+    if records and len(rids) > page.count:
+        urls.append({"relation": "next", "url": links.next(view, page.path, page.pairs, records[-1])})
+    entries = [_match(full_url(view, record, links.base_url), record.body) for record in records]
+    if page.ignored:
+        entries.append(b'{"resource":' + dumps(ignored_parameters(page.ignored)) + b',"search":{"mode":"outcome"}}')
+    return b"".join(
+        [
+            b'{"resourceType":"Bundle","type":"searchset"',
+            b"" if total is None else b',"total":%d' % total,
+            b',"link":' + dumps(urls),
+            b',"entry":[' + b",".join(entries) + b"]" if entries else b"",
+            b"}",
+        ]
+    )
+
+
+def _match(url: str, body: bytes) -> bytes:
+    """The URL needs no escaping: it is made of a configured address, a type's name and base32."""
+    return b'{"fullUrl":"%b","resource":%b,"search":{"mode":"match"}}' % (url.encode(), body)

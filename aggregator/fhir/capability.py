@@ -1,0 +1,77 @@
+"""The CapabilityStatement: what this service does, told from the tables that do it, so that it cannot say more.
+
+https://hl7.org/fhir/R4/capabilitystatement.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from aggregator.fhir.parameters import of_type
+from fhir_profiles.text import Resource, dumps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation on a type. definition: the canonical URL of its OperationDefinition."""
+
+    name: str
+    definition: str
+
+
+EVERYTHING = Operation(name="everything", definition="http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What is served of one resource type. interactions: FHIR's codes, such as read, search-type, create."""
+
+    resource_type: str
+    interactions: tuple[str, ...]
+    operations: tuple[Operation, ...] = ()
+
+
+def capability(served: Iterable[Served], *, base_url: str, software: str, version: str, date: datetime) -> bytes:
+    """The CapabilityStatement, as JSON. date: when what it says last changed, aware of its zone."""
+    return dumps(
+        {
+            "resourceType": "CapabilityStatement",
+            "status": "active",
+            "date": date.isoformat(timespec="seconds"),
+            "kind": "instance",
+            "software": {"name": software, "version": version},
+            "implementation": {"description": software, "url": base_url},
+            "fhirVersion": "4.0.1",
+            "format": ["application/fhir+json"],
+            "rest": [{"mode": "server", "security": _SECURITY, "resource": [_resource(one) for one in served]}],
+        }
+    )
+
+
+_SECURITY: Resource = {
+    "service": [
+        {
+            "coding": [
+                {
+                    "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                    "code": "SMART-on-FHIR",
+                }
+            ]
+        }
+    ]
+}
+
+
+def _resource(served: Served) -> Resource:
+    made: Resource = {
+        "type": served.resource_type,
+        "interaction": [{"code": code} for code in served.interactions],
+    }
+    if "search-type" in served.interactions:
+        parameters = of_type(served.resource_type).values()
+        made["searchParam"] = [{"name": one.name, "type": one.kind.value} for one in parameters]
+    if served.operations:
+        made["operation"] = [{"name": one.name, "definition": one.definition} for one in served.operations]
+    return made

@@ -1,0 +1,104 @@
+"""Errors as FHIR tells them: one tree, each with its HTTP status and issue code, and the OperationOutcome it becomes.
+
+https://hl7.org/fhir/R4/operationoutcome.html. A message may name a parameter; it never holds a value, neither one of
+the record nor one that the caller sent.
+
+    FhirError (a CallerError)
+    ├── BadQuery              400 invalid        a parameter's value, modifier or page link cannot be understood
+    │   └── UnknownParameter  400 not-supported  named under `Prefer: handling=strict` alone
+    ├── NotFound              404 not-found      not in this view, whether it exists or not
+    └── Gone                  410 deleted        was in this view and is deleted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aggregator.errors import CallerError
+from fhir_profiles.text import Resource, dumps
+
+
+class FhirError(CallerError):
+    """The root. `status` is HTTP's, `code` one of https://hl7.org/fhir/R4/valueset-issue-type.html."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "processing"
+
+    def outcome(self) -> bytes:
+        """The OperationOutcome of this error, as JSON."""
+        return dumps(operation_outcome([Issue(severity="error", code=self.code, text=str(self))]))
+
+
+class BadQuery(FhirError):
+    """The search cannot be understood."""
+
+    code = "invalid"
+
+    def __init__(self, parameter: str, text: str) -> None:
+        """text: what is wrong, a sentence's end without a value."""
+        super().__init__(f"{_shown(parameter)}: {text}")
+        self.parameter = parameter
+
+
+class UnknownParameter(BadQuery):
+    """A parameter that this resource type does not have here."""
+
+    code = "not-supported"
+
+    def __init__(self, parameter: str) -> None:
+        super().__init__(parameter, "not a search parameter here")
+
+
+class NotFound(FhirError):
+    """Nothing with this id in this view."""
+
+    status = 404
+    code = "not-found"
+
+    def __init__(self) -> None:
+        super().__init__("no such resource")
+
+
+class Gone(FhirError):
+    """Deleted."""
+
+    status = 410
+    code = "deleted"
+
+    def __init__(self) -> None:
+        super().__init__("the resource is deleted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue:
+    """One issue of an OperationOutcome. severity: error, warning or information."""
+
+    severity: str
+    code: str
+    text: str
+
+
+def operation_outcome(issues: Iterable[Issue]) -> Resource:
+    """An OperationOutcome of these issues."""
+    return {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": one.severity, "code": one.code, "diagnostics": one.text} for one in issues],
+    }
+
+
+def ignored_parameters(names: Iterable[str]) -> Resource:
+    """What a search answers beside its matches when it did not know a parameter."""
+    return operation_outcome(
+        Issue(severity="warning", code="not-supported", text=f"{_shown(name)}: ignored, not a search parameter here")
+        for name in names
+    )
+
+
+def _shown(parameter: str) -> str:
+    """A name that is no name (too long, odd characters) is not repeated."""
+    plain = len(parameter) <= 64 and all(
+        letter.isascii() and (letter.isalnum() or letter in "-_.:") for letter in parameter
+    )
+    return parameter if plain and parameter else "a parameter"

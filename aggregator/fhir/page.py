@@ -1,0 +1,84 @@
+"""Pages of a long answer: how many resources each holds, and the links from one to the next.
+
+https://hl7.org/fhir/R4/http.html#paging. Every list is in the order (resource type, id), and a page link holds the last
+place that was shown, not a number of resources. So with data that came meanwhile the next page goes on at the right
+place: what stays in the record is shown once, whatever is written before or behind it. The link is sealed by the
+caller's functions and bound to the vault and to the whole query, so it opens nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from aggregator.fhir.outcome import BadQuery
+from aggregator.fhir.view import View
+from aggregator.vault.image import Record
+
+PAGE = "_page"
+COUNT = "_count"
+DEFAULT_COUNT = 50
+MOST = 500  # a larger _count is answered in pages of this size
+
+Pairs = Sequence[tuple[str, str]]
+"""A query's parameters, percent-decoded, in the order they came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """How an answer makes URLs.
+
+    base_url: of the FHIR service, without a slash at the end.
+    seal, unseal: turn a page's place into opaque URL-safe text and back; unseal raises ValueError for any other text.
+    """
+
+    base_url: str
+    seal: Callable[[bytes], str]
+    unseal: Callable[[str], bytes]
+
+    def url(self, path: str, pairs: Pairs) -> str:
+        """The URL of a query."""
+        query = urlencode(pairs)
+        return f"{self.base_url}/{path}?{query}" if query else f"{self.base_url}/{path}"
+
+    def next(self, view: View, path: str, pairs: Pairs, last: Record) -> str:
+        """The URL of the page behind this record."""
+        place = _query_hash(view, path, pairs) + f"{last.resource_type}/{last.local}".encode()
+        return self.url(path, [*pairs, (PAGE, self.seal(place))])
+
+    def after(self, view: View, path: str, pairs: Pairs, token: str) -> int:
+        """The rid at which the page of this token begins. Raises BadQuery for a token of another query or none."""
+        try:
+            opened = self.unseal(token)
+        except ValueError:
+            raise BadQuery(PAGE, "not a page link of this service") from None
+        expected = _query_hash(view, path, pairs)
+        if not opened.startswith(expected):
+            raise BadQuery(PAGE, "a page link of another query")
+        resource_type, _, local = opened[len(expected) :].decode().partition("/")
+        return view.image.after(resource_type, local)
+
+
+def single(pairs: Pairs, names: Collection[str]) -> dict[str, str]:
+    """The values of those parameters among these names that are given. Raises BadQuery for one given twice."""
+    found = dict[str, str]()
+    for name, value in pairs:
+        if name in found:
+            raise BadQuery(name, "given twice")
+        if name in names:
+            found[name] = value
+    return found
+
+
+def count(value: str) -> int:
+    """The resources on a page: what `_count` asks for, at most MOST. Raises BadQuery."""
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        raise BadQuery(COUNT, "not a number of resources")
+    return min(int(value), MOST)
+
+
+def _query_hash(view: View, path: str, pairs: Pairs) -> bytes:
+    text = f"{view.vault}\n{path}?{urlencode(pairs)}"
+    return hashlib.sha256(text.encode()).digest()[:16]
