@@ -70,7 +70,7 @@ def _stay(person: Person, row: Row) -> Stay:
     start = wall(row["at"])
     return Stay(
         person=person,
-        encounter=f"{person.id}-besuch-{start:%Y%m%d}",
+        encounter=f"{person.id}-besuch-{start:%Y%m%d%H%M}",
         doctor=row["doctor"],
         department=_department(row["doctor"])["name"],
         security=row.get("security", ""),
@@ -97,6 +97,7 @@ def _encounter(stay: Stay, row: Row) -> Resource:
         "serviceType": concept(_DEPARTMENTS, department["code"], department["display"]),
         "subject": ref("Patient", stay.person.clinic_id),
         "participant": [{"individual": ref("Practitioner", stay.doctor)}],
+        "reasonCode": [_reason(stay.person, name, row["at"]) for name in row["conditions"]],
         "period": {"start": instant(wall(row["at"])), "end": instant(wall(row["until"]))},
         "diagnosis": reasons,
         "location": [{"location": ref("Location", where)}],
@@ -105,6 +106,12 @@ def _encounter(stay: Stay, row: Row) -> Resource:
 
 
 _DEPARTMENTS = "http://fhir.de/CodeSystem/dkgev/Fachabteilungsschluessel"
+
+
+def _reason(person: Person, name: str, at: str) -> Resource:
+    """The condition's code in the edition of the visit's year, so that the visit shows by itself what it was for."""
+    (icd,) = [row["icd"] for row in _clinic(person)["condition"] if row["id"] == name]
+    return diagnosis(icd, wall(at).year)
 
 
 def _condition_ref(person: Person, name: str) -> Resource:
@@ -207,7 +214,7 @@ def _care_plan(person: Person, row: Row) -> Resource:
         "author": ref("Practitioner", row["by"]),
         **({"careTeam": [ref("CareTeam", f"{person.id}-{row['team']}")]} if "team" in row else {}),
         "addresses": [_condition_ref(person, name) for name in row["conditions"]],
-        "goal": [ref("Goal", f"{person.id}-{name}") for name in row["goals"]],
+        **({"goal": [ref("Goal", f"{person.id}-{name}") for name in row["goals"]]} if "goals" in row else {}),
         "activity": [{"detail": {"status": todo, "description": activity}} for activity in row["activities"]],
     }
 

@@ -21,7 +21,7 @@ from fhir_profiles.text import Number
 
 WALL_CLOCK = ZoneInfo("Europe/Berlin")
 _FOLDER = Path(__file__).parent / "people"
-_PEOPLE = ("erika",)
+_PEOPLE = ("erika", "aylin", "jonas")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
