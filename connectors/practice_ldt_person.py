@@ -7,17 +7,15 @@ by the insurance number, else by name and birth date. https://hl7.org/fhir/R4/pa
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from connectors.contract import Identifier, Subject
 from connectors.local_id import local_id
 from connectors.practice_ldt_values import GENDER, day
 from connectors.xdt import Group
+from fhir_profiles.build import Part, codeable, coding, identifier, present
+from fhir_profiles.codes import BSNR, IDENTIFIER_TYPE, KVNR
 from fhir_profiles.text import Resource
 
-KVNR = "http://fhir.de/sid/gkv/kvid-10"
-BSNR = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_BSNR"
-_IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 _GENDER_EXTENSION = "http://fhir.de/StructureDefinition/gender-amtlich-de"
 _GENDER_SYSTEM = "http://fhir.de/CodeSystem/gender-amtlich-de"
 _KVNR_FORM = re.compile(r"[A-Z]\d{9}")
@@ -42,18 +40,18 @@ def subject_of(patient: Group) -> Subject | None:
 def patient_resource(patient: Group, subject: Subject) -> tuple[Resource, tuple[str, ...]]:
     """The Patient, and warnings."""
     person = patient.child("8147") or patient
-    resource = {
-        "resourceType": "Patient",
-        "id": _patient_id(subject),
-        "identifier": _identifiers(patient, subject),
-        "name": _names(person),
+    resource = present(
+        resourceType="Patient",
+        id=_patient_id(subject),
+        identifier=_identifiers(patient, subject),
+        name=_names(person),
         **_gender(person.value("3110")),
-        "birthDate": subject.birth_date,
-        "address": [made for group in person.children("8228") if (made := _address(group))],
-    }
+        birthDate=subject.birth_date,
+        address=[made for group in person.children("8228") if (made := _address(group))],
+    )
     warned = patient.value("3119") and not subject.identifiers
     warnings = ("the insurance number (3119) is none: it is kept without its system",) if warned else ()
-    return {name: value for name, value in resource.items() if value not in ("", [], {})}, warnings
+    return resource, warnings
 
 
 def _patient_id(subject: Subject) -> str:
@@ -62,45 +60,39 @@ def _patient_id(subject: Subject) -> str:
     return local_id("patient", subject.family, subject.given, subject.birth_date)
 
 
-def _identifiers(patient: Group, subject: Subject) -> list[dict[str, Any]]:
-    known = [{"system": found.system, "value": found.value} for found in subject.identifiers]
-    unknown = [] if known else [{"value": told} for told in patient.values("3119") if told]
-    number_in_practice = [
-        {"type": {"coding": [{"system": _IDENTIFIER_TYPE, "code": "MR"}]}, "value": told}
-        for told in patient.values("3000")
-        if told
-    ]
-    return [*known, *unknown, *number_in_practice]
+def _identifiers(patient: Group, subject: Subject) -> list[Part]:
+    known = [identifier(found.system, found.value) for found in subject.identifiers]
+    unknown = [] if known else [identifier("", told) for told in patient.values("3119") if told]
+    in_practice = codeable(coding(IDENTIFIER_TYPE, "MR"))
+    return [*known, *unknown, *(identifier("", told, kind=in_practice) for told in patient.values("3000") if told)]
 
 
-def _names(person: Group) -> list[dict[str, Any]]:
+def _names(person: Group) -> list[Part]:
     family = [person.value(code) for code in ("3100", "3120", "3101")]
-    name = {
-        "use": "official",
-        "family": " ".join(part for part in family if part),
-        "given": [given for given in person.values("3102") if given],
-        "prefix": [title for title in person.values("3104") if title],
-    }
-    return [{key: value for key, value in name.items() if value}] if name["family"] or name["given"] else []
+    name = present(
+        family=" ".join(part for part in family if part),
+        given=[given for given in person.values("3102") if given],
+        prefix=[title for title in person.values("3104") if title],
+    )
+    return [{"use": "official"} | name] if name else []
 
 
-def _gender(told: str) -> dict[str, Any]:
+def _gender(told: str) -> Part:
     gender = GENDER.get(told)
     if gender != "other":
         return {"gender": gender} if gender else {}
-    exact = {"url": _GENDER_EXTENSION, "valueCoding": {"system": _GENDER_SYSTEM, "code": told}}
+    exact = {"url": _GENDER_EXTENSION, "valueCoding": coding(_GENDER_SYSTEM, told)}
     return {"gender": gender, "_gender": {"extension": [exact]}}
 
 
-def _address(address: Group) -> dict[str, Any]:
+def _address(address: Group) -> Part:
     street = " ".join(part for part in (address.value("3107"), address.value("3109")) if part)
-    made = {
-        "line": [line for line in (street, address.value("3115")) if line],
-        "city": address.value("3113"),
-        "postalCode": address.value("3112"),
-        "country": address.value("3114"),
-    }
-    return {key: value for key, value in made.items() if value}
+    return present(
+        line=[line for line in (street, address.value("3115")) if line],
+        city=address.value("3113"),
+        postalCode=address.value("3112"),
+        country=address.value("3114"),
+    )
 
 
 def laboratory_resource(header: Group) -> Resource | None:
@@ -110,14 +102,13 @@ def laboratory_resource(header: Group) -> Resource | None:
     name = _laboratory_name(header, site)
     if not (number or name):
         return None
-    resource = {
-        "resourceType": "Organization",
-        "id": local_id("laboratory", number or name),
-        "identifier": [{"system": BSNR, "value": number}] if number else [],
-        "name": name,
-        "address": [made for group in (site or header).within("Obj_0007") if (made := _address(group))],
-    }
-    return {key: value for key, value in resource.items() if value}
+    return present(
+        resourceType="Organization",
+        id=local_id("laboratory", number or name),
+        identifier=[identifier(BSNR, number)] if number else [],
+        name=name,
+        address=[made for group in (site or header).within("Obj_0007") if (made := _address(group))],
+    )
 
 
 def _laboratory_name(header: Group, site: Group | None) -> str:

@@ -16,12 +16,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from connectors.contract import Found, Item, Origin, Reason, Skipped, Subject
 from connectors.local_id import local_id
 from connectors.practice_ldt_person import laboratory_resource, patient_resource, subject_of
-from connectors.practice_ldt_result import LOINC, LoincMap, Surroundings, observations
+from connectors.practice_ldt_result import LoincMap, Surroundings, observations
 from connectors.practice_ldt_values import (
     MEDIA_TYPE,
     REPORT_STATUS,
@@ -32,14 +31,12 @@ from connectors.practice_ldt_values import (
     quantity,
 )
 from connectors.xdt import File, Group
+from fhir_profiles.build import Part, codeable, coding, identifier, period, present, reference
+from fhir_profiles.codes import DIAGNOSTIC_SERVICE, IDENTIFIER_TYPE, LOINC
 from fhir_profiles.text import Resource
 
-_REPORT_CODE = {
-    "coding": [{"system": LOINC, "code": "11502-2", "display": "Laboratory report"}],
-    "text": "Laborbefund",
-}
-_CATEGORY = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "LAB"}]}
-_IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+_REPORT_CODE = codeable(coding(LOINC, "11502-2", "Laboratory report"), text="Laborbefund")
+_CATEGORY = codeable(coding(DIAGNOSTIC_SERVICE, "LAB"))
 _LABORATORY_REPORT = "100"  # field 9970
 _DOC_STATUS = {"partial": "preliminary", "final": "final"}
 _PDF = b"%PDF-"
@@ -131,26 +128,23 @@ class _Report:
 
     def _specimen(self, material: Group) -> tuple[Resource, tuple[str, ...]]:
         amount = next((quantity(run) for run in material.split({"8520"})), None)
-        coding = [{"code": code} for code in material.values("8428") if code]
-        kind = {"coding": coding, "text": material.value("8430")}
-        collection = {
-            "collectedDateTime": moment(material.child("8219")),
-            "quantity": amount[0] if amount else {},
-            "bodySite": {"text": material.value("7292")} if material.value("7292") else {},
-        }
-        resource = {
-            "resourceType": "Specimen",
-            "id": self._specimen_id(material),
-            "accessionIdentifier": {"value": material.value("7364")} if material.value("7364") else {},
-            "type": _filled(kind),
-            "subject": self._reference(self._patient),
-            "receivedTime": moment(material.child("8220")),
-            "collection": _filled(collection),
-            "note": [
-                {"text": told} for told in (material.value("8431"), paragraphs(material.children("8167"))) if told
-            ],
-        }
-        return _filled(resource), (amount[1],) if amount and amount[1] else ()
+        kinds = [coding("", code) for code in material.values("8428") if code]
+        collection = present(
+            collectedDateTime=moment(material.child("8219")),
+            quantity=amount[0] if amount else {},
+            bodySite=codeable(text=material.value("7292")),
+        )
+        resource = present(
+            resourceType="Specimen",
+            id=self._specimen_id(material),
+            accessionIdentifier=identifier("", material.value("7364")),
+            type=codeable(*kinds, text=material.value("8430")),
+            subject=reference(_name(self._patient)),
+            receivedTime=moment(material.child("8220")),
+            collection=collection,
+            note=[{"text": told} for told in (material.value("8431"), paragraphs(material.children("8167"))) if told],
+        )
+        return resource, (amount[1],) if amount and amount[1] else ()
 
     def _specimen_id(self, material: Group) -> str:
         # A vessel may hold one material alone, but nothing stops a laboratory from naming two without a vessel.
@@ -180,22 +174,22 @@ class _Report:
         status = REPORT_STATUS.get(self._info.value("8401"))
         collected = sorted({told for material in self._materials if (told := moment(material.child("8219")))})
         texts = paragraphs([*self._info.children("8247"), *self._info.children("8167")])
-        resource = {
-            "resourceType": "DiagnosticReport",
-            "id": self._id("report", self._info.value("7305")),
-            "identifier": self._numbers(),
-            "status": status or "unknown",
-            "category": [_CATEGORY],
-            "code": _REPORT_CODE,
-            "subject": self._reference(self._patient),
+        resource = present(
+            resourceType="DiagnosticReport",
+            id=self._id("report", self._info.value("7305")),
+            identifier=self._numbers(),
+            status=status or "unknown",
+            category=[_CATEGORY],
+            code=_REPORT_CODE,
+            subject=reference(_name(self._patient)),
             **_effective(collected),
-            "issued": instant(self._info.child("8216")),
-            "performer": [self._reference(self._laboratory)] if self._laboratory else [],
-            "specimen": [{"reference": f"Specimen/{self._specimen_id(material)}"} for material in self._materials],
-            "result": [{"reference": _name(found.resource)} for found in results],
-            "conclusion": texts,
-        }
-        return self._found(_filled(resource), self._record.line, self._warnings(status))
+            issued=instant(self._info.child("8216")),
+            performer=[reference(_name(self._laboratory))] if self._laboratory else [],
+            specimen=[reference(f"Specimen/{self._specimen_id(material)}") for material in self._materials],
+            result=[reference(_name(found.resource)) for found in results],
+            conclusion=texts,
+        )
+        return self._found(resource, self._record.line, self._warnings(status))
 
     def _warnings(self, status: str | None) -> tuple[str, ...]:
         wrong = self._file.wrong_lengths
@@ -205,12 +199,12 @@ class _Report:
         )
         return tuple(warnings)
 
-    def _numbers(self) -> list[dict[str, Any]]:
+    def _numbers(self) -> list[Part]:
         typed = {"8311": "FILL", "8310": "PLAC"}
-        numbers: list[dict[str, Any]] = [{"value": told} for told in self._info.values("7305") if told]
+        numbers = [identifier("", told) for told in self._info.values("7305") if told]
         for code, kind in typed.items():
-            coding = {"coding": [{"system": _IDENTIFIER_TYPE, "code": kind}]}
-            numbers += [{"type": coding, "value": told} for told in self._info.values(code) if told]
+            role = codeable(coding(IDENTIFIER_TYPE, kind))
+            numbers += [identifier("", told, kind=role) for told in self._info.values(code) if told]
         return numbers
 
     def _attachments(self, report: Resource) -> Iterator[Item]:
@@ -228,22 +222,23 @@ class _Report:
 
     def _document(self, local: str, attachment: Group, content: str, data: bytes, report: Resource) -> Found:
         media_type = _media_type(attachment.value("6303"), data)
-        own = {"contentType": media_type, "data": content, "size": len(data), "title": attachment.value("6305")}
-        resource = {
-            "resourceType": "DocumentReference",
-            "id": local,
-            "status": "current",
-            "docStatus": _DOC_STATUS.get(report["status"], ""),
-            "type": _REPORT_CODE if attachment.value("9970") == _LABORATORY_REPORT else {},
-            "subject": self._reference(self._patient),
-            "date": report.get("issued", ""),
-            "author": [self._reference(self._laboratory)] if self._laboratory else [],
-            "description": attachment.value("6327"),
-            "content": [{"attachment": _filled(own)}],
-            "context": {"related": [self._reference(report)]},
-        }
+        title = attachment.value("6305")
+        own = present(contentType=media_type, data=content, size=len(data), title=title)
+        resource = present(
+            resourceType="DocumentReference",
+            id=local,
+            status="current",
+            docStatus=_DOC_STATUS.get(report["status"], ""),
+            type=_REPORT_CODE if attachment.value("9970") == _LABORATORY_REPORT else {},
+            subject=reference(_name(self._patient)),
+            date=report.get("issued", ""),
+            author=[reference(_name(self._laboratory))] if self._laboratory else [],
+            description=attachment.value("6327"),
+            content=[{"attachment": own}],
+            context={"related": [reference(_name(report))]},
+        )
         warnings = () if media_type else ("the file format of an attachment (6303) is missing or unknown",)
-        return self._found(_filled(resource), attachment.line, warnings)
+        return self._found(resource, attachment.line, warnings)
 
     def _unmapped(self) -> Iterator[Skipped]:
         for group in self._record.within(*UNMAPPED_RESULTS):
@@ -257,23 +252,15 @@ class _Report:
         origin = self._source.origin(source_id, group.line)
         return Skipped(reason, origin, own, detail, subject=self._subject)
 
-    @staticmethod
-    def _reference(resource: Resource) -> dict[str, str]:
-        return {"reference": _name(resource)}
-
 
 def _name(resource: Resource) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
 
 
-def _filled(resource: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in resource.items() if value not in ("", [], {})}
-
-
-def _effective(collected: list[str]) -> dict[str, Any]:
+def _effective(collected: list[str]) -> Part:
     if len(collected) == 1:
         return {"effectiveDateTime": collected[0]}
-    return {"effectivePeriod": {"start": collected[0], "end": collected[-1]}} if collected else {}
+    return {"effectivePeriod": period(collected[0], collected[-1])} if collected else {}
 
 
 def _media_type(told: str, data: bytes) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from connectors.practice_ldt_values import (
     INTERPRETATION,
@@ -22,15 +21,12 @@ from connectors.practice_ldt_values import (
     value_of,
 )
 from connectors.xdt import Field, Group
+from fhir_profiles.build import Part, codeable, coding, present, reference
+from fhir_profiles.codes import DATA_ABSENT_REASON, LOINC, OBSERVATION_CATEGORY
+from fhir_profiles.codes import INTERPRETATION as INTERPRETATION_SYSTEM
 from fhir_profiles.text import Resource
 
-LOINC = "http://loinc.org"
-_INTERPRETATION_SYSTEM = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
-_CATEGORY = {
-    "coding": [
-        {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory"},
-    ]
-}
+_CATEGORY = codeable(coding(OBSERVATION_CATEGORY, "laboratory"))
 _RANGE_KIND = {"8461": "low", "8462": "high", "7363": "low", "7371": "high"}
 _ALARM = ("7363", "7371")
 _RANGE_FIELDS = (*_RANGE_KIND, "8424", "8460", "8422", "7316")
@@ -55,11 +51,11 @@ class LoincMap:
     system: str
     meanings: Mapping[tuple[str, str], Meaning]
 
-    def codings(self, local: str, name: str, unit: str) -> list[dict[str, str]]:
+    def codings(self, local: str, name: str, unit: str) -> list[Part]:
         """The LOINC coding where the map has one, then the local code as it is."""
         known = self.meanings.get((local, unit)) or self.meanings.get((local, ""))
-        own = {"system": self.system, "code": local} | ({"display": name} if name else {})
-        return [*([{"system": LOINC, "code": known.loinc, "display": known.display}] if known else []), own]
+        own = coding(self.system, local, name)
+        return [coding(LOINC, known.loinc, known.display), own] if known else [own]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,37 +91,33 @@ def _observed(result: Group, run: tuple[Field, ...], position: int, around: Surr
     warnings = [*value_warnings, *range_warnings]
     if status is None:
         warnings.append("the status of the result (8418) is missing or unknown")
-    resource = {
-        "resourceType": "Observation",
-        "identifier": [{"value": told} for told in result.values("7304") if told],
-        "status": status or "unknown",
-        "category": [_CATEGORY],
-        "code": _code(result, value_of(run, "8421"), around.loinc),
-        "subject": {"reference": around.patient},
+    resource = present(
+        resourceType="Observation",
+        identifier=[{"value": told} for told in result.values("7304") if told],
+        status=status or "unknown",
+        category=[_CATEGORY],
+        code=_code(result, value_of(run, "8421"), around.loinc),
+        subject=reference(around.patient),
         **_when(result, run, around),
-        "performer": [{"reference": around.laboratory}] if around.laboratory else [],
+        performer=[reference(around.laboratory)] if around.laboratory else [],
         **value,
-        "interpretation": flags,
-        "note": _notes(result, run),
-        "method": {"text": result.value("7302")} if result.value("7302") else {},
-        **_specimen(result, around),
-        "referenceRange": ranges,
-    }
+        interpretation=flags,
+        note=_notes(result, run),
+        method=codeable(text=result.value("7302")),
+        specimen=_specimen(result, around),
+        referenceRange=ranges,
+    )
     line = run[0].line if run else result.line
-    return Observed(resource=_filled(resource), position=position, line=line, warnings=tuple(dict.fromkeys(warnings)))
+    return Observed(resource=resource, position=position, line=line, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def _filled(resource: Resource) -> Resource:
-    return {name: value for name, value in resource.items() if value not in ("", [], {})}
-
-
-def _code(result: Group, unit: str, loinc: LoincMap) -> dict[str, Any]:
+def _code(result: Group, unit: str, loinc: LoincMap) -> Part:
     local, name = " ".join(result.value("8410").split()), result.value("8411")
     codings = loinc.codings(local, name, unit) if local else []
-    return _filled({"coding": codings, "text": name or local or "Laborergebnis"})
+    return codeable(*codings, text=name or local or "Laborergebnis")
 
 
-def _value(result: Group, run: tuple[Field, ...]) -> tuple[dict[str, Any], list[str]]:
+def _value(result: Group, run: tuple[Field, ...]) -> tuple[Part, list[str]]:
     if not run or not run[0].value:
         told = _result_text(result, run)
         return ({"valueString": told} if told else {"dataAbsentReason": _absent(result)}), []
@@ -141,12 +133,12 @@ def _result_text(result: Group, run: tuple[Field, ...]) -> str:
     return paragraphs([field.child for field in run or result.fields if field.code == "8237" and field.child])
 
 
-def _absent(result: Group) -> dict[str, Any]:
+def _absent(result: Group) -> Part:
     code = "temp-unknown" if RESULT_STATUS.get(result.value("8418")) == "registered" else "unknown"
-    return {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": code}]}
+    return codeable(coding(DATA_ABSENT_REASON, code))
 
 
-def _when(result: Group, run: tuple[Field, ...], around: Surroundings) -> dict[str, Any]:
+def _when(result: Group, run: tuple[Field, ...], around: Surroundings) -> Part:
     collected = {around.specimens[vessel][1] for vessel in result.values("7364") if vessel in around.specimens}
     measured = next((field.child for field in run if field.code == "8225"), None)
     # A laboratory value speaks of the moment the material was taken; the time of measuring stands in for it.
@@ -155,21 +147,21 @@ def _when(result: Group, run: tuple[Field, ...], around: Surroundings) -> dict[s
     return {"effectiveDateTime": effective or moment(measured), "issued": issued}
 
 
-def _notes(result: Group, run: tuple[Field, ...]) -> list[dict[str, str]]:
+def _notes(result: Group, run: tuple[Field, ...]) -> list[Part]:
     texts = [paragraphs([text]) for code in ("8236", "8167") for text in result.children(code)]
     if run and run[0].value:  # beside a value the text of the result is a remark on it
         texts.append(_result_text(result, run))
     return [{"text": told} for told in texts if told]
 
 
-def _specimen(result: Group, around: Surroundings) -> dict[str, Any]:
+def _specimen(result: Group, around: Surroundings) -> Part:
     known = [around.specimens[vessel][0] for vessel in result.values("7364") if vessel in around.specimens]
-    return {"specimen": {"reference": known[0]}} if len(known) == 1 else {}
+    return reference(known[0]) if len(known) == 1 else {}
 
 
-def _limits(run: tuple[Field, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+def _limits(run: tuple[Field, ...]) -> tuple[list[Part], list[Part], list[str]]:
     """Reference ranges, interpretations and warnings out of the Obj_0042 behind a value."""
-    ranges: list[dict[str, Any]] = []
+    ranges: list[Part] = []
     flags: list[str] = []
     warnings: list[str] = []
     for limits in (field.child for field in run if field.code == "8142" and field.child):
@@ -182,8 +174,8 @@ def _limits(run: tuple[Field, ...]) -> tuple[list[dict[str, Any]], list[dict[str
     return ranges, [_interpretation(flag) for flag in flags], warnings
 
 
-def _range(limits: Group, alarm: bool) -> tuple[dict[str, Any], list[str]]:
-    made: dict[str, Any] = {}
+def _range(limits: Group, alarm: bool) -> tuple[Part, list[str]]:
+    made: Part = {}
     warnings: list[str] = []
     for run in limits.split(_RANGE_FIELDS):
         code = run[0].code
@@ -196,11 +188,11 @@ def _range(limits: Group, alarm: bool) -> tuple[dict[str, Any], list[str]]:
         made[_RANGE_KIND[code]] = counted[0]
         warnings += [counted[1]] if counted[1] else []
     if alarm:
-        return (made | {"type": {"text": "Alarmgrenzen"}} if made else {}), warnings
+        return (made | {"type": codeable(text="Alarmgrenzen")} if made else {}), warnings
     words = "\n".join([*limits.values("8460"), *limits.values("7316"), *limits.values("7317")])
-    return made | ({"text": words} if words else {}), warnings
+    return made | present(text=words), warnings
 
 
-def _interpretation(flag: str) -> dict[str, Any]:
+def _interpretation(flag: str) -> Part:
     code = INTERPRETATION.get(flag)
-    return ({"coding": [{"system": _INTERPRETATION_SYSTEM, "code": code}]} if code else {}) | {"text": flag}
+    return codeable(*[coding(INTERPRETATION_SYSTEM, code)] if code else [], text=flag)

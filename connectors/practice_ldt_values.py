@@ -9,12 +9,10 @@ import re
 import tomllib
 from datetime import date
 from importlib import resources
-from typing import Any
 
 from connectors.xdt import Field, Group
-from fhir_profiles import text
+from fhir_profiles import build
 
-UCUM = "http://unitsofmeasure.org"
 _DIMENSIONLESS = "9"  # field 8419
 
 _TABLES: dict[str, dict[str, str]] = tomllib.loads(
@@ -33,6 +31,7 @@ _DAY = re.compile(r"(\d{4})(\d{2})(\d{2})")
 _CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)?(?:\d{3})?")
 _ZONE = re.compile(r"UTC(?:([+-])(\d{1,2})(?::?([0-5]\d))?)?")
 _LARGEST_OFFSET = 14
+_GREEK_MU, _MICRO_SIGN = "\u03bc", "\u00b5"  # look alike; laboratories write both
 
 
 def moment(timestamp: Group | None) -> str:
@@ -84,32 +83,22 @@ def paragraphs(texts: list[Group]) -> str:
     return "\n\n".join("\n".join(found) for group in texts if (found := group.values("3564")))
 
 
-def number(told: str) -> tuple[str, Any] | None:
-    """(comparator or "", number as written) where the text is one; None where it is not."""
-    found = _NUMBER.fullmatch(told)
-    return (found["comparator"] or "", text.loads(found["digits"])) if found else None
-
-
 def value_of(run: tuple[Field, ...], code: str) -> str:
     """The first content of that field in a run of fields."""
     return next((field.value for field in run if field.code == code), "")
 
 
-def quantity(run: tuple[Field, ...]) -> tuple[dict[str, Any], str] | None:
+def quantity(run: tuple[Field, ...]) -> tuple[build.Part, str] | None:
     """The run's first field as a FHIR Quantity with the unit (8421) that follows it, and a warning or "".
 
     None where that field holds no number. A unit without a UCUM code keeps its text alone.
     """
-    counted = number(run[0].value)
-    if counted is None:
+    found = _NUMBER.fullmatch(run[0].value)
+    if found is None:
         return None
-    comparator, value = counted
-    made = {"value": value} | ({"comparator": comparator} if comparator else {})
-    unit = value_of(run, "8421")
-    if not unit:
-        dimensionless = value_of(run, "8419") == _DIMENSIONLESS
-        return made | ({"system": UCUM, "code": "1"} if dimensionless else {}), ""
-    code = _UNIT.get(unit.replace(" ", "").replace("μ", "µ"))  # Greek mu, micro sign
-    if code is None:
-        return made | {"unit": unit}, "a unit has no UCUM code in practice_ldt.toml: it is kept as its text"
-    return made | {"unit": unit, "system": UCUM, "code": code}, ""
+    unit, dimensionless = value_of(run, "8421"), value_of(run, "8419") == _DIMENSIONLESS
+    code = (
+        _UNIT.get(unit.replace(" ", "").replace(_GREEK_MU, _MICRO_SIGN), "") if unit else "1" if dimensionless else ""
+    )
+    made = build.quantity(found["digits"], unit, code=code, comparator=found["comparator"] or "")
+    return made, "" if code or not unit else "a unit has no UCUM code in practice_ldt.toml: it is kept as its text"
