@@ -6,35 +6,24 @@ by the insurance number, else by name and birth date. https://hl7.org/fhir/R4/pa
 
 from __future__ import annotations
 
-import re
-
-from connectors.contract import Identifier, Subject
+from connectors import german_person
+from connectors.contract import Subject
 from connectors.local_id import local_id
-from connectors.practice_ldt_values import GENDER, day
 from connectors.xdt import Group
 from fhir_profiles.build import Part, codeable, coding, identifier, present
-from fhir_profiles.codes import BSNR, IDENTIFIER_TYPE, KVNR
+from fhir_profiles.codes import BSNR, IDENTIFIER_TYPE
 from fhir_profiles.text import Resource
-
-_GENDER_EXTENSION = "http://fhir.de/StructureDefinition/gender-amtlich-de"
-_GENDER_SYSTEM = "http://fhir.de/CodeSystem/gender-amtlich-de"
-_KVNR_FORM = re.compile(r"[A-Z]\d{9}")
-_WHOLE_DAY = len("2026-01-31")
 
 
 def subject_of(patient: Group) -> Subject | None:
     """Whose the report is; None unless it names an insurance number, or a whole name with a whole birth date."""
-    person = patient.child("8147")
-    number = patient.value("3119")
-    identifiers = (Identifier(KVNR, number),) if _KVNR_FORM.fullmatch(number) else ()
-    subject = Subject(
-        identifiers=identifiers,
-        family=person.value("3101") if person else "",
-        given=person.value("3102") if person else "",
-        birth_date=day(person.value("3103")) if person else "",
+    person = patient.child("8147") or patient
+    return german_person.subject(
+        insurance_number=patient.value("3119"),
+        family=person.value("3101"),
+        given=person.value("3102"),
+        birth_date=german_person.day(person.value("3103")),
     )
-    named = subject.family and subject.given and len(subject.birth_date) == _WHOLE_DAY
-    return subject if identifiers or named else None
 
 
 def patient_resource(patient: Group, subject: Subject) -> tuple[Resource, tuple[str, ...]]:
@@ -45,7 +34,7 @@ def patient_resource(patient: Group, subject: Subject) -> tuple[Resource, tuple[
         id=_patient_id(subject),
         identifier=_identifiers(patient, subject),
         name=_names(person),
-        **_gender(person.value("3110")),
+        **german_person.gender(person.value("3110")),
         birthDate=subject.birth_date,
         address=[made for group in person.children("8228") if (made := _address(group))],
     )
@@ -75,14 +64,6 @@ def _names(person: Group) -> list[Part]:
         prefix=[title for title in person.values("3104") if title],
     )
     return [{"use": "official"} | name] if name else []
-
-
-def _gender(told: str) -> Part:
-    gender = GENDER.get(told)
-    if gender != "other":
-        return {"gender": gender} if gender else {}
-    exact = {"url": _GENDER_EXTENSION, "valueCoding": coding(_GENDER_SYSTEM, told)}
-    return {"gender": gender, "_gender": {"extension": [exact]}}
 
 
 def _address(address: Group) -> Part:

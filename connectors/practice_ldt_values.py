@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import date
 from importlib import resources
 
+from connectors.german_person import day
 from connectors.xdt import Field, Group
 from fhir_profiles import build
 
@@ -21,13 +21,11 @@ _TABLES: dict[str, dict[str, str]] = tomllib.loads(
 REPORT_STATUS = _TABLES["report_status"]
 RESULT_STATUS = _TABLES["result_status"]
 INTERPRETATION = _TABLES["interpretation"]
-GENDER = _TABLES["gender"]
 MEDIA_TYPE = _TABLES["media_type"]
 UNMAPPED_RESULTS = _TABLES["unmapped_results"]
 _UNIT = _TABLES["unit"]
 
 _NUMBER = re.compile(r"(?P<comparator><=|>=|<|>)?\s*(?P<digits>-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)")
-_DAY = re.compile(r"(\d{4})(\d{2})(\d{2})")
 _CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)?(?:\d{3})?")
 _ZONE = re.compile(r"UTC(?:([+-])(\d{1,2})(?::?([0-5]\d))?)?")
 _LARGEST_OFFSET = 14
@@ -50,20 +48,6 @@ def instant(timestamp: Group | None) -> str:
     """The same as a FHIR instant, which is only where day, clock and zone are all known; else empty."""
     told = moment(timestamp)
     return told if "T" in told else ""
-
-
-def day(told: str) -> str:
-    """YYYYMMDD as a FHIR date; 00 for an unknown day or month shortens it. Empty where it is no date."""
-    found = _DAY.fullmatch(told)
-    if found is None:
-        return ""
-    year, month, of_month = found.groups()
-    known = [year] if month == "00" else [year, month] if of_month == "00" else [year, month, of_month]
-    try:
-        date(int(year), int(month) or 1, int(of_month) or 1)
-    except ValueError:
-        return ""
-    return "-".join(known)
 
 
 def _clock(told: str) -> str:
