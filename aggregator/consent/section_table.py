@@ -108,9 +108,13 @@ class SectionTable:
         return frozenset({self._types.get(resource_type, UNSORTED), *by_category, *self.sensitive})
 
     def canonical(self, coding: Coding) -> Coding:
-        """The coding with the system's canonical URI, without a version."""
-        system = coding[0].partition("|")[0]
-        return self._systems.get(system, system), coding[1]
+        """The coding with the system's canonical URI and no version; in a hierarchical system F32.- is F32."""
+        system, code = coding
+        known = self._systems.get(system)
+        if known is None:
+            bare = system.partition("|")[0]
+            return self._systems.get(bare, bare), code
+        return known, (code.upper().rstrip(".-") if known in self._tree else code)
 
     def ancestors(self, coding: Coding) -> Iterator[Coding]:
         """The coding, and in a hierarchical system every code above it: F32.1 is an F32."""
