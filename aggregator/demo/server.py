@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from types import TracebackType
 
@@ -22,7 +23,7 @@ class Running:
         self.url = f"http://{host}:{port}"
         self._server = server
         self._listener = listener
-        self._thread = threading.Thread(target=server.run, args=([listener],), name=f"serve-{port}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"serve-{port}", daemon=True)
 
     def start(self) -> Running:
         """Return when the first request can come. Raises RuntimeError where the application does not start."""
@@ -33,6 +34,10 @@ class Running:
                 raise RuntimeError("the application did not start")
             time.sleep(0.002)
         return self
+
+    def _run(self) -> None:
+        with suppress(SystemExit):  # uvicorn's way to say that the application did not start
+            self._server.run([self._listener])
 
     def stop(self) -> None:
         """End open connections and the thread, free the port."""

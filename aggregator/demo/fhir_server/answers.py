@@ -15,12 +15,14 @@ import orjson
 from fastapi import Request, Response
 
 from aggregator.demo.fhir_server.bundle import Loaded
-from aggregator.demo.fhir_server.refused import Refused
+from aggregator.demo.fhir_server.refused import Refused, outcome
 from aggregator.demo.fhir_server.search import Page
 from aggregator.demo.fhir_server.store import Version
-from fhir_profiles.text import NotJson, Resource, dumps, loads
+from fhir_profiles import xml
+from fhir_profiles.text import MAX_DEPTH, NotJson, Resource, depth, dumps, loads
 
 JSON = "application/fhir+json"
+XML = "application/fhir+xml"
 _STATUS = {"POST": "201 Created", "PUT": "200 OK", "DELETE": "204 No Content"}
 
 
@@ -44,15 +46,30 @@ def one(version: Version, base: str, status: int = 200) -> Response:
     return answer(version.body, status, headers)
 
 
+def negotiated(request: Request, response: Response) -> Response:
+    """The answer in the format that was asked for; 406 where FHIR XML cannot carry it."""
+    asked = request.query_params.get("_format") or request.headers.get("accept", "")
+    if "xml" not in asked or "json" in asked or not response.headers.get("content-type", "").startswith(JSON):
+        return response
+    try:
+        response.body = xml.to_xml(loads(bytes(response.body)))
+    except xml.NotXml:
+        return answer(dumps(outcome(406, "FHIR XML cannot carry this resource")), 406)
+    response.headers["content-type"] = f"{XML}; charset=utf-8"
+    response.headers["content-length"] = str(len(response.body))
+    return response
+
+
 def parsed(request: Request, body: bytes) -> Resource:
     """The resource in a request's body. Raises Refused: 400 for what is none, 415 for another format."""
-    if "json" not in request.headers.get("content-type", JSON):
-        raise Refused(415, f"send {JSON}")
+    kind = request.headers.get("content-type", JSON)
+    if "json" not in kind and "xml" not in kind:
+        raise Refused(415, f"send {JSON} or {XML}")
     try:
-        resource = loads(body)
-    except NotJson:
+        resource = loads(body) if "json" in kind else xml.to_json(body)
+    except (NotJson, xml.NotXml):
         raise Refused(400, "the body does not parse") from None
-    if not isinstance(resource, dict):
+    if not isinstance(resource, dict) or depth(resource) > MAX_DEPTH:
         raise Refused(400, "the body is no resource")
     return resource
 

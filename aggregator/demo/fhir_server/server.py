@@ -103,7 +103,7 @@ class FhirServer:
             body = await request.body()
             with self._lock:
                 self._answering = True
-                response = _refusing(handler, request, body)
+                response = answers.negotiated(request, _refusing(handler, request, body))
                 response.headers["Date"] = answers.http_date(self._clock())
             return response
 
