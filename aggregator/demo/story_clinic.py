@@ -6,39 +6,39 @@ stands in that visit's `facts` (story_facts). A `fault` is a resource written to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from aggregator.demo.story_directory import department, directory
 from aggregator.demo.story_facts import Stay, parse, resource
 from aggregator.demo.story_fhir import (
-    ATC,
-    HL7,
-    LANR,
     concept,
     diagnosis,
-    instant,
     labelled,
     named,
-    organization,
     patient,
-    quantity,
     ref,
+    stamp,
     status,
     transaction,
+    ucum,
 )
 from aggregator.demo.story_people import Person, facts, term, wall
+from fhir_profiles.build import Part, coding
+from fhir_profiles.codes import ACT_CODE, ATC
 from fhir_profiles.text import Resource
 
 Row = Mapping[str, Any]
 
-_KIND_OF_CARE = MappingProxyType({"AMB": "ambulatory", "IMP": "inpatient encounter", "EMER": "emergency"})
+_DEPARTMENTS = "http://fhir.de/CodeSystem/dkgev/Fachabteilungsschluessel"
+_KIND_OF_CARE = MappingProxyType({"AMB": "ambulatory", "IMP": "inpatient encounter"})
 
 
 def clinic_bundle(person: Person) -> Resource:
     """All that the clinic holds of a person: PUT entries with fixed ids and relative references, the fault last."""
     own = [patient(person, person.clinic_id), *_standing(person), *_visits(person)]
-    return transaction([*_directory(own), *own, *_faults(person)])
+    return transaction([*directory(own), *own, *_faults(person)])
 
 
 def clinic_faults(person: Person) -> tuple[str, ...]:
@@ -72,53 +72,44 @@ def _stay(person: Person, row: Row) -> Stay:
         person=person,
         encounter=f"{person.id}-besuch-{start:%Y%m%d%H%M}",
         doctor=row["doctor"],
-        department=_department(row["doctor"])["name"],
+        department=department(row["doctor"])["name"],
         security=row.get("security", ""),
         facts=tuple(parse(line, start) for line in row["facts"]),
     )
 
 
-def _department(doctor: str) -> Row:
-    house = facts("klinik-nord")
-    return house["department"][house["doctor"][doctor]["department"]]  # type: ignore[no-any-return]  # TOML is untyped
-
-
 def _encounter(stay: Stay, row: Row) -> Resource:
-    department = _department(stay.doctor)
-    where = facts("klinik-nord")["doctor"][stay.doctor]["department"]
+    place = department(stay.doctor)
     reasons = [{"condition": _condition_ref(stay.person, name)} for name in row["conditions"]]
     return {
         "resourceType": "Encounter",
         "id": stay.encounter,
         **labelled(stay.security),
         "status": "finished",
-        "class": {"system": HL7 + "v3-ActCode", "code": row["class"], "display": _KIND_OF_CARE[row["class"]]},
+        "class": coding(ACT_CODE, row["class"], _KIND_OF_CARE[row["class"]]),
         "type": [{"text": row["title"]}],
-        "serviceType": concept(_DEPARTMENTS, department["code"], department["display"]),
+        "serviceType": concept(_DEPARTMENTS, place["code"], place["display"]),
         "subject": ref("Patient", stay.person.clinic_id),
         "participant": [{"individual": ref("Practitioner", stay.doctor)}],
         "reasonCode": [_reason(stay.person, name, row["at"]) for name in row["conditions"]],
-        "period": {"start": instant(wall(row["at"])), "end": instant(wall(row["until"]))},
+        "period": {"start": stamp(wall(row["at"])), "end": stamp(wall(row["until"]))},
         "diagnosis": reasons,
-        "location": [{"location": ref("Location", where)}],
-        "serviceProvider": ref("Organization", facts("klinik-nord")["id"]),
+        "location": [{"location": ref("Location", place["id"])}],
+        "serviceProvider": ref("Organization", "klinik-nord"),
     }
 
 
-_DEPARTMENTS = "http://fhir.de/CodeSystem/dkgev/Fachabteilungsschluessel"
-
-
-def _reason(person: Person, name: str, at: str) -> Resource:
+def _reason(person: Person, name: str, at: str) -> Part:
     """The condition's code in the edition of the visit's year, so that the visit shows by itself what it was for."""
     (icd,) = [row["icd"] for row in _clinic(person)["condition"] if row["id"] == name]
     return diagnosis(icd, wall(at).year)
 
 
-def _condition_ref(person: Person, name: str) -> Resource:
+def _condition_ref(person: Person, name: str) -> Part:
     return ref("Condition", f"{person.id}-{name}")
 
 
-def _head(person: Person, kind: str, row: Row) -> Resource:
+def _head(person: Person, kind: str, row: Row) -> Part:
     return {"resourceType": kind, "id": f"{person.id}-{row['id']}", **labelled(row.get("security", ""))}
 
 
@@ -177,7 +168,7 @@ def _immunization(person: Person, row: Row) -> Resource:
 
 def _goal(person: Person, row: Row) -> Resource:
     measure = term("observation", row["measure"])
-    upper = {"high": quantity(row["at_most"], measure.get("unit", "{score}"))}
+    upper = {"high": ucum(row["at_most"], measure.get("unit", "{score}"))}
     return {
         **_head(person, "Goal", row),
         "lifecycleStatus": row["state"],
@@ -229,60 +220,3 @@ _STANDING: Mapping[str, Callable[[Person, Row], Resource]] = MappingProxyType(
         "care_plan": _care_plan,
     }
 )
-
-
-def _directory(own: Iterable[Resource]) -> list[Resource]:
-    """The house, departments and doctors that these resources lead to, directly or through one another."""
-    house = {f"{entry['resourceType']}/{entry['id']}": entry for entry in _house()}
-    wanted: dict[str, None] = {}
-    pending = [name for entry in own for name in _references(entry)]
-    while pending:
-        name = pending.pop()
-        if name in house and name not in wanted:
-            wanted[name] = None
-            pending.extend(_references(house[name]))
-    return [house[name] for name in sorted(wanted)]
-
-
-def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("reference"), str):
-            yield node["reference"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from _references(child)
-
-
-def _house() -> Iterator[Resource]:
-    house = facts("klinik-nord")
-    yield organization(house["id"], house)
-    for name, row in house["department"].items():
-        yield {
-            "resourceType": "Location",
-            "id": name,
-            "status": "active",
-            "name": f"{row['name']}, {row['place']}",
-            "managingOrganization": ref("Organization", house["id"]),
-        }
-    for name, row in house["doctor"].items():
-        yield from _doctor(house["id"], name, row)
-
-
-def _doctor(house: str, name: str, row: Row) -> tuple[Resource, Resource]:
-    role: Resource = {
-        "resourceType": "PractitionerRole",
-        "id": f"rolle-{name}",
-        "active": True,
-        "practitioner": ref("Practitioner", name),
-        "organization": ref("Organization", house),
-        "location": [ref("Location", row["department"])],
-    }
-    person: Resource = {
-        "resourceType": "Practitioner",
-        "id": name,
-        "identifier": [{"system": LANR, "value": row["lanr"]}],
-        "active": True,
-        "name": [{"family": row["family"], "given": [row["given"]], "prefix": ["Dr. med."]}],
-    }
-    return person, role

@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from aggregator.demo.story_fhir import ATC, LOCAL, OPS, PZN, concept, instant, labelled, named, ref
+from aggregator.demo.story_fhir import LOCAL, concept, labelled, named, ref, stamp
 from aggregator.demo.story_people import Person, moment, term
 from aggregator.demo.story_values import measured
-from fhir_profiles.text import Resource, loads
+from fhir_profiles.build import Part, codeable, coding, quantity
+from fhir_profiles.codes import ATC, DIAGNOSTIC_SERVICE, OBSERVATION_CATEGORY, OPS, PZN
+from fhir_profiles.text import Resource
 
 _WHEN = ("MORN", "NOON", "EVE", "NIGHT")
 
@@ -58,7 +60,7 @@ class Stay:
         """The fixed id of something in this stay; one thing of a name at one minute."""
         return f"{self.person.id}-{what}-{when:%Y%m%d%H%M}"
 
-    def latest(self, what: str, until: datetime) -> Resource:
+    def latest(self, what: str, until: datetime) -> Part:
         """A reference to the last observation of that name by then. Raises ValueError where there is none."""
         times = [fact.when for fact in self.facts if fact.kind == "obs" and fact.fields[0] == what]
         return ref("Observation", self.name(what, max(time for time in times if time <= until)))
@@ -75,22 +77,19 @@ def resource(stay: Stay, fact: Fact) -> Resource:
     return _KINDS[fact.kind](stay, fact)
 
 
-def order(drug: str) -> Resource:
+def _order(drug: str) -> Part:
     """A medicine as a CodeableConcept: ATC and PZN."""
     row = term("drug", drug)
-    coding = [
-        {"system": ATC, "code": row["atc"], "display": row["substance"]},
-        {"system": PZN, "code": row["pzn"], "display": row["name"]},
-    ]
-    return {"coding": coding, "text": row["name"]}
+    substance, package = coding(ATC, row["atc"], row["substance"]), coding(PZN, row["pzn"], row["name"])
+    return codeable(substance, package, text=row["name"])
 
 
-def _head(stay: Stay, fact: Fact, kind: str, what: str) -> Resource:
+def _head(stay: Stay, fact: Fact, kind: str, what: str) -> Part:
     name = stay.name(what, fact.when)
     return {"resourceType": kind, "id": name, **labelled(stay.security)}
 
 
-def _about(stay: Stay) -> Resource:
+def _about(stay: Stay) -> Part:
     return {"subject": ref("Patient", stay.person.clinic_id), "encounter": ref("Encounter", stay.encounter)}
 
 
@@ -99,10 +98,10 @@ def _observation(stay: Stay, fact: Fact) -> Resource:
     return {
         **_head(stay, fact, "Observation", fact.fields[0]),
         "status": "final",
-        "category": [concept("http://terminology.hl7.org/CodeSystem/observation-category", *[row["category"]] * 2)],
+        "category": [codeable(coding(OBSERVATION_CATEGORY, row["category"]))],
         "code": named(row),
         **_about(stay),
-        "effectiveDateTime": instant(fact.when),
+        "effectiveDateTime": stamp(fact.when),
         "performer": [ref("Practitioner", stay.doctor)],
         **measured(row, fact.field(1)),
     }
@@ -114,11 +113,11 @@ def _report(stay: Stay, fact: Fact) -> Resource:
     return {
         **_head(stay, fact, "DiagnosticReport", fact.fields[0]),
         "status": "final",
-        "category": [concept("http://terminology.hl7.org/CodeSystem/v2-0074", row["category"], row["display"])],
+        "category": [codeable(coding(DIAGNOSTIC_SERVICE, row["category"]))],
         "code": named(row),
         **_about(stay),
-        "effectiveDateTime": instant(fact.when),
-        "issued": instant(fact.when + timedelta(minutes=20)),
+        "effectiveDateTime": stamp(fact.when),
+        "issued": stamp(fact.when + timedelta(minutes=20)),
         "performer": [ref("Practitioner", stay.doctor)],
         **({"result": results} if results else {}),
         "conclusion": fact.field(2),
@@ -132,14 +131,14 @@ def _letter(stay: Stay, fact: Fact) -> Resource:
         "language": "de-DE",
         "data": base64.b64encode(_page(stay, row["display"], fact).encode()).decode("ascii"),
         "title": row["display"],
-        "creation": instant(fact.when),
+        "creation": stamp(fact.when),
     }
     return {
         **_head(stay, fact, "DocumentReference", fact.fields[0]),
         "status": "current",
         "type": named(row),
         "subject": _about(stay)["subject"],
-        "date": instant(fact.when),
+        "date": stamp(fact.when),
         "author": [ref("Practitioner", stay.doctor)],
         "content": [{"attachment": attachment}],
         "context": {"encounter": [_about(stay)["encounter"]]},
@@ -161,17 +160,17 @@ def _drug(stay: Stay, fact: Fact) -> Resource:
         **_head(stay, fact, "MedicationRequest", drug),
         "status": state,
         "intent": "order",
-        "medicationCodeableConcept": order(drug),
+        "medicationCodeableConcept": _order(drug),
         **_about(stay),
-        "authoredOn": instant(fact.when),
+        "authoredOn": stamp(fact.when),
         "requester": ref("PractitionerRole", f"rolle-{stay.doctor}"),
         "reasonReference": [ref("Condition", f"{stay.person.id}-{condition}")],
         **({"note": [{"text": note}]} if note else {}),
-        "dosageInstruction": dosage(schedule, term("drug", drug).get("unit", "Stück")),
+        "dosageInstruction": _dosage(schedule, term("drug", drug).get("unit", "Stück")),
     }
 
 
-def dosage(schedule: str, unit: str) -> list[Resource]:
+def _dosage(schedule: str, unit: str) -> list[Part]:
     """`1-0-1-0` (morning, noon, evening, night) as one Dosage a time of day; any other text as it stands."""
     parts = schedule.split("-")
     if len(parts) != len(_WHEN):
@@ -180,10 +179,9 @@ def dosage(schedule: str, unit: str) -> list[Resource]:
     return [_dose(when, amount, unit) for when, amount in taken]
 
 
-def _dose(when: str, amount: str, unit: str) -> Resource:
+def _dose(when: str, amount: str, unit: str) -> Part:
     repeat = {"frequency": 1, "period": 1, "periodUnit": "d", "when": [when]}
-    dose = {"value": loads(amount.replace(",", ".")), "unit": unit}
-    return {"timing": {"repeat": repeat}, "doseAndRate": [{"doseQuantity": dose}]}
+    return {"timing": {"repeat": repeat}, "doseAndRate": [{"doseQuantity": quantity(amount, unit)}]}
 
 
 def _procedure(stay: Stay, fact: Fact) -> Resource:
@@ -193,7 +191,7 @@ def _procedure(stay: Stay, fact: Fact) -> Resource:
         "status": "completed",
         "code": concept(OPS, code, term("ops", code), str(fact.when.year)),
         **_about(stay),
-        "performedDateTime": instant(fact.when),
+        "performedDateTime": stamp(fact.when),
         "performer": [{"actor": ref("Practitioner", stay.doctor)}],
         **({"note": [{"text": note}]} if note else {}),
     }
@@ -207,7 +205,7 @@ def _referral(stay: Stay, fact: Fact) -> Resource:
         "intent": "order",
         "code": concept(LOCAL, f"ueberweisung-{what}", term("referral", what)),
         **_about(stay),
-        "authoredOn": instant(fact.when),
+        "authoredOn": stamp(fact.when),
         "requester": ref("PractitionerRole", f"rolle-{stay.doctor}"),
         "reasonReference": [ref("Condition", f"{stay.person.id}-{condition}")],
         **({"note": [{"text": note}]} if note else {}),
@@ -219,7 +217,7 @@ def _message(stay: Stay, fact: Fact) -> Resource:
         **_head(stay, fact, "Communication", "nachricht"),
         "status": "completed",
         **_about(stay),
-        "sent": instant(fact.when),
+        "sent": stamp(fact.when),
         "recipient": [ref("Patient", stay.person.clinic_id)],
         "sender": ref("Practitioner", stay.doctor),
         "payload": [{"contentString": fact.field(0)}],
@@ -232,8 +230,8 @@ def _next(stay: Stay, fact: Fact) -> Resource:
         **_head(stay, fact, "Appointment", "termin"),
         "status": "fulfilled",
         "description": fact.field(0),
-        "start": instant(fact.when),
-        "end": instant(fact.when + timedelta(minutes=30)),
+        "start": stamp(fact.when),
+        "end": stamp(fact.when + timedelta(minutes=30)),
         "participant": [{"actor": actor, "status": "accepted"} for actor in who],
     }
 

@@ -7,72 +7,63 @@ from datetime import datetime
 from typing import Any
 
 from aggregator.demo.story_people import Person, term
-from fhir_profiles.text import Resource, loads
+from fhir_profiles.build import Part, codeable, coding, identifier, quantity, reference
+from fhir_profiles.codes import ACT_CODE, CONFIDENTIALITY, ICD_10_GM, IDENTIFIER_TYPE_DE, IKNR, KVNR, LOINC
+from fhir_profiles.text import Resource
 
-LOINC = "http://loinc.org"
-UCUM = "http://unitsofmeasure.org"
-ICD = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
-OPS = "http://fhir.de/CodeSystem/bfarm/ops"
-ATC = "http://fhir.de/CodeSystem/bfarm/atc"
-PZN = "http://fhir.de/CodeSystem/ifa/pzn"
-LOCAL = "https://klinik-nord.example/fhir/CodeSystem/befund"
-IK = "http://fhir.de/sid/arge-ik/iknr"
-LANR = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_ANR"
-BSNR = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_BSNR"
-KVNR = "http://fhir.de/sid/gkv/kvid-10"
 HL7 = "http://terminology.hl7.org/CodeSystem/"
+LOCAL = "https://klinik-nord.example/fhir/CodeSystem/befund"
 
 
-def concept(system: str, code: str, display: str, version: str = "") -> Resource:
+def concept(system: str, code: str, display: str, version: str = "") -> Part:
     """A CodeableConcept with one Coding; its display is the text as well."""
-    dated = {"version": version} if version else {}
-    return {"coding": [{"system": system, **dated, "code": code, "display": display}], "text": display}
+    return codeable(coding(system, code, display, version=version), text=display)
 
 
-def status(system: str, code: str) -> Resource:
+def status(system: str, code: str) -> Part:
     """A CodeableConcept that holds one code of a code system of HL7."""
-    return {"coding": [{"system": HL7 + system, "code": code}]}
+    return codeable(coding(HL7 + system, code))
 
 
-def diagnosis(code: str, year: int) -> Resource:
+def diagnosis(code: str, year: int) -> Part:
     """An ICD-10-GM code in the edition of that year."""
-    return concept(ICD, code, term("icd", code), str(year))
+    return concept(ICD_10_GM, code, term("icd", code), str(year))
 
 
-def named(row: Mapping[str, Any]) -> Resource:
+def named(row: Mapping[str, Any]) -> Part:
     """The CodeableConcept of a word of terms.toml: LOINC where the code is sure, the clinic's own otherwise."""
     system, code = (LOINC, row["loinc"]) if "loinc" in row else (LOCAL, row["local"])
     return concept(system, code, row["display"])
 
 
-def quantity(value: str, unit: str) -> Resource:
+def ucum(value: str, unit: str) -> Part:
     """A Quantity in UCUM, its digits as written."""
-    return {"value": loads(value), "unit": unit, "system": UCUM, "code": unit}
+    return quantity(value, unit, code=unit)
 
 
-def ref(kind: str, name: str) -> Resource:
+def ref(kind: str, name: str) -> Part:
     """A relative reference."""
-    return {"reference": f"{kind}/{name}"}
+    return reference(f"{kind}/{name}")
 
 
-def instant(at: datetime) -> str:
-    """With seconds and the offset of that day's wall clock."""
+def stamp(at: datetime) -> str:
+    """A dateTime or instant with the offset that the wall clock had that day."""
     return at.isoformat(timespec="seconds")
 
 
-def labelled(codes: str) -> Resource:
+def labelled(codes: str) -> Part:
     """`meta` with security labels: `R PSY` is restricted, and about psychiatry. Empty for no codes."""
-    labels = [{"system": HL7 + _label_system(code), "code": code} for code in codes.split()]
+    labels = [coding(CONFIDENTIALITY if len(code) == 1 else ACT_CODE, code) for code in codes.split()]
     return {"meta": {"security": labels}} if labels else {}
 
 
 def patient(person: Person, name: str) -> Resource:
     """The person as the clinic or the insurer knows them, under that source's own id."""
-    kind = {"coding": [{"system": "http://fhir.de/CodeSystem/identifier-type-de-basis", "code": "KVZ10"}]}
+    kind = codeable(coding(IDENTIFIER_TYPE_DE, "KVZ10"))
     return {
         "resourceType": "Patient",
         "id": name,
-        "identifier": [{"type": kind, "system": KVNR, "value": person.kvnr}],
+        "identifier": [identifier(KVNR, person.kvnr, kind=kind)],
         "active": True,
         "name": [{"use": "official", "family": person.family, "given": [person.given]}],
         "telecom": [{"system": "phone", "value": person.phone, "use": "home"}],
@@ -82,7 +73,7 @@ def patient(person: Person, name: str) -> Resource:
     }
 
 
-def address(street: str, postal_code: str, city: str) -> Resource:
+def address(street: str, postal_code: str, city: str) -> Part:
     """A German Address."""
     return {"type": "both", "line": [street], "city": city, "postalCode": postal_code, "country": "DE"}
 
@@ -92,7 +83,7 @@ def organization(name: str, row: Mapping[str, Any]) -> Resource:
     return {
         "resourceType": "Organization",
         "id": name,
-        "identifier": [{"system": IK, "value": row["ik"]}],
+        "identifier": [identifier(IKNR, row["ik"])],
         "active": True,
         "name": row["name"],
         "telecom": [{"system": "phone", "value": row["phone"]}],
@@ -107,7 +98,3 @@ def transaction(resources: Iterable[Resource]) -> Resource:
 
 def _put(resource: Resource) -> Resource:
     return {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
-
-
-def _label_system(code: str) -> str:
-    return "v3-Confidentiality" if len(code) == 1 else "v3-ActCode"

@@ -12,24 +12,16 @@ from decimal import Decimal
 from itertools import chain
 from typing import Any
 
-from aggregator.demo.story_fhir import (
-    HL7,
-    KVNR,
-    concept,
-    diagnosis,
-    labelled,
-    organization,
-    patient,
-    ref,
-    status,
-    transaction,
-)
+from aggregator.demo.story_fhir import concept, diagnosis, labelled, organization, patient, ref, status, transaction
 from aggregator.demo.story_people import Person, facts
-from fhir_profiles.text import Resource, loads
+from fhir_profiles.build import Part, codeable, coding, identifier, number
+from fhir_profiles.codes import ADJUDICATION, KVNR
+from fhir_profiles.text import Resource
 
 Row = Mapping[str, Any]
 
 _SERVICE = "https://nordlicht-kasse.example/fhir/CodeSystem/leistung"
+_CLAIM_NUMBER = "https://nordlicht-kasse.example/fhir/sid/abrechnung"
 _AMOUNTS = ("submitted", "benefit", "copay")
 
 
@@ -48,7 +40,7 @@ def _coverage(person: Person, row: Row) -> Resource:
     return {
         "resourceType": "Coverage",
         "id": f"{person.insurer_id}-{row['id']}",
-        "identifier": [{"system": KVNR, "value": person.kvnr}],
+        "identifier": [identifier(KVNR, person.kvnr)],
         "status": "cancelled" if until else "active",
         "type": concept(
             "http://fhir.de/CodeSystem/versicherungsart-de-basis", "GKV", "gesetzliche Krankenversicherung"
@@ -63,13 +55,13 @@ def _coverage(person: Person, row: Row) -> Resource:
 
 
 def _benefit(person: Person, row: Row) -> Resource:
-    items = [_item(row["on"], number, line) for number, line in enumerate(row["items"], start=1)]
+    items = [_item(row["on"], sequence, line) for sequence, line in enumerate(row["items"], start=1)]
     name = f"{person.insurer_id}-{row['on'].replace('-', '')}-{row['type']}"
     return {
         "resourceType": "ExplanationOfBenefit",
         "id": name,
         **labelled(row.get("security", "")),
-        "identifier": [{"system": "https://nordlicht-kasse.example/fhir/sid/abrechnung", "value": name}],
+        "identifier": [identifier(_CLAIM_NUMBER, name)],
         "status": "active",
         "type": status("claim-type", row["type"]),
         "use": "claim",
@@ -86,11 +78,11 @@ def _benefit(person: Person, row: Row) -> Resource:
     }
 
 
-def _diagnoses(row: Row) -> Resource:
+def _diagnoses(row: Row) -> Part:
     year = date.fromisoformat(row["on"]).year
     coded = [
-        {"sequence": number, "diagnosisCodeableConcept": diagnosis(code, year)}
-        for number, code in enumerate(row["icd"], start=1)
+        {"sequence": sequence, "diagnosisCodeableConcept": diagnosis(code, year)}
+        for sequence, code in enumerate(row["icd"], start=1)
     ]
     return {"diagnosis": coded} if coded else {}
 
@@ -102,18 +94,18 @@ def _covering(person: Person, on: str) -> str:
     return f"{person.insurer_id}-{found}"
 
 
-def _item(on: str, number: int, line: str) -> Resource:
+def _item(on: str, sequence: int, line: str) -> Part:
     code, text, *amounts = (field.strip() for field in line.split("|"))
     decided = [_amount(kind, amount) for kind, amount in zip(_AMOUNTS, amounts, strict=False) if amount]
     return {
-        "sequence": number,
+        "sequence": sequence,
         "productOrService": concept(_SERVICE, code, text),
         "servicedDate": on,
         **({"adjudication": decided} if decided else {}),
     }
 
 
-def _totals(lines: list[str]) -> list[Resource]:
+def _totals(lines: list[str]) -> list[Part]:
     columns: dict[str, list[Decimal]] = {kind: [] for kind in _AMOUNTS}
     for line in lines:
         for kind, amount in zip(_AMOUNTS, line.split("|")[2:], strict=False):
@@ -121,6 +113,5 @@ def _totals(lines: list[str]) -> list[Resource]:
     return [_amount(kind, str(sum(column, Decimal("0.00")))) for kind, column in columns.items() if column]
 
 
-def _amount(kind: str, amount: str) -> Resource:
-    category = {"coding": [{"system": HL7 + "adjudication", "code": kind}]}
-    return {"category": category, "amount": {"value": loads(amount), "currency": "EUR"}}
+def _amount(kind: str, amount: str) -> Part:
+    return {"category": codeable(coding(ADJUDICATION, kind)), "amount": {"value": number(amount), "currency": "EUR"}}

@@ -11,11 +11,11 @@ import base64
 import hashlib
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from aggregator.demo.story_people import Person, Practice, facts, people, practices, term, wall
+from aggregator.demo.story_people import Person, Practice, facts, people, person_of, practices, term, wall
 from aggregator.demo.story_values import flag
 
 Line = tuple[str, str]
@@ -44,11 +44,7 @@ def broken_lab_report() -> tuple[str, bytes]:
 def stranger_lab_report() -> tuple[str, bytes]:
     """A sound report about somebody who is no patient of the demo."""
     row = facts("faults")["stranger_lab_report"]
-    who = dict(row["person"])
-    numbers = who.pop("patient_numbers")
-    born = date.fromisoformat(who.pop("born"))
-    person = Person(id="", birth_date=born, patient_numbers=numbers, clinic_id="", insurer_id="", **who)
-    return _file_name(row), _report(person, practices()[0], row)
+    return _file_name(row), _report(person_of("fremd", row["person"]), practices()[0], row)
 
 
 def _file_name(row: Row) -> str:

@@ -83,7 +83,7 @@ def facts(*names: str) -> Mapping[str, Any]:
 @cache
 def people() -> tuple[Person, ...]:
     """The three patients, always in the same order."""
-    return tuple(_person(person) for person in _PEOPLE)
+    return tuple(person_of(person, facts(person, "person")) for person in _PEOPLE)
 
 
 @cache
@@ -111,7 +111,8 @@ def wall(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=WALL_CLOCK)
 
 
-def _person(person: str) -> Person:
-    row = dict(facts(person, "person"))
-    numbers = MappingProxyType(row.pop("patient_numbers"))
-    return Person(id=person, birth_date=date.fromisoformat(row.pop("born")), patient_numbers=numbers, **row)
+def person_of(name: str, row: Mapping[str, Any]) -> Person:
+    """The Person that a table of the data describes; `name` becomes its id."""
+    told = {field: value for field, value in row.items() if field not in ("born", "patient_numbers")}
+    born = date.fromisoformat(row["born"])
+    return Person(id=name, birth_date=born, patient_numbers=MappingProxyType(row["patient_numbers"]), **told)

@@ -16,7 +16,6 @@ from typing import Any
 from lxml import etree
 
 from aggregator.demo.story_people import Person, Practice, facts, term
-from fhir_profiles.text import Resource
 
 Row = Mapping[str, Any]
 
@@ -89,7 +88,7 @@ def _section(plan: etree._Element, section: str, lines: list[list[str]]) -> None
         etree.SubElement(taken, "W", {"w": row["substance"], "s": row["strength"]})
 
 
-def _schedule(schedule: str, row: Resource) -> dict[str, str]:
+def _schedule(schedule: str, row: Row) -> dict[str, str]:
     amounts = schedule.split("-")
     if len(amounts) != len(_TIMES):
         return {"t": schedule}
