@@ -1,8 +1,8 @@
 """A watched folder: which files lie in it, and their bytes.
 
 Files are never moved, changed or deleted. A name leads nowhere else: symbolic links, folders and devices are passed
-over, also when one is put in a file's place between listing and reading. A file that somebody is still writing is left
-for the next pull.
+over, also when one is put in a file's place between listing and reading. An entry says whether somebody may still be
+writing the file; such a file is left for the next pull.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from connectors.contract import Clock, NeedsOperator, Transient
 
-QUIET = timedelta(seconds=2)  # a file changed more recently may still be growing
+_QUIET = timedelta(seconds=2)  # a file changed more recently may still be growing
 # O_NONBLOCK so that opening a named pipe cannot hang.
 _READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE_ANY_MORE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # deleted; now a symbolic link; now a pipe or socket
@@ -34,6 +34,11 @@ class Entry:
     size: int
     age: timedelta
 
+    @property
+    def settled(self) -> bool:
+        """Whether nobody seems to be writing it."""
+        return abs(self.age) >= _QUIET
+
 
 class Folder:
     """The regular files of one folder."""
@@ -43,9 +48,8 @@ class Folder:
         self._clock = clock
 
     async def entries(self, wanted: Callable[[str], bool]) -> list[Entry]:
-        """The settled files whose name is wanted, sorted by name. Raises NeedsOperator or Transient."""
-        found = await asyncio.to_thread(self._list, wanted)
-        return sorted((entry for entry in found if abs(entry.age) >= QUIET), key=lambda entry: entry.name)
+        """The files whose name is wanted, sorted by name. Raises NeedsOperator or Transient."""
+        return sorted(await asyncio.to_thread(self._list, wanted), key=lambda entry: entry.name)
 
     async def read(self, entry: Entry, limit: int) -> bytes | None:
         """The file's bytes; None where it is gone, no regular file any more, or has grown beyond limit bytes."""

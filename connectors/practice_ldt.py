@@ -91,7 +91,7 @@ class PracticeLdt:
         before = _read_before(cursor)
         read = {entry.name: before[entry.name] for entry in entries if entry.name in before}
         stored = before
-        for count, entry in enumerate(entries, 1):
+        for count, entry in enumerate((entry for entry in entries if entry.settled), 1):
             mark, items = await self._file(entry, read.get(entry.name), loinc)
             if items:
                 read[entry.name] = mark

@@ -1,0 +1,156 @@
+"""One medication of the plan -> MedicationStatement with Dosage (https://hl7.org/fhir/R4/medicationstatement.html).
+
+The status is `unknown`: that a medicine stands on a plan does not say that it is taken. A dose is a number only where
+the plan writes one; the plan's fractions (1/2) and its words stay words, and so does an ingredient's strength.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib import resources
+
+from connectors.practice_medication_plan_page import Attributes, Entry, lines
+from fhir_profiles.build import Part, codeable, coding, present, quantity
+from fhir_profiles.codes import PZN
+
+_TABLES: dict[str, dict[str, str]] = tomllib.loads(
+    resources.files("connectors").joinpath("practice_medication_plan.toml").read_text("utf-8")
+)
+_DOSE_UNIT, _SECTION, _WEEKDAY = _TABLES["dose_unit"], _TABLES["section"], _TABLES["weekday"]
+_DOSE_UNIT_SYSTEM = "https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_BMP_DOSIEREINHEIT"
+_SECTION_SYSTEM = "https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_BMP_ZWISCHENUEBERSCHRIFT"
+_FORM_SYSTEM = "https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_KBV_DARREICHUNGSFORM"
+_CATEGORY_SYSTEM = "http://terminology.hl7.org/CodeSystem/medication-statement-category"
+_AS_NEEDED, _SELF_MEDICATION = "411", "418"
+# Attribute -> when (http://terminology.hl7.org/CodeSystem/v3-TimingEvent and FHIR's own), word
+_TIMES = {"m": ("MORN", "morgens"), "d": ("NOON", "mittags"), "v": ("EVE", "abends"), "h": ("NIGHT", "zur Nacht")}
+_AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,3})(?:,[0-9]{1,2})?")
+_FRACTION = re.compile(r"[0-9]/[0-9]")
+_FORM_CODE = re.compile(r"[A-Z]{3}")
+_PZN_DIGITS = 8  # the plan drops leading zeros
+_CONTAINED = "medication"
+
+
+def heading(section: Attributes) -> str:
+    """A section's title: its own text, or the one of its code, or the code itself."""
+    code = section.get("c", "")
+    return lines(section.get("t")) or _SECTION.get(code, code)
+
+
+def section_concept(section: Attributes) -> Part:
+    """A section as a CodeableConcept; empty for a section without a heading."""
+    code = section.get("c", "")
+    return codeable(*[coding(_SECTION_SYSTEM, code, _SECTION.get(code, ""))] if code else [], text=heading(section))
+
+
+def pzn(entry: Entry) -> str:
+    """The medication's Pharmazentralnummer with all its digits, or an empty text."""
+    told = entry.own.get("p", "")
+    return told.zfill(_PZN_DIGITS) if told else ""
+
+
+def statement(entry: Entry) -> tuple[Part, tuple[str, ...]]:
+    """What a medication or recipe says as members of a MedicationStatement, and warnings.
+
+    Without id, subject, source and times, which are the plan's.
+    """
+    doses, warnings = ([], []) if entry.kind == "R" else _dosages(entry)
+    if entry.section.get("c", _AS_NEEDED) not in _SECTION:
+        warnings.append("the section's code is not in the plan's key table: it is kept as it is")
+    made = present(
+        status="unknown",
+        category=_category(entry.section),
+        reasonCode=[codeable(text=lines(entry.own.get("r")))] if lines(entry.own.get("r")) else [],
+        note=[{"text": lines(entry.own.get("x"))}] if lines(entry.own.get("x")) else [],
+        dosage=doses,
+    )
+    return _medication(entry) | made, tuple(warnings)
+
+
+def _category(section: Attributes) -> Part:
+    made = section_concept(section)
+    if section.get("c") == _SELF_MEDICATION:
+        own_choice = coding(_CATEGORY_SYSTEM, "patientspecified", "Patient Specified")
+        made = made | {"coding": [*made["coding"], own_choice]}
+    return made
+
+
+def _medication(entry: Entry) -> Part:
+    if entry.kind == "R":
+        return {"medicationCodeableConcept": codeable(text=lines(entry.own.get("t")))}
+    ingredients = [" ".join(part for part in (told.get("w"), told.get("s")) if part) for told in entry.ingredients]
+    named = [coding(PZN, pzn(entry), entry.own.get("a", ""))] if pzn(entry) else []
+    name = entry.own.get("a", "") or ("" if named else ", ".join(ingredients) or "ohne Namen")
+    form = _form(entry.own)
+    if not ingredients and not form:
+        return {"medicationCodeableConcept": codeable(*named, text=name)}
+    medication = present(
+        resourceType="Medication",
+        id=_CONTAINED,
+        code=codeable(*named, text=name),
+        form=form,
+        ingredient=[{"itemCodeableConcept": codeable(text=told)} for told in ingredients],
+    )
+    return {"contained": [medication], "medicationReference": {"reference": f"#{_CONTAINED}"}}
+
+
+def _form(own: Attributes) -> Part:
+    """The dose form: a code of three capitals (IFA), or the words some programs write in its place."""
+    told = own.get("f", "")
+    coded = bool(_FORM_CODE.fullmatch(told))
+    return codeable(*[coding(_FORM_SYSTEM, told)] if coded else [], text=own.get("fd", "") or ("" if coded else told))
+
+
+def _dosages(entry: Entry) -> tuple[list[Part], list[str]]:
+    own, warnings = entry.own, []
+    always = present(
+        patientInstruction=lines(own.get("i")),
+        asNeededBoolean=True if entry.section.get("c") == _AS_NEEDED else None,
+    )
+    rhythm = _rhythm(own)
+    if rhythm is None:
+        warnings.append("the weekday of the weekly dose is not in the plan's key table: the dose is kept as text")
+    doses = [_dose(own, time, rhythm) for time in _TIMES if own.get(time, "0") != "0"]
+    if any(time in own and not (_AMOUNT.fullmatch(own[time]) or _FRACTION.fullmatch(own[time])) for time in _TIMES):
+        warnings.append("a dose is neither number nor fraction: it is kept as text")
+    if "du" in own and own["du"] not in _DOSE_UNIT:
+        warnings.append("the dose unit's code is not in the plan's key table: it is kept as it is, ask the practice")
+    if "t" in own:
+        doses.insert(0, {"text": f"{lines(own['t'])} {_unit_text(own)}".strip()})
+    return [dose | always for dose in doses or ([_none(own)] if _none(own) or always else [])], warnings
+
+
+def _none(own: Attributes) -> Part:
+    """A plan that says 0 four times says something; one that says nothing does not."""
+    return {"text": "-".join(own.get(time, "0") for time in _TIMES)} if any(time in own for time in _TIMES) else {}
+
+
+def _rhythm(own: Attributes) -> Part | None:
+    """Daily, or weekly on one day; None where the day is unknown, because then no rhythm can be told."""
+    if "wo" not in own:
+        return {"frequency": 1, "period": 1, "periodUnit": "d"}
+    day = _WEEKDAY.get(own["wo"])
+    return {"dayOfWeek": [day], "frequency": 1, "period": 1, "periodUnit": "wk"} if day else None
+
+
+def _dose(own: Attributes, time: str, rhythm: Part | None) -> Part:
+    when, word = _TIMES[time]
+    amount = own[time]
+    weekly = f"wöchentlich (Tag {own['wo']}) " if "wo" in own else ""
+    countable = rhythm is not None and _AMOUNT.fullmatch(amount)
+    return present(
+        text=f"{weekly}{word}: {amount} {_unit_text(own)}".strip(),
+        timing={"repeat": rhythm | {"when": [when]}} if rhythm is not None else {},
+        doseAndRate=[{"doseQuantity": _quantity(own, amount)}] if countable else [],
+    )
+
+
+def _unit_text(own: Attributes) -> str:
+    code = own.get("du", "")
+    return own.get("dud", "") or _DOSE_UNIT.get(code, f"(Dosiereinheit {code})" if code else "")
+
+
+def _quantity(own: Attributes, amount: str) -> Part:
+    made = quantity(amount.replace(",", "."), own.get("dud", "") or _DOSE_UNIT.get(own.get("du", ""), ""))
+    return made | (coding(_DOSE_UNIT_SYSTEM, own["du"]) if "du" in own and "dud" not in own else {})
