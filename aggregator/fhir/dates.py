@@ -37,10 +37,17 @@ def _stretch(match: re.Match[str]) -> tuple[int, int]:
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     first = date(int(year), int(month or 1), int(day or 1))
     if hour is None:
-        return _midnight(first), _midnight(_following(first, month, day))
+        return _midnight(first), _end(first, month, day)
     clock = time(int(hour), int(minute), int(second or 0), tzinfo=_zone(zone))
     low = _millis(datetime.combine(first, clock)) + int((fraction or "0")[:3].ljust(3, "0"))
     return low, low + (60_000 if second is None else 1000 if fraction is None else 1)
+
+
+def _end(first: date, month: str | None, day: str | None) -> int:
+    try:
+        return _midnight(_following(first, month, day))
+    except (ValueError, OverflowError):  # 9999-12-31, which many write for "without end"
+        return EVER[1]
 
 
 def _following(first: date, month: str | None, day: str | None) -> date:

@@ -73,6 +73,7 @@ _VALUE = re.compile(r"(?:[^\\,]|\\.)*", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BAR = re.compile(r"((?:[^\\|]|\\.)*)\|(.*)", re.DOTALL)
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_TYPE = re.compile(r"[A-Z][A-Za-z]+")
 _TYPED_ID = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 _URL = re.compile(r"[a-z][a-z0-9+.\-]*:\S+")
 
@@ -119,7 +120,7 @@ def _condition(resource_type: str, name: str, value: str, base_url: str) -> Cond
     found = parameter(resource_type, bare)
     if found is None:
         return None
-    if modifier and found.kind is not Kind.REFERENCE:
+    if modifier and not (found.kind is Kind.REFERENCE and _TYPE.fullmatch(modifier)):
         raise BadQuery(name, "this modifier is not supported")
     asked = _Asked(found, name, modifier, base_url)
     return (_ids if bare == "_id" else _KINDS[found.kind])(asked, list(_alternatives(name, value)))

@@ -1,0 +1,55 @@
+"""read and $everything on the handmade record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from aggregator.fhir.capability import EVERYTHING, Served, capability
+from aggregator.fhir.everything import everything
+from aggregator.fhir.read import read
+from fhir_profiles.text import loads
+from tests.fhir.world import BASE, LINKS, assert_golden, handmade, names, pairs, view_of
+
+VIEW = view_of(handmade())
+NOW = datetime(2026, 11, 20, 3, 12, 44, tzinfo=ZoneInfo("Europe/Berlin"))
+
+FOUND: dict[str, list[str]] = {
+    "_type=Patient,Encounter": ["stay", "erika", "klinik"],
+    "_type=Immunization": [],
+    "_since=2026-11-05": ["stay", "metformin"],
+    "_since=2026-11-04&_type=Observation": ["pulse", "undated"],
+    "_count=3": ["stay", "metformin", "hba1c-2024"],
+    "_count=0": [],
+}
+
+
+def test_read_gives_the_body_as_stored() -> None:
+    stored = {record.local: record for record in handmade()}
+    assert read(VIEW, "Observation", "k3.hba1c-2024") == stored["hba1c-2024"]
+
+
+@pytest.mark.parametrize("query", FOUND)
+def test_everything(query: str) -> None:
+    assert names(loads(everything(VIEW, "k3.erika", pairs(query), LINKS, strict=True))) == FOUND[query]
+
+
+def test_everything_is_the_whole_view() -> None:
+    bundle = loads(everything(VIEW, "k3.erika", [], LINKS))
+    assert sorted(names(bundle)) == sorted(record.local for record in handmade())
+
+
+def test_a_page_of_everything_whole() -> None:
+    assert_golden(everything(VIEW, "k3.erika", pairs("_count=2&colour=red"), LINKS), "everything_page")
+
+
+def test_capability_tells_what_the_tables_do() -> None:
+    served = [
+        Served(resource_type="Patient", interactions=("read", "search-type"), operations=(EVERYTHING,)),
+        Served(resource_type="Observation", interactions=("read", "search-type")),
+        Served(resource_type="Consent", interactions=("create", "update")),
+    ]
+    made = capability(served, base_url=BASE, software="Patient record aggregator", version="0.1.0", date=NOW)
+    assert_golden(made, "capability")
