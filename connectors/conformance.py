@@ -321,7 +321,7 @@ class Suite:
     def test_errors_do_not_name_the_account(self, case: Case) -> None:
         if self.spec.account_id is None:
             return
-        account = str(case.settings[self.spec.account_id])
+        account = str(getattr(self.spec.config.model_validate(case.settings), self.spec.account_id))
         told = [pull(self.spec, case, case.cursor).error, check_source(self.spec, case)]
         require(not any(account in str(error) for error in told), "an error message names the account")
 

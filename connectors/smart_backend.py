@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class BackendSignIn:
             url = httpx.URL(endpoint) if isinstance(endpoint, str) else None
         except httpx.InvalidURL:
             url = None
-        # A source may not send this installation's signature in the clear, nor to a service on this machine.
+        # A source may not send our signature in the clear, nor to a service on this machine or beside it.
         if url is not None and (origin(url) == origin(self._base) or _is_public_https(url)):
             return url
         raise NeedsOperator("The source names no usable token endpoint: the operator must set token_url.")
@@ -130,7 +131,12 @@ _ACCEPT = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 
 
 def _is_public_https(url: httpx.URL) -> bool:
-    return url.scheme == "https" and url.host not in LOOPBACK
+    if url.scheme != "https":
+        return False
+    try:
+        return ip_address(url.host).is_global
+    except ValueError:  # a name
+        return url.host not in LOOPBACK | {""}
 
 
 def read_key(path: Path) -> ECKey:
