@@ -67,7 +67,7 @@ class SyncSettings(_Section):
 
 
 class SourceSettings(_Section):
-    """One source authority: a name that never changes, the connector that speaks to it, and that connector's settings."""
+    """One source authority: a name that never changes, its connector, and that connector's settings."""
 
     connector: str
     title: str = ""
@@ -116,7 +116,7 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file; nothing else is read."""
-        _ = dotenv_settings, file_secret_settings
+        _ = settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
 
 

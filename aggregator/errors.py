@@ -4,6 +4,7 @@ AggregatorError
 ├── CallerError          who asked: wrong request, wrong sign-in, not allowed
 │   ├── SignInFailed
 │   ├── UnlockNeeded
+│   ├── Invalid          a resource breaks the rules of FHIR; `problems` says where
 │   └── Refused
 ├── OperatorError        who runs the service: a setting, a key file, a port
 │   └── KeysMissing
@@ -28,6 +29,14 @@ class SignInFailed(CallerError):
 
 class UnlockNeeded(CallerError):
     """Signing takes an unlock within the last minutes."""
+
+
+class Invalid(CallerError):
+    """A resource that cannot be taken. `problems`: one sentence each, naming elements, never values."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class Refused(CallerError):

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from aggregator.consent.decide import Context, Decider, Party, boundaries, facts_of, openable, parse
+from aggregator.consent.decide import Context, Decider, Party, Permit, boundaries, facts_of, openable, parse
 from aggregator.consent.section_table import SectionTable
 from aggregator.vault import tables
 from aggregator.vault.encoding import b64, canonical, unb64
@@ -41,7 +41,7 @@ class Opened:
         until = boundaries(policies, now)
 
         def permits(_: str, resource: Resource) -> bool:
-            return bool(decider.decide(facts_of(resource, table.section_of(resource))))
+            return isinstance(decider.decide(facts_of(resource, table.section_of(resource))), Permit)
 
         period = until.isoformat() if until else ""
         return Reader(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -78,35 +79,33 @@ class Mandate:
     writer: Writer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """An owner who unlocked within the last minutes, as `identity` vouches for."""
+
+    vault: str
+    root: Root
+    sections: Mapping[str, str]
+    patient: str
+    person: Person
+
+
 def new_mandate_id() -> str:
     """128 random bits in hex."""
     return os.urandom(16).hex()
 
 
-def issue(
-    vault: tables.Vault,
-    root: Root,
-    sections: Mapping[str, str],
-    worker: PublicKey,
-    *,
-    authority: str,
-    account: str,
-    person: Person,
-    patient: str,
-) -> tables.Mandate:
-    """A mandate for one source account, signed by the root, its body sealed to the worker.
-
-    sections: name -> the vault's id for it. patient: the local id of the vault's Patient.
-    """
+def issue(vault: tables.Vault, signer: Signer, worker: PublicKey, *, authority: str, account: str) -> tables.Mandate:
+    """A mandate for one source account, signed by the root, its body sealed to the worker."""
     writer = Writer.generate(new_mandate_id())
-    body = canonical(_body(vault.id, root, sections, authority, account, person, patient, writer))
+    body = canonical(_body(signer, authority, account, writer))
     certificate = canonical(
         {
             "kind": "mandate",
             "vault": vault.id,
             "mandate": writer.id,
             "writer": b64(writer.public()),
-            "sections": sorted(sections.values()),
+            "sections": sorted(signer.sections.values()),
             "from": vault.log_position + 1,
             "body": hashlib.sha256(body).hexdigest(),
         }
@@ -115,7 +114,7 @@ def issue(
         vault=vault.id,
         id=writer.id,
         certificate=certificate,
-        signature=root.sign(b"PRA1/mandate" + certificate),
+        signature=signer.root.sign(b"PRA1/mandate" + certificate),
         box=worker.seal(_header(vault.id, writer.id), body),
     )
 
@@ -131,27 +130,18 @@ def open_mandate(row: tables.Mandate, worker: WorkerKeys, verification_key: byte
     return _parse(row.vault, row.id, orjson.loads(body))
 
 
-def _body(
-    vault: str,
-    root: Root,
-    sections: Mapping[str, str],
-    authority: str,
-    account: str,
-    person: Person,
-    patient: str,
-    writer: Writer,
-) -> dict[str, Any]:
+def _body(signer: Signer, authority: str, account: str, writer: Writer) -> dict[str, Any]:
+    root = signer.root
     source = root.source(authority, account)
-    expected = Expected.of(person, root.tag_key())
+    expected = Expected.of(signer.person, root.tag_key())
+    keys = {name: root.section(id_) for name, id_ in signer.sections.items()}
     return {
-        "vault": vault,
+        "vault": signer.vault,
         "authority": authority,
         "account": account,
         "source": source.hex(),
-        "patient": patient,
-        "sections": {
-            name: [id_, 1, b64(root.section(id_).private_key().public().raw)] for name, id_ in sections.items()
-        },
+        "patient": signer.patient,
+        "sections": {name: [seed.id, seed.epoch, b64(seed.private_key().public().raw)] for name, seed in keys.items()},
         "ids": b64(root.ids().key),
         "ledger": b64(root.ledger_keys(source)),
         "tags": [b64(expected.key), b64(expected.kvnr) if expected.kvnr else "", b64(expected.name)],
@@ -184,7 +174,8 @@ def _kvnr_tag(key: bytes, number: str) -> bytes:
 
 
 def _name_tag(key: bytes, family: str, given: str, birth_date: str) -> bytes:
-    return handle(key, "name", fold_name(family), fold_name(given), birth_date[:10])
+    first = re.split(r"[\s-]", given.strip(), maxsplit=1)[0]  # sources differ in how many given names they hold
+    return handle(key, "name", fold_name(family), fold_name(first), birth_date[:10])
 
 
 _SPELLINGS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})

@@ -1,7 +1,7 @@
 """Patients' accounts: sign up, sign in, the owner session.
 
-A login is known by its handle alone, so the database holds no name. A wrong password, an unknown login and a changed row give
-one answer in the same time.
+A login is known by its handle alone, so the database holds no name. A wrong password, an unknown login and a changed
+row give one answer in the same time.
 """
 
 from __future__ import annotations

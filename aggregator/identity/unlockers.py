@@ -1,4 +1,4 @@
-"""Ways to the vault root: a password and a recovery code (FORMAT.md section 4). Each wraps the root; none touches data."""
+"""Ways to the vault root: a password and a recovery code (FORMAT.md section 4). Each wraps the root alone."""
 
 from __future__ import annotations
 

@@ -1,0 +1,218 @@
+"""What an owner signs: the vault's Patient, and Consents. Each change of Consents compiles every grant anew.
+
+A Consent counts only when it was written by the owner: one from a source is a document and permits nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlmodel import Session, col, delete, select
+
+from aggregator.consent.decide import Party
+from aggregator.consent.grant import compile_grants
+from aggregator.consent.mandate import Person, Signer
+from aggregator.errors import CallerError, Invalid
+from aggregator.identity.accounts import Accounts, Owner
+from aggregator.vault import tables, truth
+from aggregator.vault.encoding import b32, canonical
+from aggregator.vault.envelope import Put
+from aggregator.vault.fold import State, Version
+from aggregator.vault.key_service import KeyService
+from aggregator.vault.keys import OWNER
+from aggregator.vault.seal import header, wrap
+from aggregator.vault.store import Store
+from aggregator.vault.view import IDENTITY
+from connectors.contract import Clock
+from fhir_profiles.check import check
+from fhir_profiles.codes import KVNR
+from fhir_profiles.text import Resource, dumps, loads
+
+_CONSENTS = "unsorted"  # the owner's alone: who may read what is nobody else's business
+
+
+class Signing:
+    """Writes as the owner; every call needs an unlock within the last minutes."""
+
+    def __init__(
+        self, store: Store, key_service: KeyService, accounts: Accounts, parties: Sequence[Party], clock: Clock
+    ) -> None:
+        self._store = store
+        self._key_service = key_service
+        self._accounts = accounts
+        self._parties = parties
+        self._clock = clock
+
+    def introduce(self, owner: Owner, person: Person) -> str:
+        """Write the vault's one Patient; returns its whole id."""
+        self._accounts.may_sign(owner)
+        whole = f"{owner.vault}.{owner.patient}"
+        resource: Resource = {
+            "resourceType": "Patient",
+            "id": whole,
+            "name": [{"use": "official", "family": person.family, "given": person.given.split()}],
+            "birthDate": person.birth_date,
+        }
+        if person.kvnr:
+            resource["identifier"] = [{"system": KVNR, "value": person.kvnr}]
+        with self._store.write() as session:
+            row, state = self._open(session, owner, IDENTITY)
+            put = self._put(owner.patient, resource, state.sections.get(IDENTITY, {}).get(owner.patient, []))
+            owner.append(session, row, IDENTITY, [put])
+        return whole
+
+    def signer(self, owner: Owner) -> Signer:
+        """The owner as one who may issue mandates. Raises UnlockNeeded, CallerError."""
+        self._accounts.may_sign(owner)
+        if not self._accounts.recovery_proven(owner.vault):
+            raise CallerError("type your recovery code back first: nothing is synced before it is proven")
+        return Signer(
+            vault=owner.vault,
+            root=owner.root,
+            sections=owner.sections,
+            patient=owner.patient,
+            person=self.person(owner),
+        )
+
+    def person(self, owner: Owner) -> Person:
+        """Who the vault's Patient says to be. Raises CallerError before there is one."""
+        with self._store.read() as session:
+            _, state = self._open(session, owner, IDENTITY)
+        versions = state.sections.get(IDENTITY, {}).get(owner.patient)
+        if not versions or not isinstance(put := versions[-1].operation, Put):
+            raise CallerError("say who you are first: the vault has no Patient yet")
+        patient = loads(put.resource)
+        name, numbers = patient["name"][0], patient.get("identifier", [])
+        kvnr = next((one["value"] for one in numbers if one["system"] == KVNR), None)
+        given = " ".join(name["given"])
+        return Person(family=name["family"], given=given, birth_date=patient["birthDate"], kvnr=kvnr)
+
+    def save_consent(self, owner: Owner, consent: Resource, local: str | None = None) -> tuple[bytes, bool]:
+        """Sign a Consent (a new one, or a new version of `local`) and compile the grants: (as stored, is it new).
+
+        Raises UnlockNeeded, Invalid, CallerError for an id that is not a Consent of the owner.
+        """
+        self._accounts.may_sign(owner)
+        self._refuse_invalid(owner, consent)
+        chosen = local or b32(os.urandom(16))
+        with self._store.write() as session:
+            row, state = self._open(session, owner, _CONSENTS)
+            before = state.sections.get(_CONSENTS, {}).get(chosen, [])
+            if local and not _own_consent(before):
+                raise CallerError("there is no such Consent of yours")
+            made = dict(consent) | {"id": f"{owner.vault}.{chosen}"}
+            made.setdefault("patient", {"reference": f"Patient/{owner.vault}.{owner.patient}"})
+            put = self._put(chosen, made, before)
+            position = owner.append(session, row, _CONSENTS, [put])
+            state.sections.setdefault(_CONSENTS, {})[chosen] = [*before, Version(position, OWNER, put)]
+            self._compile(session, row, owner, consents_of(state))
+        self.finish_revocations()
+        return put.resource, not before
+
+    def end_grant(self, owner: Owner, party: str) -> int:
+        """End everything a grantee may read, at once and without a fresh unlock; returns how many grants ended.
+
+        What other Consents still permit comes back at the next signing.
+        """
+        grantee = self._key_service.handle("party", party)
+        with self._store.write() as session:
+            row = session.get_one(tables.Vault, owner.vault)
+            found = session.exec(
+                select(tables.Grant).where(tables.Grant.vault == owner.vault, tables.Grant.grantee == grantee)
+            ).all()
+            row.grant_version += bool(found)
+            session.add(row)
+            self._retire(session, found)
+        self.finish_revocations()
+        return len(found)
+
+    def finish_revocations(self) -> None:
+        """Destroy the keys of every grant with an open intent. Runs after each commit and at start-up."""
+        with self._store.read() as session:
+            intents = session.exec(select(tables.GrantIntent)).all()
+        for intent in intents:
+            self._key_service.destroy_grant(intent.vault, intent.grant)
+            with self._store.write() as session:
+                same = (col(tables.GrantIntent.vault) == intent.vault, col(tables.GrantIntent.grant) == intent.grant)
+                session.exec(delete(tables.GrantIntent).where(*same))
+
+    def _open(self, session: Session, owner: Owner, section: str) -> tuple[tables.Vault, State]:
+        row = truth.head(session, owner.vault, owner.root.verification_key)
+        seeds = {section: owner.root.section(owner.sections[section])}
+        return row, truth.read(session, row, seeds).state
+
+    def _put(self, local: str, resource: Resource, before: Sequence[Version]) -> Put:
+        version = before[-1].operation.version + 1 if before else 1
+        updated = _instant(self._clock())
+        meta = dict(resource.get("meta") or {}) | {"versionId": str(version), "lastUpdated": updated}
+        first = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
+        return Put(
+            local=local,
+            resource_type=resource["resourceType"],
+            version=version,
+            updated=updated,
+            resource=dumps(first | resource | {"meta": meta}),
+            origin={"source": OWNER},
+        )
+
+    def _refuse_invalid(self, owner: Owner, consent: Resource) -> None:
+        if consent.get("resourceType") != "Consent":
+            raise Invalid(("resourceType: a Consent is expected here",))
+        errors = [f"{issue.expression}: {issue.text}" for issue in check(consent) if issue.severity == "error"]
+        patient = consent.get("patient", {})
+        named = patient.get("reference") if isinstance(patient, dict) else None
+        if named is not None and named != f"Patient/{owner.vault}.{owner.patient}":
+            errors.append("Consent.patient: names somebody else than the owner of this vault")
+        if errors:
+            raise Invalid(tuple(errors))
+
+    def _compile(self, session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource]) -> None:
+        row.grant_version += 1
+        session.add(row)
+        self._retire(session, session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all())
+        session.flush()
+        made = compile_grants(
+            row, owner.root, self._key_service, owner.sections, owner.patient, consents, self._parties
+        )
+        session.add_all(made)
+        told = {"version": row.grant_version, "consents": [dumps(one).decode() for one in consents]}
+        head = archive_header(row.id, row.grant_version)
+        box = wrap(owner.root.owner_key(), head, canonical(told))
+        session.add(tables.GrantArchive(vault=row.id, version=row.grant_version, box=box))
+
+    def _retire(self, session: Session, grants: Sequence[tables.Grant]) -> None:
+        """Take the grants' rows and images away and leave the intent to destroy their keys."""
+        for grant in grants:
+            session.add(tables.GrantIntent(vault=grant.vault, grant=grant.id))
+            image = tables.ImageRow
+            session.exec(
+                delete(image).where(col(image.vault) == grant.vault, col(image.reader).startswith(f"{grant.id}/"))
+            )
+            session.delete(grant)
+
+
+def consents_of(state: State) -> list[Resource]:
+    """Every current Consent that the owner wrote, whatever its status."""
+    return [
+        loads(versions[-1].operation.resource)
+        for versions in state.sections.get(_CONSENTS, {}).values()
+        if _own_consent(versions) and isinstance(versions[-1].operation, Put)
+    ]
+
+
+def archive_header(vault: str, version: int) -> dict[str, Any]:
+    """The header of one grant version in the archive."""
+    return header("grants", vault, name=str(version))
+
+
+def _own_consent(versions: Sequence[Version]) -> bool:
+    return bool(versions) and all(
+        version.writer == OWNER and version.operation.resource_type == "Consent" for version in versions
+    )
+
+
+def _instant(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,162 @@
+"""Connecting a source: what an owner signs so that a worker may write, and how a feed learns who a patient is."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from sqlmodel import Session, col, select, update
+
+from aggregator.consent import mandate
+from aggregator.consent.mandate import Expected, Person, Signer
+from aggregator.errors import CallerError, Refused
+from aggregator.sync.feeds import feed_id, tags
+from aggregator.sync.registry import Registry, Source
+from aggregator.sync.run import settings_header
+from aggregator.sync.tables import Activation, Connection, Feed, Route
+from aggregator.vault import tables
+from aggregator.vault.encoding import canonical
+from aggregator.vault.key_ring import WorkerKeys
+from aggregator.vault.seal import header
+from aggregator.vault.store import Store
+from connectors.contract import Clock, Identifier, Subject
+from fhir_profiles.codes import KVNR
+
+_CODE_LIFE = timedelta(days=30)
+_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no I, O, 0, 1: a code is read from paper
+_CODE_LENGTH = 16  # 80 bits
+
+
+class Connections:
+    """Makes and ends connections."""
+
+    def __init__(self, store: Store, keys: WorkerKeys, registry: Registry, clock: Clock) -> None:
+        self._store = store
+        self._keys = keys
+        self._registry = registry
+        self._clock = clock
+
+    def connect(self, signer: Signer, authority: str, account: Mapping[str, Any]) -> str:
+        """Connect one account at a source; returns the connection's id. The same account again is the same connection.
+
+        Raises CallerError for wrong account settings, OperatorError for a source that is not configured.
+        """
+        source = self._registry.source(authority)
+        if source.is_feed or source.spec.account_id is None:
+            raise CallerError(f"{source.title} is connected with an activation code from the practice")
+        source.check(account)
+        settings = {name: value for name, value in account.items() if value is not None}
+        return self._write(signer, source, str(account[source.spec.account_id]), settings, is_feed=False)
+
+    def end(self, vault: str, connection: str) -> None:
+        """End a connection and its mandate: nothing more is written. What is in the vault stays."""
+        with self._store.write() as session:
+            row = session.get(Connection, connection)
+            if row is None or row.vault != vault:
+                raise CallerError("there is no such connection")
+            row.ended = True
+            held = (col(tables.Mandate.vault) == vault, col(tables.Mandate.id) == row.mandate)
+            session.exec(update(tables.Mandate).where(*held).values(ended=True))
+
+    def issue_code(self, authority: str, person: Person) -> str:
+        """A code by which a practice vouches for a person whose identity it has seen; stored as a handle alone."""
+        source = self._registry.source(authority)
+        if not source.is_feed:
+            raise CallerError(f"{authority} is no feed: it needs no activation code")
+        code = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
+        handle = self._code(code)
+        row = Activation(
+            code=handle,
+            feed=feed_id(self._keys, authority),
+            person=self._keys.seal(
+                header("activation", "", name=handle.hex()),
+                canonical({"authority": authority, "person": asdict(person)}),
+            ),
+            expires=(self._clock() + _CODE_LIFE).timestamp(),
+        )
+        with self._store.write() as session:
+            session.add(row)
+        return "-".join(code[at : at + 4] for at in range(0, _CODE_LENGTH, 4))
+
+    def redeem(self, signer: Signer, code: str) -> str:
+        """Connect the signer to the feed that the code came from. Raises Refused: deliberately not said why."""
+        handle = self._code(code)
+        with self._store.write() as session:
+            row = session.get(Activation, handle)
+            if row is None or row.used or row.expires < self._clock().timestamp():
+                raise Refused("this activation code is not valid; ask the practice for a new one")
+            row.used = True
+            told = orjson.loads(self._keys.open(header("activation", "", name=handle.hex()), row.person))
+            person = Person(**told["person"])
+            if Expected.of(signer.person, signer.root.tag_key()).compare(as_subject(person)) is not True:
+                raise Refused("this activation code is not valid; ask the practice for a new one")
+        source = self._registry.source(told["authority"])
+        account = hashlib.sha256(canonical(asdict(person))).hexdigest()[:16]
+        return self._write(signer, source, account, {}, is_feed=True, verified=person)
+
+    def _write(
+        self,
+        signer: Signer,
+        source: Source,
+        account: str,
+        settings: Mapping[str, Any],
+        *,
+        is_feed: bool,
+        verified: Person | None = None,
+    ) -> str:
+        handle = signer.root.source(source.authority, account)
+        with self._store.write() as session:
+            before = session.exec(
+                select(Connection).where(Connection.vault == signer.vault, Connection.source == handle)
+            ).first()
+            connection = before.id if before else secrets.token_hex(16)
+            row = session.get_one(tables.Vault, signer.vault)
+            made = mandate.issue(row, signer, self._keys.public(), authority=source.authority, account=account)
+            session.add(made)
+            if before:
+                old = (col(tables.Mandate.vault) == signer.vault, col(tables.Mandate.id) == before.mandate)
+                session.exec(update(tables.Mandate).where(*old).values(ended=True))
+            box = canonical({"authority": source.authority, "account": dict(settings)})
+            session.merge(
+                Connection(
+                    id=connection,
+                    vault=signer.vault,
+                    mandate=made.id,
+                    source=handle,
+                    settings=self._keys.seal(settings_header(signer.vault, connection), box),
+                    state=before.state if before else None,
+                    is_feed=is_feed,
+                )
+            )
+            if verified:
+                self._verify(session, source, connection, verified)
+        return connection
+
+    def _verify(self, session: Session, source: Source, connection: str, person: Person) -> None:
+        """Write the routing tags, and have the feed offer again what it holds already."""
+        feed = feed_id(self._keys, source.authority)
+        for tag in _all_tags(self._keys, source.authority, person):
+            session.merge(Route(feed=feed, tag=tag, connection=connection))
+        session.exec(update(Feed).where(col(Feed.id) == feed).values(state=None, next_at=0.0))
+
+    def _code(self, code: str) -> bytes:
+        plain = "".join(char for char in code.upper() if char.isalnum())
+        return self._keys.feed_tag("activation", plain)
+
+
+def as_subject(person: Person) -> Subject:
+    """The person as a source would name them."""
+    numbers = (Identifier(KVNR, person.kvnr),) if person.kvnr else ()
+    return Subject(identifiers=numbers, family=person.family, given=person.given, birth_date=person.birth_date)
+
+
+def _all_tags(keys: WorkerKeys, authority: str, person: Person) -> list[bytes]:
+    """By insurance number and, for items that carry none, by name and birth date."""
+    by_name = Person(family=person.family, given=person.given, birth_date=person.birth_date)
+    found = [*tags(keys, authority, as_subject(by_name))]
+    return [*found, *tags(keys, authority, as_subject(person))] if person.kvnr else found

@@ -1,0 +1,179 @@
+"""From what a source showed to what the vault stores: checked, with the vault's ids and references, in a section.
+
+Pure: the same item under the same mandate gives the same result. Only `id`, `meta` and references change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aggregator.consent.mandate import Mandate
+from aggregator.consent.section_table import SectionTable
+from aggregator.vault import ledger
+from connectors.contract import Found, Identifier, Reason, Subject
+from fhir_profiles.check import check
+from fhir_profiles.text import Resource, dumps
+
+# Where R4 says whose a resource is: https://hl7.org/fhir/R4/compartmentdefinition-patient.html, elements of its own.
+_WHOSE = ("subject", "patient", "beneficiary", "for", "individual", "policyHolder")
+_LITERAL = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+# An Attachment's url may point to a Binary as a reference does.
+_POINTS = frozenset({"reference", "url"})
+# A document keeps its own references: they point into the document, not into the vault.
+_CLOSED_TYPES = frozenset({"Bundle"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why an item stands aside. `keep`: may the payload be kept (not when it is about another person)."""
+
+    reason: Reason
+    detail: str
+    keep: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """A resource ready for the vault, but for version and time."""
+
+    local: str
+    section: str
+    resource: Resource
+    tag_content: bytes
+    warnings: tuple[str, ...]
+    origin: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Normaliser:
+    """One run's way from items to resources. `patients`: the source's Patients that are this person ("Patient/x")."""
+
+    mandate: Mandate
+    table: SectionTable
+    connector: str
+    patients: set[str] = field(default_factory=set)
+
+    def local(self, source_id: str) -> str:
+        """The local id of a thing of this source."""
+        return self.mandate.ids.local(self.mandate.authority, self.mandate.account, source_id)
+
+    def normalise(self, item: Found) -> Normal | Refused:
+        """Check, compare the person, rewrite, place."""
+        resource = item.resource
+        issues = check(resource)
+        errors = [issue for issue in issues if issue.severity == "error"]
+        if errors:
+            unknown = any(issue.code == "not-supported" for issue in errors)
+            detail = "; ".join(f"{issue.expression}: {issue.text}" for issue in errors[:5])
+            return Refused(Reason.UNKNOWN_TYPE if unknown else Reason.INVALID, detail)
+        if refused := self._whose(item):
+            return refused
+        placement = self.table.section_of(resource)
+        warnings = (*item.warnings, *(f"{issue.expression}: {issue.text}" for issue in issues))
+        return Normal(
+            self.local(item.origin.source_id),
+            placement.section,
+            self._rewrite(resource, item.origin.source_id),
+            ledger.content(resource, dumps),
+            warnings,
+            self.origin(item),
+        )
+
+    def origin(self, item: Any) -> dict[str, str]:
+        """What Provenance is made of when it is read."""
+        origin = item.origin
+        return {
+            "source": self.mandate.authority,
+            "locator": origin.locator,
+            "source_id": origin.source_id,
+            "fetched_at": origin.fetched_at.isoformat(),
+            "sha256": origin.sha256,
+            "connector": self.connector,
+        }
+
+    def _whose(self, item: Found) -> Refused | None:
+        resource = item.resource
+        if resource["resourceType"] == "Patient":
+            same = self.mandate.expected.compare(subject_of(resource))
+            if same is None:
+                return Refused(Reason.NO_SUBJECT, "the source does not say who this patient is", keep=False)
+            if not same:
+                return Refused(Reason.OTHER_PERSON, "", keep=False)
+            self.patients.add(item.origin.source_id)
+            return None
+        if not self.patients:
+            return Refused(Reason.OTHER_PERSON, "", keep=False)
+        return self._subject(resource)
+
+    def _subject(self, resource: Resource) -> Refused | None:
+        for name in _WHOSE:
+            stated = resource.get(name)
+            target = stated.get("reference") if isinstance(stated, dict) else None
+            found = _LITERAL.fullmatch(target) if isinstance(target, str) else None
+            if found and found[1] == "Patient" and f"Patient/{found[2]}" not in self.patients:
+                return Refused(Reason.OTHER_PERSON, "", keep=False)
+        return None
+
+    def _rewrite(self, resource: Resource, source_id: str) -> Resource:
+        closed = resource["resourceType"] in _CLOSED_TYPES
+        made: Resource = dict(resource) if closed else self._walk(resource)
+        made["id"] = f"{self.mandate.vault}.{self.local(source_id)}"
+        meta = {"versionId": "", "lastUpdated": "", **dict(made.get("meta") or {})}
+        made["meta"] = meta | {"source": f"urn:aggregator:source:{self.mandate.authority}"}
+        if resource["resourceType"] == "Patient":
+            made["link"] = [*made.get("link", []), {"other": {"reference": self._patient()}, "type": "refer"}]
+        return _ordered(made)
+
+    def _walk(self, node: Any) -> Any:
+        if type(node) is dict:
+            return {
+                name: self._target(child) if name in _POINTS and type(child) is str else self._walk(child)
+                for name, child in node.items()
+            }
+        if type(node) is list:
+            return [self._walk(child) for child in node]
+        return node
+
+    def _target(self, reference: str) -> str:
+        found = _LITERAL.fullmatch(reference)
+        if found is None:
+            return reference
+        source_id = f"{found[1]}/{found[2]}"
+        if source_id in self.patients:
+            return self._patient()
+        return f"{found[1]}/{self.mandate.vault}.{self.local(source_id)}"
+
+    def _patient(self) -> str:
+        return f"Patient/{self.mandate.vault}.{self.mandate.patient}"
+
+
+def _ordered(resource: Resource) -> Resource:
+    """resourceType, id and meta first, as people expect them."""
+    first = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": resource["meta"]}
+    return first | resource
+
+
+def stamp(normal: Normal, version: int, updated: str) -> bytes:
+    """The resource as stored, with the version and time that the ledger gave it."""
+    meta = normal.resource["meta"]
+    meta["versionId"], meta["lastUpdated"] = str(version), updated
+    return dumps(normal.resource)
+
+
+def subject_of(patient: Resource) -> Subject:
+    """Who a Patient resource says to be."""
+    names = [name for name in patient.get("name", []) if isinstance(name, dict)]
+    name = next((one for one in names if one.get("use") == "official"), names[0] if names else {})
+    return Subject(
+        identifiers=tuple(
+            Identifier(one["system"], one["value"])
+            for one in patient.get("identifier", [])
+            if isinstance(one, dict) and isinstance(one.get("system"), str) and isinstance(one.get("value"), str)
+        ),
+        family=str(name.get("family", "")),
+        given=" ".join(map(str, name.get("given", []))),
+        birth_date=str(patient.get("birthDate", "")),
+    )

@@ -1,0 +1,48 @@
+"""What stands aside: the operator sees reason, connection and time; the payload opens with the patient's key alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlmodel import col, select
+
+from aggregator.sync.tables import Quarantine
+from aggregator.vault.keys import SectionSeed
+from aggregator.vault.seal import header
+from aggregator.vault.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an operator may know of an item."""
+
+    connection: str
+    item: str
+    reason: str
+    at: datetime
+
+
+def standing(store: Store) -> list[Standing]:
+    """All items that stand aside in this installation, oldest first."""
+    with store.read() as session:
+        rows = session.exec(select(Quarantine).order_by(col(Quarantine.at), col(Quarantine.item))).all()
+    return [Standing(row.connection, row.item, row.reason, datetime.fromtimestamp(row.at, UTC)) for row in rows]
+
+
+def opened(store: Store, vault: str, unsorted: SectionSeed) -> list[Mapping[str, Any]]:
+    """One patient's items with detail and payload: {item, reason, at, connection, detail, locator, raw}."""
+    private = unsorted.private_key()
+    with store.read() as session:
+        rows = session.exec(select(Quarantine).where(Quarantine.owner == vault).order_by(col(Quarantine.at))).all()
+    made: list[Mapping[str, Any]] = []
+    for row in rows:
+        told: dict[str, Any] = {"detail": "", "locator": "", "raw": None}
+        if row.payload is not None:
+            told = orjson.loads(private.open(header("quarantine", vault, name=row.item), row.payload))
+        at = datetime.fromtimestamp(row.at, UTC).isoformat()
+        made.append({"item": row.item, "reason": row.reason, "at": at, "connection": row.connection} | told)
+    return made

@@ -1,0 +1,194 @@
+"""One batch into one vault: ledger, log and quarantine, in one transaction. Blind: nothing here can read the vault."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import orjson
+from sqlmodel import Session, col, delete, select
+
+from aggregator.consent.mandate import Mandate
+from aggregator.errors import Stale
+from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
+from aggregator.sync.tables import Quarantine
+from aggregator.vault import ledger, log, tables
+from aggregator.vault.encoding import canonical
+from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
+from aggregator.vault.key_ring import WorkerKeys
+from aggregator.vault.ledger import Ledger, Line
+from aggregator.vault.seal import header
+from connectors.contract import Deleted, Found, Item, Origin
+from fhir_profiles.text import dumps
+
+UNSORTED = "unsorted"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one run did: versions written, resources ended."""
+
+    stored: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """An item for the quarantine."""
+
+    item: str
+    reason: str
+    origin: Origin
+    detail: str = ""
+    raw: bytes | None = None
+
+
+@dataclass(slots=True)
+class VaultWriter:
+    """Writes one source account's items into one vault."""
+
+    mandate: Mandate
+    normaliser: Normaliser
+    ledger: Ledger
+    worker: WorkerKeys
+    connection: str
+    tally: Tally = field(default_factory=Tally)
+
+    def write(self, session: Session, items: Iterable[Item], listed: frozenset[str] | None, now: datetime) -> None:
+        """Sort the items, append what changed, and keep the books. Raises Stale when another run was faster."""
+        operations: dict[str, list[Operation]] = defaultdict(list)
+        aside: list[Aside] = []
+        settled: set[str] = set()
+        for item in items:
+            self._sort(item, _instant(now), operations, aside, settled)
+        if listed is not None:
+            self._end_unlisted(listed, _instant(now), operations)
+        self._append(session, operations)
+        self._quarantine(session, aside, settled - {one.item for one in aside}, now)
+        ledger.save(session, self.ledger)
+
+    def _sort(
+        self,
+        item: Item,
+        now: str,
+        operations: dict[str, list[Operation]],
+        aside: list[Aside],
+        settled: set[str],
+    ) -> None:
+        local = self.normaliser.local(item.origin.source_id)
+        if isinstance(item, Found):
+            normal = self.normaliser.normalise(item)
+            if isinstance(normal, Refused):
+                raw = dumps(item.resource) if normal.keep else None
+                aside.append(Aside(local, normal.reason, item.origin, normal.detail, raw))
+            else:
+                settled.add(local)
+                self._put(normal, now, operations)
+        elif isinstance(item, Deleted):
+            settled.add(local)
+            self._end(local, item.resource_type, self.normaliser.origin(item), now, operations)
+        else:
+            # Before the person is known the payload could be anybody's: it stays at the source, and a retry brings it.
+            raw = item.raw if item.raw and self.normaliser.patients else None
+            aside.append(Aside(local, item.reason, item.origin, item.detail, raw))
+
+    def _put(self, normal: Normal, now: str, operations: dict[str, list[Operation]]) -> None:
+        section = self.mandate.sections[normal.section]
+        before = self.ledger.lines.get(normal.local)
+        tag = self.ledger.tag(normal.tag_content)
+        if before and not before.deleted and (before.tag, before.section) == (tag, section.id):
+            return
+        resource_type = normal.resource["resourceType"]
+        if before and before.section != section.id:
+            operations[self._name(before.section)].append(Remove(local=normal.local, resource_type=resource_type))
+        version = before.version + 1 if before else 1
+        put = Put(
+            local=normal.local,
+            resource_type=resource_type,
+            version=version,
+            updated=now,
+            resource=stamp(normal, version, now),
+            origin=normal.origin,
+            warnings=normal.warnings,
+        )
+        operations[normal.section].append(put)
+        self.ledger.lines[normal.local] = Line(tag, section.id, version)
+        self.tally.stored += 1
+
+    def _end(
+        self, local: str, resource_type: str, origin: dict[str, str], now: str, operations: dict[str, list[Operation]]
+    ) -> None:
+        before = self.ledger.lines.get(local)
+        if before is None or before.deleted:
+            return
+        ended = Line(before.tag, before.section, before.version + 1, deleted=True)
+        operations[self._name(before.section)].append(
+            Delete(local=local, resource_type=resource_type, version=ended.version, updated=now, origin=origin)
+        )
+        self.ledger.lines[local] = ended
+        self.tally.deleted += 1
+
+    def _end_unlisted(self, listed: frozenset[str], now: str, operations: dict[str, list[Operation]]) -> None:
+        """A full listing ended: what the ledger has beyond it is gone. The type is not known to a blind writer."""
+        held = {self.normaliser.local(source_id) for source_id in listed}
+        for local in self.ledger.live() - held:
+            self._end(local, "", {"source": self.mandate.authority}, now, operations)
+
+    def _append(self, session: Session, operations: dict[str, list[Operation]]) -> None:
+        row = session.get(tables.Vault, self.mandate.vault)
+        if row is None:
+            raise Stale("the vault is gone")
+        envelopes = [
+            seal(row.id, self.mandate.sections[name], self.mandate.writer, made)
+            for name, made in sorted(operations.items())
+        ]
+        log.append(session, row, envelopes)
+
+    def _quarantine(self, session: Session, aside: Sequence[Aside], settled: set[str], now: datetime) -> None:
+        vault, source = self.mandate.vault, self.mandate.source
+        if settled and (standing := standing_items(session, vault, source) & settled):
+            session.exec(
+                delete(Quarantine).where(
+                    col(Quarantine.owner) == vault,
+                    col(Quarantine.source) == source,
+                    col(Quarantine.item).in_(standing),
+                )
+            )
+        for one in aside:
+            session.merge(self._row(one, now))
+
+    def _row(self, one: Aside, now: datetime) -> Quarantine:
+        head = header("quarantine", self.mandate.vault, name=one.item)
+        note = canonical({"source": self.mandate.authority, "locator": one.origin.locator})
+        payload = None
+        if one.raw is not None:
+            told = {"detail": one.detail, "locator": one.origin.locator, "raw": one.raw.decode("latin-1")}
+            payload = self.mandate.sections[UNSORTED].public.seal(head, orjson.dumps(told))
+        return Quarantine(
+            owner=self.mandate.vault,
+            source=self.mandate.source,
+            item=one.item,
+            connection=self.connection,
+            reason=one.reason,
+            at=now.timestamp(),
+            note=self.worker.seal(head, note),
+            payload=payload,
+        )
+
+    def _name(self, section_id: str) -> str:
+        return next(name for name, key in self.mandate.sections.items() if key.id == section_id)
+
+
+def standing_items(session: Session, owner: str, source: bytes) -> set[str]:
+    """The items of one source that stand aside now."""
+    found = session.exec(
+        select(Quarantine.item).where(col(Quarantine.owner) == owner, col(Quarantine.source) == source)
+    )
+    return set(found)
+
+
+def _instant(now: datetime) -> str:
+    """A FHIR instant in UTC with milliseconds."""
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
