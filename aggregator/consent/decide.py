@@ -22,35 +22,29 @@ https://hl7.org/fhir/R4/consent.html, with these rules where it leaves room:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum, StrEnum
+from enum import StrEnum
 from functools import lru_cache
 
-from aggregator.consent.facts import CONFIDENTIALITY_LEVELS, LAST, Facts, Span, facts_of
-from aggregator.consent.provision import (
-    PARTY_TYPES,
-    PURPOSE_PARENTS,
-    PURPOSE_SYSTEM,
-    REFERENCE,
-    TYPE_SYSTEM,
-    UNREADABLE,
-    Effect,
-    Policy,
-    Rule,
-    Tokens,
-    Unreadable,
-    parse,
+from aggregator.consent.context import (
+    Context,
+    Party,
+    PartyKind,
+    Path,
+    in_force,
+    is_plain_payer,
+    may_permit,
+    may_refuse,
+    named_on,
+    serves,
 )
-from aggregator.consent.section_table import (
-    CONFIDENTIALITY,
-    DIRECTORY,
-    SECTION_SYSTEM,
-    UNSORTED,
-    Coding,
-    SectionTable,
-)
+from aggregator.consent.facts import CONFIDENTIALITY_LEVELS, Facts, Span, facts_of
+from aggregator.consent.provision import REFERENCE, TYPE_SYSTEM, Effect, Policy, parse
+from aggregator.consent.reach import boundaries, openable
+from aggregator.consent.section_table import DIRECTORY, UNSORTED, Coding
+from fhir_profiles.codes import CONFIDENTIALITY
+from fhir_profiles.profiles import SECTION_SYSTEM
 
 __all__ = [
     "Context",
@@ -70,42 +64,7 @@ __all__ = [
     "parse",
 ]
 
-_ONLY_NAMED = frozenset({"HMARKT", "BTG"})
-_READING = frozenset({"access"})
-_TOUCHING = frozenset({"access", "use", "disclose"})  # a deny of any of these shuts reading too
 _PAYER_READS = (0, frozenset({(SECTION_SYSTEM, "insurance")}))
-
-
-class PartyKind(Enum):
-    """What a party is to the patient."""
-
-    PROVIDER = "provider"
-    PAYER = "payer"
-    PERSON = "person"
-    APP = "app"
-
-
-@dataclass(frozen=True, slots=True)
-class Party:
-    """Someone registered with this service. A consent names it as `Organization/<id>` or by one of its identifiers."""
-
-    id: str
-    identifiers: frozenset[Coding] = frozenset()
-    kind: PartyKind = PartyKind.PROVIDER
-
-    @property
-    def tokens(self) -> frozenset[Coding]:
-        """All by which a consent's actor can mean this party."""
-        return self.identifiers | {(REFERENCE, f"{name}/{self.id}") for name in PARTY_TYPES}
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Who asks, for which purpose (a code of v3-ActReason), and when (aware)."""
-
-    party: Party
-    purpose: str
-    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,94 +238,43 @@ class _Compiler:
     """Settles what depends on the context alone. `nearest`: what kept the permit that came nearest from counting."""
 
     def __init__(self, context: Context) -> None:
-        self._now = context.now
-        self._party = context.party
-        self._tokens = context.party.tokens
-        self._purpose = context.purpose
-        self._purposes = frozenset((PURPOSE_SYSTEM, code) for code in _upwards(context.purpose))
+        self._context = context
         self.nearest = Reason.NOT_NAMED
 
-    def node(self, consent: str, path: tuple[Rule, ...]) -> _Node | None:
+    def node(self, consent: str, path: Path) -> _Node | None:
         """The last rule of the path, or None where neither it nor one below it can ever decide."""
         below = (self.node(consent, (*path, child)) for child in path[-1].children)
         children = tuple(child for child in below if child)
         effect = path[-1].effect if self._counts(path) else None
         if effect is None and not children:
             return None
-        payer = effect is Effect.PERMIT and _is_plain_payer(self._party, path)
+        payer = effect is Effect.PERMIT and is_plain_payer(self._context.party, path)
         return _Node(
             ref=RuleRef(consent, path[-1].path),
             effect=effect,
             tests=(*_tests(path), *((_PAYER_READS,) if payer else ())),
             spans=tuple(rule.data_period for rule in path if isinstance(rule.data_period, tuple)),
-            named=_named(path),
+            named=named_on(path),
             payer=payer,
             children=children,
         )
 
-    def _counts(self, path: tuple[Rule, ...]) -> bool:
+    def _counts(self, path: Path) -> bool:
         if path[-1].effect is Effect.DENY:
-            return self._may_refuse(path)
-        hindrance = self._hindrance(path) if path[-1].effect else Reason.NOT_NAMED
+            return may_refuse(path, self._context)
+        hindrance = self._hindrance(path)
         self.nearest = max(self.nearest, hindrance or Reason.NOT_OPENED, key=_ORDER.__getitem__)
         return hindrance is None
 
-    def _hindrance(self, path: tuple[Rule, ...]) -> Reason | None:
-        if not _may_permit(path, self._tokens):
+    def _hindrance(self, path: Path) -> Reason | None:
+        if not may_permit(path, self._context.party.tokens):
             return Reason.NOT_NAMED
-        if not all(_contains(rule.period, self._now) for rule in path):
+        if not in_force(path, self._context.now):
             return Reason.NOT_IN_FORCE
-        named = [rule.purposes for rule in path if isinstance(rule.purposes, frozenset)]
-        by_default = self._purpose in PURPOSE_PARENTS and self._purpose not in _ONLY_NAMED
-        asked = (PURPOSE_SYSTEM, self._purpose)
-        return None if (all(asked in purposes for purposes in named) if named else by_default) else Reason.PURPOSE
-
-    def _may_refuse(self, path: tuple[Rule, ...]) -> bool:
-        unknown_purpose = self._purpose not in PURPOSE_PARENTS
-        return all(
-            _not_no(rule.actors, self._tokens)
-            and (unknown_purpose or _not_no(rule.purposes, self._purposes))
-            and _not_no(_codes(rule.actions), _TOUCHING)
-            and _contains(rule.period, self._now)
-            for rule in path
-        )
+        return None if serves(path, self._context.purpose) else Reason.PURPOSE
 
 
-def _upwards(purpose: str) -> Iterator[str]:
-    while purpose:
-        yield purpose
-        purpose = PURPOSE_PARENTS.get(purpose, "")
-
-
-def _not_no(criterion: Tokens | Unreadable | frozenset[str], tokens: frozenset[Coding] | frozenset[str]) -> bool:
-    return not isinstance(criterion, frozenset) or not tokens.isdisjoint(criterion)
-
-
-def _contains(period: Span | Unreadable | None, now: datetime) -> bool:
-    return not isinstance(period, tuple) or period[0] <= now < period[1]
-
-
-def _codes(tokens: Tokens) -> frozenset[str] | None:
-    return frozenset(code for _, code in tokens) if isinstance(tokens, frozenset) else None
-
-
-def _may_permit(path: tuple[Rule, ...], party: frozenset[Coding]) -> bool:
-    """All is understood, the party is named, and reading is among the actions: at some time, for some purpose."""
-    criteria = ("period", "actors", "actions", "purposes", "data_period", *_ELEMENTS)
-    if any(not rule.clear or any(getattr(rule, name) is UNREADABLE for name in criteria) for rule in path):
-        return False
-    actors = [rule.actors for rule in path if isinstance(rule.actors, frozenset)]
-    actions = [_codes(rule.actions) for rule in path]
-    named = bool(actors) and not any(party.isdisjoint(wanted) for wanted in actors)
-    return named and all(codes is None or codes >= _READING for codes in actions)
-
-
-def _is_plain_payer(party: Party, path: tuple[Rule, ...]) -> bool:
-    named = any(rule.classes or rule.codes or rule.data for rule in path)
-    return party.kind is PartyKind.PAYER and not named
-
-
-def _tests(path: tuple[Rule, ...]) -> tuple[_Test, ...]:
+def _tests(path: Path) -> tuple[_Test, ...]:
     criteria = [(kind, getattr(rule, name)) for rule in path for kind, name in enumerate(_ELEMENTS)]
     effect = path[-1].effect
     return tuple((kind, _scaled(tokens, effect)) for kind, tokens in criteria if isinstance(tokens, frozenset))
@@ -380,66 +288,3 @@ def _scaled(tokens: frozenset[Coding], effect: Effect | None) -> frozenset[Codin
         return tokens
     covered = levels[min(named) :] if effect is Effect.DENY else levels[: max(named) + 1]
     return tokens | {(CONFIDENTIALITY, code) for code in covered}
-
-
-def _named(path: tuple[Rule, ...]) -> frozenset[Coding]:
-    criteria = [criterion for rule in path for criterion in (rule.classes, rule.labels)]
-    return frozenset[Coding]().union(*(tokens for tokens in criteria if isinstance(tokens, frozenset)))
-
-
-def openable(policies: Sequence[Policy], party: Party, sections: frozenset[str]) -> frozenset[str]:
-    """The coarse net: the sections in which some permit could open something to the party, at any time and purpose.
-
-    Never too few; `decide` is the second lock.
-    """
-    paths = [path for policy in policies if policy.active and policy.root for path in _paths((policy.root,))]
-    permits = [path for path in paths if path[-1].effect is Effect.PERMIT and _may_permit(path, party.tokens)]
-    shut = [path for path in paths if path[-1].effect is Effect.DENY and _always(path, party.tokens)]
-    return frozenset(
-        section
-        for section in sections - {UNSORTED}
-        if any(_reaches(path, party, section) for path in permits) and not any(_shuts(path, section) for path in shut)
-    )
-
-
-def _paths(path: tuple[Rule, ...]) -> Iterator[tuple[Rule, ...]]:
-    yield path
-    for child in path[-1].children:
-        yield from _paths((*path, child))
-
-
-def _reaches(path: tuple[Rule, ...], party: Party, section: str) -> bool:
-    table = SectionTable.load()
-    if section == DIRECTORY:
-        return True
-    if _is_plain_payer(party, path):
-        return section == "insurance"
-    if section in table.sensitive and table.names(section).isdisjoint(_named(path)):
-        return False
-    return all(
-        any(
-            code == section or (system == TYPE_SYSTEM and section in table.sections_of_type(code))
-            for system, code in wanted
-        )
-        for wanted in (rule.classes for rule in path)
-        if isinstance(wanted, frozenset)
-    )
-
-
-def _always(path: tuple[Rule, ...], party: frozenset[Coding]) -> bool:
-    """A deny that hits the party at any time, for any purpose, with no test of a resource but its class."""
-    free = ("period", "purposes", "actions", "codes", "labels", "data", "data_period")
-    return not path[-1].children and all(
-        _not_no(rule.actors, party) and all(getattr(rule, name) in (None, UNREADABLE) for name in free) for rule in path
-    )
-
-
-def _shuts(path: tuple[Rule, ...], section: str) -> bool:
-    return all(_not_no(rule.classes, frozenset({(SECTION_SYSTEM, section)})) for rule in path)
-
-
-def boundaries(policies: Sequence[Policy], now: datetime) -> datetime | None:
-    """The next instant after `now` at which any period of an active policy begins or ends; None where there is none."""
-    rules = [rule for policy in policies if policy.active and policy.root for rule in policy.root.walk()]
-    ends = [end for rule in rules if isinstance(rule.period, tuple) for end in rule.period]
-    return min((end for end in ends if now < end < LAST), default=None)

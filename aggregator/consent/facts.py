@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from aggregator.consent.section_table import CONFIDENTIALITY, Coding, Placement, SectionTable
+from aggregator.consent.section_table import Coding, Placement, SectionTable
+from fhir_profiles.codes import CONFIDENTIALITY
 from fhir_profiles.text import Resource
 
 ZONE = ZoneInfo("Europe/Berlin")

@@ -18,11 +18,12 @@ from enum import Enum
 from typing import Any, Final
 
 from aggregator.consent.facts import Span, period
-from aggregator.consent.section_table import SECTION_SYSTEM, Coding, SectionTable
+from aggregator.consent.section_table import Coding, SectionTable
+from fhir_profiles.codes import ACT_REASON, CONSENT_SCOPE, PARTICIPATION_TYPE
+from fhir_profiles.profiles import SECTION_SYSTEM, SECTIONS
 from fhir_profiles.text import Resource
 
 TYPE_SYSTEM = "http://hl7.org/fhir/resource-types"
-PURPOSE_SYSTEM = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 ACTION_SYSTEM = "http://terminology.hl7.org/CodeSystem/consentaction"
 REFERENCE = ""
 """The system of a token that is a relative reference, "Type/id"."""
@@ -30,13 +31,13 @@ REFERENCE = ""
 PARTY_TYPES = ("Organization", "Practitioner", "PractitionerRole", "Device")
 """What a reference to a party of this service may call it: `Organization/<party id>`."""
 
-_SCOPE = ("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy")
+_SCOPE = (CONSENT_SCOPE, "patient-privacy")
 _ACTIONS = frozenset({"collect", "access", "use", "disclose", "correct"})
 
 # Who receives: https://terminology.hl7.org/CodeSystem-v3-ParticipationType.html and v3-RoleClass. Other roles (author,
 # custodian, witness ...) are not the reader's and are not understood.
 _ROLES = frozenset(
-    {("http://terminology.hl7.org/CodeSystem/v3-ParticipationType", code) for code in ("PRCP", "IRCP")}
+    {(PARTICIPATION_TYPE, code) for code in ("PRCP", "IRCP")}
     | {("http://terminology.hl7.org/CodeSystem/v3-RoleClass", code) for code in ("PROV", "ASSIGNED")}
 )
 
@@ -203,7 +204,7 @@ def _concept(node: Any) -> frozenset[Coding]:
 
 
 def _purpose(node: Any) -> frozenset[Coding]:
-    return frozenset(token for token in _coding(node) if token[0] == PURPOSE_SYSTEM and token[1] in PURPOSE_PARENTS)
+    return frozenset(token for token in _coding(node) if token[0] == ACT_REASON and token[1] in PURPOSE_PARENTS)
 
 
 def _action(node: Any) -> frozenset[Coding]:
@@ -212,7 +213,7 @@ def _action(node: Any) -> frozenset[Coding]:
 
 def _class(node: Any) -> frozenset[Coding]:
     table = SectionTable.load()
-    known = {SECTION_SYSTEM: table.sections, TYPE_SYSTEM: table.resource_types}
+    known = {SECTION_SYSTEM: SECTIONS.keys(), TYPE_SYSTEM: table.resource_types}
     return frozenset(token for token in _coding(node) if token[1] in known.get(token[0], ()))
 
 
@@ -257,14 +258,15 @@ _READERS: dict[str, tuple[str, Callable[[Any], frozenset[Coding]]]] = {
     "codes": ("code", _concept),
     "data": ("data", _data),
 }
-_CRITERIA = {name: element for name, (element, _) in _READERS.items()} | {
+CRITERIA = {name: element for name, (element, _) in _READERS.items()} | {
     "period": "period",
     "data_period": "dataPeriod",
 }
+"""The criteria of a Rule, and the elements they come from."""
 
 
 def _problems(root: Rule | None) -> Iterator[str]:
     for rule in root.walk() if root else ():
-        unread = [f"{rule.path}.{element}" for name, element in _CRITERIA.items() if getattr(rule, name) is UNREADABLE]
+        unread = [f"{rule.path}.{element}" for name, element in CRITERIA.items() if getattr(rule, name) is UNREADABLE]
         for place in unread if rule.clear else [rule.path, *unread]:
             yield f"{place} is not understood: a permit with it opens nothing, a deny with it applies."

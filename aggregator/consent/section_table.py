@@ -16,13 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fhir_profiles.codes import CONFIDENTIALITY
+from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import Resource
 
 Coding = tuple[str, str]
 """(system, code)."""
 
-SECTION_SYSTEM = "https://aggregator.example/fhir/CodeSystem/section"
-CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 DIRECTORY, UNSORTED = "directory", "unsorted"
 
 _FILE = Path(__file__).with_name("sections.toml")
@@ -87,11 +87,6 @@ class SectionTable:
     def load(cls) -> SectionTable:
         """The table of this release, read once. Raises KeyError or ValueError where the file contradicts itself."""
         return _load()
-
-    @property
-    def sections(self) -> frozenset[str]:
-        """The names of all sections."""
-        return frozenset(self._types.values()) | frozenset(self.sensitive)
 
     @property
     def resource_types(self) -> frozenset[str]:
