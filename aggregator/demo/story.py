@@ -7,7 +7,7 @@
     lab_reports(person, practice)   LDT 3 files, (name, bytes); LOINC_MAP tells what their codes mean
     medication_plans(person, practice)   BMP XML files, (name, bytes)
     broken_lab_report(), stranger_lab_report()   the files that are wrong on purpose
-    expected(person)                how many resources each source should yield
+    expected(person)                how many resources each source yields
 
 Everything is pure and always the same. The facts stand in `people/`; nobody in them exists.
 """
@@ -15,6 +15,7 @@ Everything is pure and always the same. The facts stand in `people/`; nobody in 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 
@@ -44,18 +45,20 @@ LOINC_MAP = Path(__file__).parent / "people" / "loinc.toml"
 
 
 def expected(person: Person) -> Mapping[str, int]:
-    """How many clinical resources each source holds that pass the check: 'clinic', 'insurer', 'laboratory', 'plans'.
+    """How many distinct resources each source yields that pass the check, by 'clinic', 'insurer' and the connections
+    '<practice>/laboratory' and '<practice>/plans'.
 
-    'laboratory' counts a DiagnosticReport, a Specimen, an Observation a result and a DocumentReference a PDF; 'plans' a
-    List a plan and a MedicationStatement a line. Patient, Organization and Practitioner of those files are not counted.
+    A laboratory report is a DiagnosticReport, a Specimen, an Observation a result and a DocumentReference where it
+    holds a PDF, and all of them share one Patient and one laboratory. Of the plans only the newest stands: a List, a
+    MedicationStatement a line, an Observation a fact about the person, the Patient and the author.
     """
-    own = [facts(person.id, practice.id) for practice in practices()]
-    labs = [2 + len(row["results"]) + ("pdf" in row) for practice in own for row in practice["lab"]]
-    plans = [1 + sum(map(len, row["pages"])) for practice in own for row in practice["plan"]]
     counts = {
         "clinic": len(clinic_bundle(person)["entry"]) - len(clinic_faults(person)),
         "insurer": len(insurer_bundle(person)["entry"]),
-        "laboratory": sum(labs),
-        "plans": sum(plans),
     }
+    for practice in practices():
+        rows = facts(person.id, practice.id)
+        counts[f"{practice.id}/laboratory"] = 2 + sum(2 + len(lab["results"]) + ("pdf" in lab) for lab in rows["lab"])
+        newest = max(rows["plan"], key=itemgetter("at"))
+        counts[f"{practice.id}/plans"] = 3 + sum(map(len, newest["pages"])) + len(newest.get("observed", ()))
     return MappingProxyType(counts)

@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 _CHARSET = "iso-8859-1"
 _GENDER = MappingProxyType({"female": "W", "male": "M"})
 _TIMES = ("m", "d", "v", "h")
-_PIECE = "1"  # the coded unit "Stück"
+_UNITS = MappingProxyType({"Stück": "1", "IE": "p"})  # key table S_BMP_DOSIEREINHEIT
 
 
 def medication_plans(person: Person, practice: Practice) -> list[tuple[str, bytes]]:
@@ -93,4 +93,4 @@ def _schedule(schedule: str, row: Row) -> dict[str, str]:
     if len(amounts) != len(_TIMES):
         return {"t": schedule}
     taken = {time: amount for time, amount in zip(_TIMES, amounts, strict=True) if amount != "0"}
-    return {**taken, **({"dud": row["unit"]} if "unit" in row else {"du": _PIECE})}
+    return {**taken, "du": _UNITS[row.get("unit", "Stück")]}
