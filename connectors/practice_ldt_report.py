@@ -40,6 +40,7 @@ _CATEGORY = codeable(coding(DIAGNOSTIC_SERVICE, "LAB"))
 _LABORATORY_REPORT = "100"  # field 9970
 _DOC_STATUS = {"partial": "preliminary", "final": "final"}
 _PDF = b"%PDF-"
+_ANY_BYTES = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +238,9 @@ class _Report:
             content=[{"attachment": own}],
             context={"related": [reference(_name(report))]},
         )
-        warnings = () if media_type else ("the file format of an attachment (6303) is missing or unknown",)
+        warnings = (
+            () if media_type != _ANY_BYTES else ("the file format of an attachment (6303) is missing or unknown",)
+        )
         return self._found(resource, attachment.line, warnings)
 
     def _unmapped(self) -> Iterator[Skipped]:
@@ -265,4 +268,4 @@ def _effective(collected: list[str]) -> Part:
 
 def _media_type(told: str, data: bytes) -> str:
     known = MEDIA_TYPE.get(told.strip(" .").lower(), "")
-    return known or ("application/pdf" if data.startswith(_PDF) else "")
+    return known or ("application/pdf" if data.startswith(_PDF) else _ANY_BYTES)
