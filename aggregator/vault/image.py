@@ -36,7 +36,7 @@ Span = tuple[int, int, int]
 _MAGIC = b"PRI1"
 _HEADER = struct.Struct("<4sIII")
 _BLOCK_SIZE = struct.Struct("<II")
-_BLOCK = 256 * 1024  # raw bytes at which a block closes; a larger body has a block of its own
+_BLOCK = 1024 * 1024  # raw bytes at which a block closes; a larger body has a block of its own
 _LEVEL = 9
 
 _SCHEMA = """
