@@ -71,9 +71,9 @@ def _codings(node: Node, name: str) -> set[str]:
 def _obs_7(node: Node) -> bool:
     if not _choice(node, "value"):
         return True
-    codes = {(c.get("system"), c.get("code")) for c in node["code"].get("coding", ())} if "code" in node else set()
+    own = node.get("code", {}).get("coding", ())
     parts = (part.get("code", {}).get("coding", ()) for part in node.get("component", ()))
-    return all((c.get("system"), c.get("code")) not in codes for part in parts for c in part)
+    return all(coding not in own for part in parts for coding in part)
 
 
 def _range(node: Node) -> bool:

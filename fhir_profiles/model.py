@@ -2,8 +2,8 @@
 
 https://hl7.org/fhir/R4B/. The library holds R5 at the top, R4B and STU3 below, and no R4; R4B is R4 but for the
 medicinal products, the evidence resources and a few choices. So `check.py` decides by R4's own tables, and the models
-are asked where a resource decides about other resources (a Consent) or is ours. They are never used to print: the digits
-of a decimal would be lost.
+are asked where a resource decides about others (a Consent) or is ours. They are never used to print: the digits of a
+decimal would be lost.
 
 Worked round, because R4 allows it and the models refuse it: `_id` of a resource, and `_value...` of an Extension.
 Caught by `check.py`, because the models accept it: "7.2" for a decimal, "true" for a boolean, codes outside required
@@ -15,9 +15,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from fhir.resources.core.fhirabstractmodel import FHIRAbstractModel
 from fhir.resources.R4B import get_fhir_model_class
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fhir_profiles.text import Number, Resource
 
@@ -36,7 +35,7 @@ class Refused(ValueError):
         self.faults = faults
 
 
-def typed(resource: Resource) -> FHIRAbstractModel:
+def typed(resource: Resource) -> BaseModel:
     """The resource as a model of the library, for reading. Raises NoModel or Refused."""
     try:
         return _model(str(resource.get("resourceType"))).model_validate(_worked_round(resource, ""))
@@ -54,9 +53,9 @@ def elements(name: str) -> frozenset[str]:
 
 
 @cache
-def _model(name: str) -> type[FHIRAbstractModel]:
+def _model(name: str) -> type[BaseModel]:
     try:
-        model: type[FHIRAbstractModel] = get_fhir_model_class(name)
+        model: type[BaseModel] = get_fhir_model_class(name)
     except ValueError:
         raise NoModel("fhir.resources has no R4B model of this type") from None
     return model

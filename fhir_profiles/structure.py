@@ -100,6 +100,7 @@ def _names(kind: str) -> frozenset[str]:
     return frozenset(name for name, row in _load("structure.json").items() if row["kind"] == kind)
 
 
+NAMES = frozenset(_load("structure.json"))
 PRIMITIVES = _names("primitive-type")
 RESOURCES = _names("resource") - {"Resource", "DomainResource"}
 

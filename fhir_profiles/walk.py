@@ -111,7 +111,7 @@ def walk_object(shape: Shape, value: Any, where: Where, run: Run) -> None:
         return
     for rule in shape.rules:
         if not rule.holds(value):
-            run.error("invariant", where, f"{rule.key} is broken: {rule.text}")
+            run.error("invariant", where, f"breaks {rule.key}: {rule.text}")
     if shape.hook is not None:
         shape.hook(value, where, run)
 

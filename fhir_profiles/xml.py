@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 from lxml import etree
@@ -270,11 +271,16 @@ def _pairs(value: dict[str, Any], element: structure.Element, place: str) -> Ite
     if not element.many:
         yield one, beside
         return
-    ones, besides = one or [], beside or []
-    if not isinstance(ones, list) or not isinstance(besides, list):
-        raise _no(f"{place}.{element.name}", "expects a list")
-    for index in range(max(len(ones), len(besides))):
-        yield (ones[index] if index < len(ones) else None), (besides[index] if index < len(besides) else None)
+    place = f"{place}.{element.name}"
+    yield from zip_longest(_listed(one, place), _listed(beside, place))
+
+
+def _listed(value: Any, place: str) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise _no(place, "expects a list")
+    if value == []:
+        raise _no(place, "is an empty list")
+    return value or []
 
 
 def _child_to(node: etree._Element, element: structure.Element, value: Any, beside: Any, place: str) -> None:
@@ -286,11 +292,13 @@ def _child_to(node: etree._Element, element: structure.Element, value: Any, besi
         child.append(_resource_to(value, place))
     elif element.type not in structure.PRIMITIVES:
         _object_to(child, value, structure.type_of(element.type), place)
+    elif value is None and not beside:
+        raise _no(place, "has neither a value nor an extension")
     else:
-        if value is not None:
-            _set(child, "value", value, place)
         if beside is not None:
             _object_to(child, beside, structure.type_of("Element"), place)
+        if value is not None:
+            _set(child, "value", value, place)
 
 
 def _set(node: etree._Element, name: str, value: Any, place: str) -> None:

@@ -1,0 +1,108 @@
+"""The tables of R4 against the models of fhir.resources: where they differ is known, and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from fhir_profiles import model, structure
+
+# R4 has them, R4B has not: the medicinal products and substances were redesigned, the syntheses became Evidence.
+WITHOUT_MODEL = {
+    "EffectEvidenceSynthesis",
+    "MedicinalProduct",
+    "MedicinalProductAuthorization",
+    "MedicinalProductContraindication",
+    "MedicinalProductIndication",
+    "MedicinalProductIngredient",
+    "MedicinalProductInteraction",
+    "MedicinalProductManufactured",
+    "MedicinalProductPackaged",
+    "MedicinalProductPharmaceutical",
+    "MedicinalProductUndesirableEffect",
+    "RiskEvidenceSynthesis",
+    "SubstanceAmount",
+    "SubstanceNucleicAcid",
+    "SubstancePolymer",
+    "SubstanceProtein",
+    "SubstanceReferenceInformation",
+    "SubstanceSourceMaterial",
+    "SubstanceSpecification",
+}
+# Redesigned between R4 and R4B; nothing to compare.
+REDESIGNED = {"Evidence", "EvidenceVariable", "EvidenceVariable.characteristic"}
+NEW_TYPES = frozenset({"CodeableReference", "RatioRange"})  # data types of R4B
+# type -> (only in R4, only in the models)
+DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
+    "ActivityDefinition": (set(), {"subjectCanonical", "_subjectCanonical"}),
+    "PlanDefinition": (set(), {"subjectCanonical", "_subjectCanonical"}),
+    "PlanDefinition.action": (set(), {"subjectCanonical", "_subjectCanonical"}),
+    "Narrative": (set(), {"_div"}),  # xhtml has no extensions
+    # A value that is Meta: R4 lists it among the types of an open choice, R4B does not.
+    "Extension": ({"valueMeta"}, {"valueCodeableReference", "valueRatioRange"}),
+    "ElementDefinition.example": ({"valueMeta"}, {"valueCodeableReference", "valueRatioRange"}),
+    "ElementDefinition": (
+        {"defaultValueMeta", "fixedMeta", "patternMeta"},
+        {f"{stem}{new}" for stem in ("defaultValue", "fixed", "pattern") for new in NEW_TYPES},
+    ),
+}
+# The StructureDefinitions of these hold fewer codes than one would think, because the value set is open.
+OPEN = {"mimetypes", "ucum-units", "http://loinc.org/vs/LL379-9"}
+
+
+def types() -> list[str]:
+    return sorted(structure.NAMES - structure.PRIMITIVES)
+
+
+def written(name: str) -> set[str]:
+    """Every JSON member that our table of a type knows."""
+    members: set[str] = set()
+    for element in structure.type_of(name).elements.values():
+        members |= {element.name, "_" + element.name} if element.has_sibling else {element.name}
+    return members
+
+
+def wrongly_refused(name: str) -> set[str]:
+    """What model.py works round: `_id` of a resource, `_value...` of an Extension."""
+    if name == "Extension":
+        return {member for member in written(name) if member.startswith("_value")}
+    return {"_id"} if structure.type_of(name).kind == "resource" else set()
+
+
+def test_the_numbers_of_r4() -> None:
+    assert len(structure.RESOURCES) == 146
+    assert len(structure.PRIMITIVES) == 20
+
+
+@pytest.mark.parametrize("name", types())
+def test_the_models_say_the_same_but_for_what_is_known(name: str) -> None:
+    if name.split(".")[0] in WITHOUT_MODEL:
+        with pytest.raises(model.NoModel):
+            model.elements(name)
+    elif name not in REDESIGNED:
+        ours, theirs = written(name) - wrongly_refused(name), set(model.elements(name))
+        assert (ours - theirs, theirs - ours) == DIFFERENCES.get(name, (set(), set()))
+
+
+def test_every_required_value_set_is_whole_or_known_to_be_open() -> None:
+    bound = {one.value_set for name in structure.NAMES for one in structure.type_of(name).elements.values()} - {""}
+    assert {name for name in bound if not structure.codes(name)} == OPEN
+
+
+def test_codes_and_concepts() -> None:
+    assert structure.codes("administrative-gender") == {"male", "female", "other", "unknown"}
+    assert ("http://terminology.hl7.org/CodeSystem/condition-clinical", "relapse") in structure.concepts(
+        "condition-clinical"
+    )
+
+
+def test_an_element() -> None:
+    assert structure.type_of("Observation.component").elements["valueQuantity"] == structure.Element(
+        name="valueQuantity", type="Quantity", least=0, most=1, choice="value[x]", value_set="", attribute=False
+    )
+    assert structure.type_of("Observation").bases == ("DomainResource", "Resource")
+    assert list(structure.type_of("Observation").elements)[:5] == ["id", "meta", "implicitRules", "language", "text"]
+
+
+def test_an_unknown_type() -> None:
+    with pytest.raises(KeyError):
+        structure.type_of("Ingredient")
