@@ -8,9 +8,11 @@ It is taken before the first search, so nothing that changes meanwhile falls bet
 sends it, while Bundle.meta.lastUpdated is optional and may be that of a cached search. Each run looks `overlap` further
 back, for what was written but not yet visible. A server without a clock is listed in full each time.
 
-What is gone is told by `_history` where the server offers it for all types, or for the system. Elsewhere every
-`full_listing_every`-th run pulls everything and says so (Batch.listed). The only cursor is in the last batch: before,
-a run that breaks off has not seen everything.
+What is gone is told by `_history` where the server offers it for all types, or for the system: what was deleted there,
+and what now names another patient. It cannot be asked for one patient's alone, so ids come along that the record never
+held. Elsewhere every `full_listing_every`-th run pulls everything and says so (Batch.listed).
+
+The only cursor is in the last batch: before, a run that breaks off has not seen everything.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Progress:
-    """What the cursor remembers. since: the server's clock at the last run. types: all that were ever pulled."""
+    """What the cursor remembers. since: the server's clock at the last run. types: of all that ever came."""
 
     since: datetime | None = None
     run: int = 0
@@ -157,8 +159,9 @@ class _Run:
         self._histories = _histories(self._types, capabilities)
         self._since = self._begin(before)
         self._seen: set[str] = set()
+        self._found: set[str] = set()
         self._referred: set[str] = set()
-        self.after = _Progress(since=capabilities.date, run=before.run + 1, types=before.types | {*self._types})
+        self._before = before
 
     def _begin(self, before: _Progress) -> datetime | None:
         """From when on to ask; None for everything: at first, at a listing, and after the server's clock went back."""
@@ -169,10 +172,16 @@ class _Run:
         return before.since - timedelta(minutes=self._settings.overlap_minutes)
 
     @property
+    def after(self) -> _Progress:
+        """What the next run needs to know of this one, once it is over."""
+        came = {name.partition("/")[0] for name in self._found}
+        return _Progress(since=self._offered.date, run=self._before.run + 1, types=self._before.types | came)
+
+    @property
     def listed(self) -> frozenset[str] | None:
-        """What a full listing saw. None where types that came before were not asked for: that is not their deletion."""
-        complete = self._since is None and self.after.types == {*self._types}
-        return frozenset(self._seen) if complete else None
+        """What a full listing saw. None where a type that came before was not asked for: that is not its deletion."""
+        asked = {"Patient", *self._types, *(name for name in DIRECTORY if self._in_directory(name))}
+        return frozenset(self._seen) if self._since is None and self.after.types <= asked else None
 
     async def items(self) -> AsyncIterator[list[Item]]:
         """The items of the run, page by page, in the order the module says."""
@@ -197,6 +206,7 @@ class _Run:
             if not isinstance(item, Skipped) or item.reason is not Reason.OTHER_PERSON:
                 self._seen.add(item.origin.source_id)
             if isinstance(item, Found):
+                self._found.add(item.origin.source_id)
                 self._referred.update(fhir_items.references(item.resource))
         return items
 
@@ -216,7 +226,8 @@ class _Run:
 
     def _in_directory(self, name: str) -> bool:
         resource_type = name.partition("/")[0]
-        return resource_type in DIRECTORY and resource_type in self._settings.resource_types
+        offered = self._offered.offers(resource_type, "search-type") or self._offered.offers(resource_type, "read")
+        return offered and resource_type in DIRECTORY and resource_type in self._settings.resource_types
 
     async def _looked_up(self, resource_type: str, ids: list[str]) -> AsyncIterator[list[Item]]:
         if self._offered.offers(resource_type, "search-type"):
@@ -227,13 +238,13 @@ class _Run:
                     yield self._taken(
                         resource for resource in _resources(entries) if fhir_items.name(resource) in asked
                     )
-        elif self._offered.offers(resource_type, "read"):
+        else:
             for local_id in ids:
                 resource = await self._server.read(resource_type, local_id)
                 yield self._taken([] if resource is None else [resource])
 
     async def _deletions(self, since: datetime) -> AsyncIterator[list[Item]]:
-        """What was deleted; the history of a type is everyone's, and nothing else of it is looked at."""
+        """What was deleted or given to another patient. A history is everyone's; nothing else of it is looked at."""
         decided: set[str] = set()  # a history begins with the newest: what was made anew later is not gone
         query = {"_since": since.strftime(_TIME), "_count": str(self._settings.page_size)}
         for target in self._histories:
@@ -245,7 +256,7 @@ class _Run:
         if target is None or target in decided or target.partition("/")[0] not in self._types:
             return
         decided.add(target)
-        gone = fhir_items.deletion(self._account, entry, self._now)
+        gone = fhir_items.gone(self._account, entry, self._now)
         if gone is not None:
             yield gone
 

@@ -55,15 +55,25 @@ def item(account: Account, value: Any, fetched_at: datetime) -> Item:
     return Found(own, origin)
 
 
-def deletion(account: Account, entry: Any, fetched_at: datetime) -> Deleted | None:
-    """The deletion that a history entry tells of; None where it tells of something else."""
-    request = entry.get("request") if isinstance(entry, dict) else None
-    if not isinstance(request, dict) or request.get("method") != "DELETE":
-        return None
+def gone(account: Account, entry: Any, fetched_at: datetime) -> Deleted | None:
+    """What a history entry takes from this patient: deleted, or said to be somebody else's. None for anything else.
+
+    The entry of a resource that is somebody else's says so at every change; whether it was ever here, the ledger knows.
+    """
     target = history_target(account, entry)
-    if target is None:
+    if target is None or not (_deletes(entry) or _is_anothers(account, entry)):
         return None
-    return Deleted(target.partition("/")[0], _origin(account, text.dumps(entry), target, fetched_at))
+    return Deleted(target.partition("/")[0], _origin(account, b"", target, fetched_at))  # another's payload stays out
+
+
+def _deletes(entry: Any) -> bool:
+    request = entry.get("request")
+    return isinstance(request, dict) and request.get("method") == "DELETE"
+
+
+def _is_anothers(account: Account, entry: Any) -> bool:
+    resource = entry.get("resource")
+    return name(resource) is not None and not is_of(account.patient_id, relative(account.base, resource))
 
 
 def history_target(account: Account, entry: Any) -> str | None:

@@ -59,7 +59,7 @@ def test_making_references_relative_twice_is_making_them_once(value: Any) -> Non
 @given(_JSON)
 def test_any_history_entry_can_be_read(entry: Any) -> None:
     fhir_items.history_target(ACCOUNT, entry)
-    fhir_items.deletion(ACCOUNT, entry, NOW)
+    fhir_items.gone(ACCOUNT, entry, NOW)
 
 
 ERIKA, OTTO = {"reference": "Patient/erika"}, {"reference": "Patient/otto"}
@@ -117,6 +117,27 @@ def test_whose_a_resource_is(resource: dict[str, Any], hers: bool) -> None:
 )
 def test_what_a_reference_means_here(reference: str, target: str | None) -> None:
     assert fhir_items.local(ACCOUNT.base, reference) == target
+
+
+@pytest.mark.parametrize(
+    ("entry", "gone"),
+    [
+        ({"request": {"method": "DELETE", "url": "Task/t1"}}, True),
+        ({"request": {"method": "DELETE", "url": f"{BASE}/Task/t1/_history/4"}}, True),
+        ({"request": {"method": "DELETE", "url": "https://other.example/Task/t1"}}, False),
+        ({"request": {"method": "DELETE"}}, False),
+        ({"request": {"method": "PUT", "url": "Task/t1"}}, False),
+        ({"request": {"method": "PUT", "url": "Task/t1"}, "resource": {"for": OTTO}}, False),
+        ({"resource": {"resourceType": "Task", "id": "t1", "for": ERIKA}}, False),
+        ({"resource": {"resourceType": "Task", "id": "t1", "for": {"reference": f"{BASE}/Patient/erika"}}}, False),
+        ({"resource": {"resourceType": "Task", "id": "t1", "for": OTTO}}, True),
+        ({"resource": {"resourceType": "Task", "id": "t1"}}, False),
+    ],
+)
+def test_what_a_history_takes_away(entry: dict[str, Any], gone: bool) -> None:
+    told = fhir_items.gone(ACCOUNT, entry, NOW)
+    assert (told is not None) is gone
+    assert told is None or (told.resource_type, told.origin.source_id) == ("Task", "Task/t1")
 
 
 def test_a_base_that_begins_like_another_is_not_taken_for_it() -> None:
