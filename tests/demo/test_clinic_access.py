@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -33,6 +34,14 @@ def _two_patients(world: World) -> None:
     world.server.access.allow("bruno-token", "bruno")
 
 
+@pytest.fixture(scope="module")
+def clinic() -> Iterator[World]:
+    """A clinic with two patients, that is only read."""
+    with running(loaded_clinic()) as world:
+        _two_patients(world)
+        yield world
+
+
 @pytest.mark.parametrize(
     ("path", "kaethe", "bruno"),
     [
@@ -50,69 +59,58 @@ def _two_patients(world: World) -> None:
         ("Group/both", 404, 200),
     ],
 )
-def test_a_token_opens_one_patient_and_the_directory(path: str, kaethe: int, bruno: int) -> None:
-    with running(loaded_clinic()) as world:
-        _two_patients(world)
-        statuses = [world.ask("GET", f"/fhir/{path}", f"{who}-token").status_code for who in ("kaethe", "bruno")]
-        assert statuses == [kaethe, bruno]
+def test_a_token_opens_one_patient_and_the_directory(clinic: World, path: str, kaethe: int, bruno: int) -> None:
+    statuses = [clinic.ask("GET", f"/fhir/{path}", f"{who}-token").status_code for who in ("kaethe", "bruno")]
+    assert statuses == [kaethe, bruno]
 
 
-def test_what_is_hidden_is_answered_like_what_never_was() -> None:
-    with running(loaded_clinic()) as world:
-        _two_patients(world)
-        hidden, absent = (
-            world.ask("GET", f"/fhir/{path}", "bruno-token")
-            for path in (f"Observation/{_OBSERVATION}", "Observation/never-was")
-        )
-        assert (hidden.status_code, hidden.content) == (absent.status_code, absent.content)
+def test_what_is_hidden_is_answered_like_what_never_was(clinic: World) -> None:
+    hidden, absent = (
+        clinic.ask("GET", f"/fhir/{path}", "bruno-token")
+        for path in (f"Observation/{_OBSERVATION}", "Observation/never-was")
+    )
+    assert (hidden.status_code, hidden.content) == (absent.status_code, absent.content)
 
 
-def test_searches_hold_what_the_token_opens() -> None:
-    with running(loaded_clinic()) as world:
-        _two_patients(world)
-        totals = {
-            kind: tuple(
-                world.get(f"/fhir/{kind}", token)["total"]
-                for token in ("kaethe-token", "bruno-token", "operator-token")
-            )
-            for kind in ("Patient", "Observation", "Provenance", "Device", "Organization", "Flag", "Group")
-        }
-        assert totals == {
-            "Patient": (1, 1, 2),
-            "Observation": (1, 0, 1),
-            "Provenance": (1, 0, 1),
-            "Device": (1, 2, 2),
-            "Organization": (1, 1, 1),
-            "Flag": (0, 0, 1),
-            "Group": (0, 1, 1),
-        }
-        assert world.get(f"/fhir/Observation?_id={_OBSERVATION}", "bruno-token")["total"] == 0
+def test_searches_hold_what_the_token_opens(clinic: World) -> None:
+    tokens = ("kaethe-token", "bruno-token", "operator-token")
+    totals = {
+        kind: tuple(clinic.get(f"/fhir/{kind}", token)["total"] for token in tokens)
+        for kind in ("Patient", "Observation", "Provenance", "Device", "Organization", "Flag", "Group")
+    }
+    assert totals == {
+        "Patient": (1, 1, 2),
+        "Observation": (1, 0, 1),
+        "Provenance": (1, 0, 1),
+        "Device": (1, 2, 2),
+        "Organization": (1, 1, 1),
+        "Flag": (0, 0, 1),
+        "Group": (0, 1, 1),
+    }
+    assert clinic.get(f"/fhir/Observation?_id={_OBSERVATION}", "bruno-token")["total"] == 0
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_a_patients_token_writes_nothing(method: str) -> None:
+def test_a_patients_token_writes_nothing(clinic: World, method: str) -> None:
     paths = {"POST": "/fhir/Flag", "PUT": "/fhir/Flag/1", "DELETE": f"/fhir/Observation/{_OBSERVATION}"}
-    with running(loaded_clinic()) as world:
-        _two_patients(world)
-        assert world.ask(method, paths[method], "kaethe-token", content=b"{}").status_code == 403
-        assert world.ask("POST", "/fhir", "kaethe-token", content=b"{}").status_code == 403
-        assert world.get(f"/fhir/Observation/{_OBSERVATION}")["status"] == "final"
+    assert clinic.ask(method, paths[method], "kaethe-token", content=b"{}").status_code == 403
+    assert clinic.ask("POST", "/fhir", "kaethe-token", content=b"{}").status_code == 403
+    assert clinic.get(f"/fhir/Observation/{_OBSERVATION}")["status"] == "final"
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "Basic operator-token", "operator-token"])
-def test_without_a_token_only_the_metadata_are_open(header: str | None) -> None:
-    with running(loaded_clinic()) as world:
-        headers = {} if header is None else {"Authorization": header}
-        refused = world.client.get("/fhir/Patient", headers=headers)
-        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert world.client.get("/fhir/metadata", headers=headers).status_code == 200
-        assert world.client.get("/fhir/.well-known/smart-configuration", headers=headers).status_code == 200
+def test_without_a_token_only_the_metadata_are_open(clinic: World, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    refused = clinic.client.get("/fhir/Patient", headers=headers)
+    assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert clinic.client.get("/fhir/metadata", headers=headers).status_code == 200
+    assert clinic.client.get("/fhir/.well-known/smart-configuration", headers=headers).status_code == 200
 
 
 def _claims(world: World, **changed: Any) -> dict[str, Any]:
     url = world.client.get("/fhir/.well-known/smart-configuration").json()["token_endpoint"]
     ends = int((world.clock.now + timedelta(minutes=4)).timestamp())
-    return {"iss": "aggregator", "sub": "aggregator", "aud": url, "exp": ends, "jti": "1", **changed}
+    return {"iss": "aggregator", "sub": "aggregator", "aud": url, "exp": ends, "jti": secrets.token_hex(16), **changed}
 
 
 def _sign_in(world: World, assertion: str, **changed: str) -> Any:
@@ -183,16 +181,22 @@ _WRONG: dict[str, tuple[Callable[[World], tuple[str, dict[str, str]]], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", _WRONG)
-def test_a_backend_service_that_breaks_a_rule_gets_no_token(name: str) -> None:
-    make, error = _WRONG[name]
+@pytest.fixture(scope="module")
+def registered() -> Iterator[World]:
+    """A clinic that knows one backend service."""
     with running() as world:
         world.server.access.register("aggregator", _KEYS["ES384"].as_dict(private=False))
-        assertion, changed = make(world)
-        answer = _sign_in(world, assertion, **changed)
-        assert answer.json()["error"] == error
-        assert answer.status_code == (401 if error == "invalid_client" else 400)
-        assert _sign_in(world, _signed(_claims(world, jti="2"))).status_code == 200
+        yield world
+
+
+@pytest.mark.parametrize("name", _WRONG)
+def test_a_backend_service_that_breaks_a_rule_gets_no_token(registered: World, name: str) -> None:
+    make, error = _WRONG[name]
+    assertion, changed = make(registered)
+    answer = _sign_in(registered, assertion, **changed)
+    assert answer.json()["error"] == error
+    assert answer.status_code == (401 if error == "invalid_client" else 400)
+    assert _sign_in(registered, _signed(_claims(registered))).status_code == 200
 
 
 def test_an_assertion_serves_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -16,11 +17,19 @@ from aggregator.demo.fhir_server.refused import Refused
 from aggregator.demo.fhir_server.store import Store
 from fhir_profiles.check import check
 from fhir_profiles.text import dumps
+from fhir_profiles.xml import to_json
 from tests.demo.clinic_world import Clock, World, expected, loaded_clinic, running
 
 _PATIENT = "4cdad971-9527-5ec7-94fa-a9c384719320"
 _OBSERVATION = "9ea266f2-a489-5475-a3a5-4c2fba365823"
 _LOADED = "2024-01-01T08:00:04.000+01:00"  # when the second Bundle was loaded, in every run
+
+
+@pytest.fixture(scope="module")
+def clinic() -> Iterator[World]:
+    """A loaded clinic that is only read."""
+    with running(loaded_clinic()) as world:
+        yield world
 
 
 def _found(world: World, path: str) -> list[str]:
@@ -54,9 +63,8 @@ def _found(world: World, path: str) -> list[str]:
         ("_lastUpdated=ge2024-01-01T07:00:04Z&_lastUpdated=lt2024-01-01T07:00:05Z", True),
     ],
 )
-def test_a_search_finds(query: str, *, found: bool) -> None:
-    with running(loaded_clinic()) as world:
-        assert _found(world, f"/fhir/Observation?{quote(query, safe='=&?')}") == ([_OBSERVATION] if found else [])
+def test_a_search_finds(clinic: World, query: str, *, found: bool) -> None:
+    assert _found(clinic, f"/fhir/Observation?{quote(query, safe='=&?')}") == ([_OBSERVATION] if found else [])
 
 
 @pytest.mark.parametrize(
@@ -69,9 +77,8 @@ def test_a_search_finds(query: str, *, found: bool) -> None:
         ("http://other.example|260550131", False),
     ],
 )
-def test_a_search_by_identifier_finds(query: str, *, found: bool) -> None:
-    with running(loaded_clinic()) as world:
-        assert bool(_found(world, f"/fhir/Organization?identifier={quote(query)}")) is found
+def test_a_search_by_identifier_finds(clinic: World, query: str, *, found: bool) -> None:
+    assert bool(_found(clinic, f"/fhir/Organization?identifier={quote(query)}")) is found
 
 
 @pytest.mark.parametrize(
@@ -90,11 +97,10 @@ def test_a_search_by_identifier_finds(query: str, *, found: bool) -> None:
         ("/elsewhere", 404),
     ],
 )
-def test_what_cannot_be_answered_is_an_operation_outcome(path: str, status: int) -> None:
-    with running(loaded_clinic()) as world:
-        answer = world.ask("GET", path)
-        assert (answer.status_code, answer.json()["resourceType"]) == (status, "OperationOutcome")
-        assert answer.headers["Content-Type"].startswith("application/fhir+json")
+def test_what_cannot_be_answered_is_an_operation_outcome(clinic: World, path: str, status: int) -> None:
+    answer = clinic.ask("GET", path)
+    assert (answer.status_code, answer.json()["resourceType"]) == (status, "OperationOutcome")
+    assert answer.headers["Content-Type"].startswith("application/fhir+json")
 
 
 def test_a_read_tells_version_and_time() -> None:
@@ -124,6 +130,18 @@ def test_xml_by_accept_and_by_format_keeps_the_digits() -> None:
         assert b'"value":7.20,' in created.content
 
 
+def test_the_next_page_comes_in_the_format_of_the_first() -> None:
+    with running(loaded_clinic()) as world:
+        for number in range(3):
+            world.ask("PUT", f"/fhir/Flag/{number}", content=dumps({"resourceType": "Flag", "id": str(number)}))
+        path, pages = "/fhir/Flag?_count=1&_format=xml", 0
+        while path:
+            page = to_json(world.ask("GET", path).content)
+            path = next((link["url"] for link in page["link"] if link["relation"] == "next"), "")
+            pages += 1
+        assert pages == 3
+
+
 def test_what_xml_cannot_carry_is_refused_and_not_dropped() -> None:
     with running() as world:
         world.ask("PUT", "/fhir/Flag/1", content=b'{"resourceType":"Flag","id":"1","colour":"red"}')
@@ -149,8 +167,7 @@ def test_the_capability_statement_names_a_type_as_soon_as_it_is_stored() -> None
 
 
 def test_what_changes_while_pages_are_turned_is_never_left_out() -> None:
-    clinic = loaded_clinic()
-    with running(clinic) as world:
+    with running() as world:
         for number in range(6):
             world.ask("PUT", f"/fhir/Flag/{number}", content=dumps({"resourceType": "Flag", "id": str(number)}))
         first = world.get("/fhir/Flag?_count=2")

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from aggregator.demo.insurer import TYPES, Insurer
-from tests.demo.clinic_world import Clock, bundle, running
+from tests.demo.clinic_world import Clock, World, bundle, running
 
 
-def _insurer(clock: Clock) -> Insurer:
-    insurer = Insurer(clock)
-    insurer.load(bundle("insured"), "insured.json")
-    insurer.access.allow("v1-token", "v1")
-    insurer.access.allow("v2-token", "v2")
-    return insurer
-
-
-def test_an_insured_person_reads_what_the_insurer_has_of_them() -> None:
+@pytest.fixture(scope="module")
+def insurer() -> Iterator[World]:
+    """An insurer with two insured persons, each with a token."""
     clock = Clock()
-    with running(_insurer(clock), clock) as world:
-        totals = {
-            kind: [world.get(f"/fhir/{kind}", token)["total"] for token in ("v1-token", "v2-token")] for kind in TYPES
-        }
-        assert totals == {
-            "Patient": [1, 1],
-            "Coverage": [1, 0],  # the beneficiary's, not the subscriber's
-            "ExplanationOfBenefit": [1, 0],
-            "Organization": [1, 1],
-        }
-        assert b'"value":41.50,' in world.ask("GET", "/fhir/ExplanationOfBenefit?patient=v1", "v1-token").content
+    loaded = Insurer(clock)
+    loaded.load(bundle("insured"), "insured.json")
+    loaded.access.allow("v1-token", "v1")
+    loaded.access.allow("v2-token", "v2")
+    with running(loaded, clock) as world:
+        yield world
 
 
-def test_it_says_that_it_can_be_read_and_searched_alone() -> None:
-    with running(_insurer(Clock())) as world:
-        rest = world.get("/fhir/metadata")["rest"][0]
-        assert {kind["type"] for kind in rest["resource"]} == TYPES
-        assert {code["code"] for kind in rest["resource"] for code in kind["interaction"]} == {"read", "search-type"}
-        assert rest.keys() == {"mode", "resource"}
+def test_an_insured_person_reads_what_the_insurer_has_of_them(insurer: World) -> None:
+    totals = {
+        kind: [insurer.get(f"/fhir/{kind}", token)["total"] for token in ("v1-token", "v2-token")] for kind in TYPES
+    }
+    assert totals == {
+        "Patient": [1, 1],
+        "Coverage": [1, 0],  # the beneficiary's, not the subscriber's
+        "ExplanationOfBenefit": [1, 0],
+        "Organization": [1, 1],
+    }
+    assert b'"value":41.50,' in insurer.ask("GET", "/fhir/ExplanationOfBenefit?patient=v1", "v1-token").content
+
+
+def test_it_says_that_it_can_be_read_and_searched_alone(insurer: World) -> None:
+    rest = insurer.get("/fhir/metadata")["rest"][0]
+    assert {kind["type"] for kind in rest["resource"]} == TYPES
+    assert {code["code"] for kind in rest["resource"] for code in kind["interaction"]} == {"read", "search-type"}
+    assert rest.keys() == {"mode", "resource"}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,6 @@ def test_it_says_that_it_can_be_read_and_searched_alone() -> None:
         ("POST", "/auth/token", 404),
     ],
 )
-def test_what_it_does_not_offer_is_refused(method: str, path: str, status: int) -> None:
-    with running(_insurer(Clock())) as world:
-        answer = world.ask(method, path, content=b"{}")
-        assert (answer.status_code, answer.json()["resourceType"]) == (status, "OperationOutcome")
+def test_what_it_does_not_offer_is_refused(insurer: World, method: str, path: str, status: int) -> None:
+    answer = insurer.ask(method, path, content=b"{}")
+    assert (answer.status_code, answer.json()["resourceType"]) == (status, "OperationOutcome")

@@ -126,7 +126,8 @@ def _bundle(kind: str, page: Page, url: str, at: datetime, entries: list[dict[st
     own = urlencode([*page.query.params, ("_count", str(page.query.count))])
     links = [{"relation": "self", "url": f"{url}?{own}"}]
     if page.next_token is not None:
-        links.append({"relation": "next", "url": f"{url}?_page={page.next_token}"})
+        again = [("_page", page.next_token), *(("_format", value) for value in page.query.values("_format"))]
+        links.append({"relation": "next", "url": f"{url}?{urlencode(again)}"})
     whole: dict[str, Any] = {
         "resourceType": "Bundle",
         "meta": {"lastUpdated": at.isoformat(timespec="milliseconds")},

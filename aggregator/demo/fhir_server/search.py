@@ -28,6 +28,7 @@ Match = Callable[[Version], bool]
 
 _DEFAULT_COUNT = 50
 _MOST = 500
+_SUBJECT = frozenset({"subject", "deliverTo"})  # the elements whose search parameter is called `subject`
 _GENERAL = {"_id": "token", "_lastUpdated": "date", "identifier": "token"}
 
 
@@ -63,7 +64,7 @@ def search_params(resource_type: str) -> dict[str, str]:
     """The search parameters of a type -> their kind."""
     paths = PATIENT_PATHS.get(resource_type, ())
     named = {"patient": "reference"} if paths else {}
-    return {**_GENERAL, **named, **({"subject": "reference"} if paths == ("subject",) else {})}
+    return {**_GENERAL, **named, **({"subject": "reference"} if _SUBJECT.intersection(paths) else {})}
 
 
 def parse(resource_type: str, raw: Iterable[tuple[str, str]], known: Iterable[str]) -> Query:
@@ -75,7 +76,7 @@ def parse(resource_type: str, raw: Iterable[tuple[str, str]], known: Iterable[st
     counts = [value for name, value in given if name == "_count"]
     if not all(re.fullmatch(r"\d{1,6}", value) for value in counts):
         raise Refused(400, "_count is a number")
-    params = tuple((name, value) for name, value in given if name in known and value)
+    params = tuple((name, value) for name, value in given if name in {*known, "_format"} and value)
     return Query(
         resource_type=resource_type, params=params, count=min(int(counts[-1]), _MOST) if counts else _DEFAULT_COUNT
     )
@@ -92,7 +93,7 @@ def _turned(resource_type: str, token: str) -> Query:
 
 def find(store: Store, caller: Caller, query: Query) -> Page:
     """Search a type, oldest write first. Raises Refused: 400 for an unreadable value, 403 for another patient."""
-    matches = [_MATCHES[name](value, store, query) for name, value in query.params]
+    matches = [_MATCHES[name](value, store, query) for name, value in query.params if name in _MATCHES]
     _refuse_other_patient(caller, query)
     found = [
         version
