@@ -149,7 +149,7 @@ def _rule(node: Any, path: str, *, clear: bool = True) -> Rule:
     """One provision. A type missing below the root, or unknown anywhere, may be a deny: so it is one, unclear."""
     given = node if isinstance(node, dict) else {}
     effect = next((effect for effect in Effect if effect.value == given.get("type")), None)
-    frame = path == "provision" and "type" not in given and isinstance(node, dict)
+    frame = path == "provision" and isinstance(node, dict) and not node.keys() & {"type", "_type"}
     children = given.get("provision", [])
     listed = isinstance(children, list)
     return Rule(

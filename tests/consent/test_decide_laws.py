@@ -1,0 +1,225 @@
+"""What holds for every policy: order never matters, a deny never widens, and a naive evaluator says the same."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.consent.decide import Context, Decider, Facts, Permit, boundaries, decide, openable, parse
+from fhir_profiles import codes
+from fhir_profiles.profiles import SECTIONS
+from fhir_profiles.text import Resource
+from tests.consent import decide_world as world
+from tests.consent.decide_reference import permitted
+
+ABOUT: list[Facts] = [
+    world.facts(one)
+    for one in (
+        world.GLUCOSE,
+        world.DEPRESSION,
+        world.HYPERTENSION,
+        world.SERTRALINE,
+        world.CLAIM,
+        world.PATIENT,
+        world.PRACTICE,
+        world.HIV,
+        world.ALCOHOL_AND_DEPRESSION,
+        world.PRIVATE_RESULT,
+        world.resource("Binary"),
+    )
+]
+PARTIES = [world.DR_B, world.DR_C, world.INSURER]
+PURPOSES = ["TREAT", "ETREAT", "BTG", "HMARKT", "HPAYMT"]
+
+_instants = st.sampled_from(["2019-06-01T00:00:00+02:00", "2024-06-01T00:00:00Z", "2026-11-21T03:45:00+00:00"])
+_periods = st.one_of(
+    st.builds(lambda at: {"start": at}, _instants),
+    st.builds(lambda at: {"end": at}, _instants),
+    st.just({"start": "2020-01-01T00:00:00Z", "end": "2030-01-01T00:00:00Z"}),
+)
+_actors = st.lists(
+    st.builds(
+        world.actor,
+        st.sampled_from(["praxis-b", "praxis-b", "praxis-c", "kasse"]),
+        st.sampled_from(["PRCP"] * 9 + ["CST"]),
+    ),
+    min_size=1,
+    max_size=2,
+)
+
+
+def _some(make: Any, *names: str) -> st.SearchStrategy[list[Resource]]:
+    return st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True).map(lambda chosen: make(*chosen))
+
+
+_classes = st.one_of(
+    _some(
+        world.section,
+        "results",
+        "problems",
+        "medications",
+        "mental-health",
+        "insurance",
+        "sexual-health",
+        "substance-use",
+    ),
+    _some(world.section, "results", "feelings"),
+    _some(world.resource_type, "Observation", "Condition", "MedicationRequest", "Organization"),
+)
+_codes = st.lists(
+    st.sampled_from(
+        [
+            world.concept(codes.ICD_10_GM, "F32"),
+            world.concept(codes.ICD_10_GM, "I10"),
+            world.concept(codes.LOINC, "2339-0"),
+            {"text": "only text"},
+        ]
+    ),
+    min_size=1,
+    max_size=2,
+)
+_labels = st.one_of(_some(world.sensitivity, "PSY", "HIV", "SUD", "SEX"), _some(world.confidentiality, "N", "R", "V"))
+_criteria: dict[str, st.SearchStrategy[Any]] = {
+    "purpose": _some(world.purpose, "TREAT", "BTG", "HMARKT", "ETREAT", "WHIM"),
+    "class": _classes,
+    "code": _codes,
+    "securityLabel": _labels,
+    "period": _periods,
+    "dataPeriod": _periods,
+    "action": _some(world.action, "access", "use", "collect"),
+    "modifierExtension": st.just([{"url": "https://example.org/not"}]),
+}
+
+
+def _provisions(depth: int, types: tuple[str, ...] = ("permit", "permit", "deny")) -> st.SearchStrategy[Resource]:
+    @st.composite
+    def draw_one(draw: st.DrawFn) -> Resource:
+        made: Resource = {"type": draw(st.sampled_from(types))}
+        if draw(st.integers(0, 3)):
+            made["actor"] = draw(_actors)
+        rare = st.sampled_from([name for name in _criteria for _ in range(1 if name == "modifierExtension" else 4)])
+        for name in draw(st.lists(rare, max_size=2, unique=True)):
+            made[name] = draw(_criteria[name])
+        inside = draw(st.lists(_provisions(depth - 1), max_size=2)) if depth else []
+        return made | ({"provision": inside} if inside else {})
+
+    return draw_one()
+
+
+@st.composite
+def _roots(draw: st.DrawFn) -> Resource:
+    root = draw(_provisions(2))
+    if draw(st.booleans()):
+        root.pop("type")
+    return root
+
+
+_consents = st.lists(
+    st.builds(world.consent, _roots(), status=st.sampled_from(["active"] * 5 + ["inactive"])), min_size=1, max_size=3
+)
+_contexts = st.builds(Context, st.sampled_from(PARTIES), st.sampled_from(PURPOSES), st.just(world.NOW))
+
+
+def _open(consents: list[Resource], context: Context) -> list[bool]:
+    decider = Decider([parse(one) for one in consents], context)
+    return [bool(decider.decide(facts)) for facts in ABOUT]
+
+
+@pytest.mark.attack(53)
+@settings(max_examples=400)
+@given(_consents, _contexts)
+def test_a_naive_evaluator_says_the_same(consents: list[Resource], context: Context) -> None:
+    assert _open(consents, context) == [permitted(consents, context, facts) for facts in ABOUT]
+
+
+@pytest.mark.attack(53)
+@given(_consents, _contexts, st.randoms(use_true_random=False))
+def test_order_never_matters(consents: list[Resource], context: Context, random: Any) -> None:
+    shuffled = copy.deepcopy(consents)
+    _shuffle(shuffled, random)
+    assert _open(shuffled, context) == _open(consents, context)
+
+
+def _shuffle(node: Any, random: Any) -> None:
+    if isinstance(node, list):
+        random.shuffle(node)
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _shuffle(child, random)
+
+
+@pytest.mark.attack(53)
+@given(_consents, _contexts, _provisions(0, ("deny",)), st.data())
+def test_adding_a_deny_anywhere_never_widens(
+    consents: list[Resource], context: Context, added: Resource, data: st.DataObject
+) -> None:
+    before = _open(consents, context)
+    widened = copy.deepcopy(consents)
+    places = [widened, *(node.setdefault("provision", []) for one in widened for node in _nodes(one["provision"]))]
+    place = data.draw(st.sampled_from(places))
+    place.append(world.consent(added) if place is widened else added)
+    assert all(was or not now for was, now in zip(before, _open(widened, context), strict=True))
+
+
+def _nodes(provision: Resource) -> list[Resource]:
+    return [provision, *(node for child in provision.get("provision", []) for node in _nodes(child))]
+
+
+@given(_consents, _contexts)
+def test_no_section_is_missing_from_the_net(consents: list[Resource], context: Context) -> None:
+    policies = [parse(one) for one in consents]
+    net = openable(policies, context.party, frozenset(SECTIONS))
+    opened = {facts.section for facts in ABOUT if decide(policies, context, facts)}
+    assert opened <= net
+
+
+@given(_consents, _contexts)
+def test_nothing_changes_before_the_next_boundary(consents: list[Resource], context: Context) -> None:
+    early = dataclasses.replace(context, now=world.NOW - timedelta(days=4000))
+    until = boundaries([parse(one) for one in consents], early.now)
+    last = until - timedelta(microseconds=1) if until else world.NOW + timedelta(days=4000)
+    assert _open(consents, early) == _open(consents, dataclasses.replace(early, now=last))
+
+
+@given(_consents, _contexts)
+def test_a_permit_names_active_consents_alone(consents: list[Resource], context: Context) -> None:
+    named = [one | {"id": str(n)} for n, one in enumerate(consents)]
+    active = {one["id"] for one in named if one["status"] == "active"}
+    for facts in ABOUT:
+        decision = decide([parse(one) for one in named], context, facts)
+        if isinstance(decision, Permit):
+            assert {rule.consent for rule in decision.rules} <= active
+            assert decision.rules
+
+
+_anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["type", "provision", "actor", "class", "code", "coding", "system", "period", "start", "x"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(_anything, _contexts)
+def test_parsing_never_fails_and_nonsense_opens_nothing(node: Any, context: Context) -> None:
+    policies = [parse(world.consent(None) | {"provision": node})]
+    assert not any(decide(policies, context, facts) for facts in ABOUT)
+
+
+@given(_anything, _anything, _contexts)
+def test_nonsense_beside_a_permit_never_fails(scope: Any, period: Any, context: Context) -> None:
+    policies = [parse(world.consent(world.permit(period=period), scope=scope))]
+    assert not any(decide(policies, context, facts) for facts in ABOUT)
