@@ -15,7 +15,7 @@ from typing import Any
 from aggregator.demo.story_fhir import concept, diagnosis, labelled, organization, patient, ref, status, transaction
 from aggregator.demo.story_people import Person, facts
 from fhir_profiles.build import Part, codeable, coding, identifier, number
-from fhir_profiles.codes import ADJUDICATION, KVNR
+from fhir_profiles.codes import ADJUDICATION, INSURANCE_KIND_DE, KVNR
 from fhir_profiles.text import Resource
 
 Row = Mapping[str, Any]
@@ -42,9 +42,7 @@ def _coverage(person: Person, row: Row) -> Resource:
         "id": f"{person.insurer_id}-{row['id']}",
         "identifier": [identifier(KVNR, person.kvnr)],
         "status": "cancelled" if until else "active",
-        "type": concept(
-            "http://fhir.de/CodeSystem/versicherungsart-de-basis", "GKV", "gesetzliche Krankenversicherung"
-        ),
+        "type": concept(INSURANCE_KIND_DE, "GKV", "gesetzliche Krankenversicherung"),
         "subscriber": ref("Patient", person.insurer_id),
         "beneficiary": ref("Patient", person.insurer_id),
         "relationship": status("subscriber-relationship", "self"),

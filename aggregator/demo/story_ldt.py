@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from aggregator.demo.story_pdf import pdf
 from aggregator.demo.story_people import Person, Practice, facts, people, person_of, practices, term, wall
 from aggregator.demo.story_values import flag
 
@@ -23,8 +24,8 @@ Row = Mapping[str, Any]
 
 _CHARSET = "iso-8859-15"
 _GENDER = MappingProxyType({"female": "W", "male": "M"})
-_STATUS = MappingProxyType({"partial": "1", "final": "2"})
 _CONVENTIONAL_UNITS = "1"
+_COMPLETE = "2"  # the report is the final one
 
 
 def lab_reports(person: Person, practice: Practice) -> list[tuple[str, bytes]]:
@@ -157,7 +158,7 @@ def _subject(person: Person, practice: Practice) -> list[Line]:
 def _information(row: Row) -> list[Line]:
     taken = [("8310", row["order"]), *_timestamp("8214", "Timestamp_Auftragserteilung", wall(row["taken"]))]
     reported = _timestamp("8216", "Timestamp_Befunderstellung", wall(row["reported"]))
-    known = [("8311", f"B{row['order']}"), ("7305", f"{row['order']}-1"), ("8401", _STATUS[row["status"]])]
+    known = [("8311", f"B{row['order']}"), ("7305", f"{row['order']}-1"), ("8401", _COMPLETE)]
     return _object("0017", *taken, *known, *reported, opened_by=("8117", "Befundinformationen"))
 
 
@@ -219,30 +220,3 @@ def _pdf_lines(row: Row) -> list[Line]:
     chunks = [("6329", chunk) for chunk in textwrap.wrap(encoded, 60)]
     attached = _object("0068", *chunks, opened_by=("8242", "base64-kodierte_Anlage"))
     return _object("0010", ("9970", "100"), *attached, opened_by=("8110", "Anhang"))
-
-
-def pdf(lines: Iterable[str]) -> bytes:
-    """A PDF 1.4 of one page with these lines of text (ISO 32000-1, section 7)."""
-    shown = b"\n".join(b"(%s) Tj T*" % _escaped(line) for line in lines)
-    page = b"BT /F1 11 Tf 14 TL 60 770 Td\n" + shown + b"\nET"
-    font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>"
-    kids = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>"
-    bodies = [
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        kids,
-        b"<</Length %d>>stream\n%s\nendstream" % (len(page), page),
-        font,
-    ]
-    out, offsets = b"%PDF-1.4\n", []
-    for number, body in enumerate(bodies, start=1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    head = b"xref\n0 %d\n0000000000 65535 f \n" % (len(bodies) + 1)
-    tail = b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (len(bodies) + 1, len(out))
-    return out + head + table + tail
-
-
-def _escaped(line: str) -> bytes:
-    return line.encode("cp1252").replace(b"\\", b"\\\\").replace(b"(", b"\\(").replace(b")", b"\\)")

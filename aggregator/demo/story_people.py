@@ -26,13 +26,12 @@ _PEOPLE = ("erika", "aylin", "jonas")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Practice:
-    """A practice whose folders the demo watches. `id` names its files; numbers are LANR, BSNR and a BSNR."""
+    """A practice whose folders the demo watches, its doctor, and the laboratory it sends to. `id` names its files."""
 
     id: str
     name: str
     given: str
     family: str
-    specialty: str
     lanr: str
     bsnr: str
     street: str

@@ -28,7 +28,7 @@ from aggregator.demo.story import (
     practices,
     stranger_lab_report,
 )
-from aggregator.demo.story_ldt import pdf
+from aggregator.demo.story_pdf import pdf
 from connectors import practice_ldt, practice_medication_plan
 from connectors.contract import Connector, Found, Identifier, Item, Skipped
 from fhir_profiles.check import check
