@@ -17,7 +17,8 @@ from fhir_profiles.codes import PZN
 _TABLES: dict[str, dict[str, str]] = tomllib.loads(
     resources.files("connectors").joinpath("practice_medication_plan.toml").read_text("utf-8")
 )
-_DOSE_UNIT, _SECTION, _WEEKDAY = _TABLES["dose_unit"], _TABLES["section"], _TABLES["weekday"]
+_DOSE_UNIT, _SECTION = _TABLES["dose_unit"], _TABLES["section"]
+_WEEKDAY, _WEEKDAY_WORD = _TABLES["weekday"], _TABLES["weekday_word"]
 _DOSE_UNIT_SYSTEM = "https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_BMP_DOSIEREINHEIT"
 _SECTION_SYSTEM = "https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_BMP_ZWISCHENUEBERSCHRIFT"
 _FORM_SYSTEM = "https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_KBV_DARREICHUNGSFORM"
@@ -137,13 +138,17 @@ def _rhythm(own: Attributes) -> Part | None:
 def _dose(own: Attributes, time: str, rhythm: Part | None) -> Part:
     when, word = _TIMES[time]
     amount = own[time]
-    weekly = f"wöchentlich (Tag {own['wo']}) " if "wo" in own else ""
     countable = rhythm is not None and _AMOUNT.fullmatch(amount)
     return present(
-        text=f"{weekly}{word}: {amount} {_unit_text(own)}".strip(),
+        text=f"{_weekly_word(own)}{word}: {amount} {_unit_text(own)}".strip(),
         timing={"repeat": rhythm | {"when": [when]}} if rhythm is not None else {},
         doseAndRate=[{"doseQuantity": _quantity(own, amount)}] if countable else [],
     )
+
+
+def _weekly_word(own: Attributes) -> str:
+    day = own.get("wo", "")
+    return f"wöchentlich {_WEEKDAY_WORD.get(day, f'(Tag {day})')} " if day else ""
 
 
 def _unit_text(own: Attributes) -> str:
