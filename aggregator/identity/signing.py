@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlmodel import Session, col, delete, select
@@ -18,7 +17,7 @@ from aggregator.consent.mandate import Person, Signer
 from aggregator.errors import CallerError, Invalid
 from aggregator.identity.accounts import Accounts, Owner
 from aggregator.vault import tables, truth
-from aggregator.vault.encoding import b32, canonical
+from aggregator.vault.encoding import b32, canonical, instant
 from aggregator.vault.envelope import Put
 from aggregator.vault.fold import State, Version
 from aggregator.vault.key_service import KeyService
@@ -146,7 +145,7 @@ class Signing:
 
     def _put(self, local: str, resource: Resource, before: Sequence[Version]) -> Put:
         version = before[-1].operation.version + 1 if before else 1
-        updated = _instant(self._clock())
+        updated = instant(self._clock())
         meta = dict(resource.get("meta") or {}) | {"versionId": str(version), "lastUpdated": updated}
         first = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
         return Put(
@@ -212,7 +211,3 @@ def _own_consent(versions: Sequence[Version]) -> bool:
     return bool(versions) and all(
         version.writer == OWNER and version.operation.resource_type == "Consent" for version in versions
     )
-
-
-def _instant(now: datetime) -> str:
-    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -21,7 +21,7 @@ from aggregator.sync.registry import Source
 from aggregator.sync.run import Outcome, Progress, Worker, commit, judge, next_try, outcome
 from aggregator.sync.tables import Connection, Feed, Quarantine, Route
 from aggregator.sync.writing import VaultWriter, standing_items
-from aggregator.vault.encoding import canonical
+from aggregator.vault.encoding import b64, canonical
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.seal import header
 from connectors.contract import Batch, Cursor, Item, Origin, Reason, Skipped, Subject
@@ -118,7 +118,7 @@ class _FeedRun:
         owner = self.feed.id.hex()
         name = self.worker.keys.feed_tag("item", item.origin.source_id).hex()
         head = header("quarantine", "", name=name)
-        told = {"detail": item.detail, "locator": item.origin.locator, "raw": item.raw.decode("latin-1")}
+        told = {"detail": item.detail, "locator": item.origin.locator, "raw": b64(item.raw)}
         return Quarantine(
             owner=owner,
             source=self.feed.id,

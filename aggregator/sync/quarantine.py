@@ -11,6 +11,7 @@ import orjson
 from sqlmodel import col, select
 
 from aggregator.sync.tables import Quarantine
+from aggregator.vault.encoding import b64, unb64
 from aggregator.vault.keys import SectionSeed
 from aggregator.vault.seal import header
 from aggregator.vault.store import Store
@@ -34,7 +35,10 @@ def standing(store: Store) -> list[Standing]:
 
 
 def opened(store: Store, vault: str, unsorted: SectionSeed) -> list[Mapping[str, Any]]:
-    """One patient's items with detail and payload: {item, reason, at, connection, detail, locator, raw}."""
+    """One patient's items with detail and payload: {item, reason, at, connection, detail, locator, raw}.
+
+    raw: the payload as text where it is UTF-8, else as `data:;base64,...`; None for what is about another person.
+    """
     private = unsorted.private_key()
     with store.read() as session:
         rows = session.exec(select(Quarantine).where(Quarantine.owner == vault).order_by(col(Quarantine.at))).all()
@@ -44,5 +48,13 @@ def opened(store: Store, vault: str, unsorted: SectionSeed) -> list[Mapping[str,
         if row.payload is not None:
             told = orjson.loads(private.open(header("quarantine", vault, name=row.item), row.payload))
         at = datetime.fromtimestamp(row.at, UTC).isoformat()
+        told["raw"] = _text(unb64(told["raw"])) if told["raw"] else None
         made.append({"item": row.item, "reason": row.reason, "at": at, "connection": row.connection} | told)
     return made
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return f"data:;base64,{b64(raw)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import orjson
 from sqlmodel import Session, col, delete, select
@@ -15,7 +15,7 @@ from aggregator.errors import Stale
 from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
 from aggregator.sync.tables import Quarantine
 from aggregator.vault import ledger, log, tables
-from aggregator.vault.encoding import canonical
+from aggregator.vault.encoding import b64, canonical, instant
 from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.ledger import Ledger, Line
@@ -62,9 +62,9 @@ class VaultWriter:
         aside: list[Aside] = []
         settled: set[str] = set()
         for item in items:
-            self._sort(item, _instant(now), operations, aside, settled)
+            self._sort(item, instant(now), operations, aside, settled)
         if listed is not None:
-            self._end_unlisted(listed, _instant(now), operations)
+            self._end_unlisted(listed, instant(now), operations)
         self._append(session, operations)
         self._quarantine(session, aside, settled - {one.item for one in aside}, now)
         ledger.save(session, self.ledger)
@@ -164,7 +164,7 @@ class VaultWriter:
         note = canonical({"source": self.mandate.authority, "locator": one.origin.locator})
         payload = None
         if one.raw is not None:
-            told = {"detail": one.detail, "locator": one.origin.locator, "raw": one.raw.decode("latin-1")}
+            told = {"detail": one.detail, "locator": one.origin.locator, "raw": b64(one.raw)}
             payload = self.mandate.sections[UNSORTED].public.seal(head, orjson.dumps(told))
         return Quarantine(
             owner=self.mandate.vault,
@@ -187,8 +187,3 @@ def standing_items(session: Session, owner: str, source: bytes) -> set[str]:
         select(Quarantine.item).where(col(Quarantine.owner) == owner, col(Quarantine.source) == source)
     )
     return set(found)
-
-
-def _instant(now: datetime) -> str:
-    """A FHIR instant in UTC with milliseconds."""
-    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

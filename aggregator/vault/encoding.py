@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -28,6 +29,11 @@ def b64(raw: bytes) -> str:
 def unb64(text: str) -> bytes:
     """The inverse of b64; raises ValueError."""
     return base64.b64decode(text, validate=True)
+
+
+def instant(now: datetime) -> str:
+    """A FHIR instant in UTC with milliseconds."""
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def padme(length: int) -> int:

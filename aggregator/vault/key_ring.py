@@ -15,6 +15,7 @@ import hmac
 import os
 import sqlite3
 import threading
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,8 @@ class KeyRing:
             self._db.execute("INSERT INTO grant_key VALUES (?, ?, ?)", row)
         return wrap(self._shred(grant.vault), _grant_header(grant), wrap(key, _grant_header(grant), payload))
 
-    def open_grant(self, grant: SignedGrant, ticket: Ticket, purpose: str, now: datetime) -> bytes:
+    def open_grant(self, grant: SignedGrant, ticket: Ticket, now: datetime) -> bytes:
         admission = self.identify(ticket, now)
-        if purpose not in admission.purposes:
-            raise Refused("this client is not registered for that purpose of use")
         key = self._grant_key(grant)
         payload = unwrap(key, _grant_header(grant), self.unlock(grant.vault, _grant_header(grant), grant.box))
         certificate = self._check(grant, payload)
@@ -130,14 +129,14 @@ class KeyRing:
             self._db.execute("DELETE FROM grant_key WHERE vault = ? AND id = ?", (vault, grant))
 
     def admit(self, token: str, admission: Admission) -> bytes:
-        made = {"party": admission.party, "purposes": list(admission.purposes), "expires": admission.expires}
-        return wrap(self._ticket_key(token), header("token", ""), orjson.dumps(made))
+        return wrap(self._ticket_key(token), header("token", ""), orjson.dumps(asdict(admission)))
 
     def identify(self, ticket: Ticket, now: datetime) -> Admission:
         made = orjson.loads(unwrap(self._ticket_key(ticket.token), header("token", ""), ticket.row))
         if made["expires"] <= now.timestamp():
             raise Refused("the token has expired")
-        return Admission(party=made["party"], purposes=tuple(made["purposes"]), expires=made["expires"])
+        made["scopes"] = tuple(made["scopes"])
+        return Admission(**made)
 
     def handle(self, purpose: str, *parts: str) -> bytes:
         return handle(expand(self._master, "handles"), purpose, *parts)

@@ -11,10 +11,11 @@ from aggregator.vault.seal import PrivateKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """Whom a token stands for: a party, with the purposes it may claim, until `expires` (Unix seconds)."""
+    """Whom a token stands for: a party, for one purpose of use and these scopes, until `expires` (Unix seconds)."""
 
     party: str
-    purposes: tuple[str, ...]
+    purpose: str
+    scopes: tuple[str, ...]
     expires: int
 
 
@@ -61,8 +62,8 @@ class KeyService(Protocol):
     def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
         """Check the patient's signature, draw the grant's key, and return the payload in both locks."""
 
-    def open_grant(self, grant: SignedGrant, ticket: Ticket, purpose: str, now: datetime) -> bytes:
-        """Verify the caller's own ticket, the signature, grantee and purpose; then the payload."""
+    def open_grant(self, grant: SignedGrant, ticket: Ticket, now: datetime) -> bytes:
+        """Verify the caller's own ticket, the patient's signature and the grantee; then the payload."""
 
     def destroy_grant(self, vault: str, grant: str) -> None:
         """Destroy the grant's key: at once, for every copy of the row that exists. Twice is once."""

@@ -137,7 +137,7 @@ def _tombstones(state: State) -> Iterable[Tombstone]:
         for versions in resources.values():
             newest = versions[-1].operation
             if isinstance(newest, Delete):
-                # A full listing that no longer shows a resource tells its id alone: the type stands in an earlier version.
+                # A listing that no longer shows a resource tells its id alone: the type stands in an earlier version.
                 kinds = (version.operation.resource_type for version in reversed(versions))
                 yield Tombstone(
                     resource_type=next(filter(None, kinds), ""),

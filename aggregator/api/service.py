@@ -1,0 +1,48 @@
+"""What the routes work with: every part of one installation, made once at the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aggregator.audit.receipts import ReceiptWriter
+from aggregator.config import Config
+from aggregator.consent.section_table import SectionTable
+from aggregator.identity.accounts import Accounts
+from aggregator.identity.clients import Client, Clients
+from aggregator.identity.signing import Signing
+from aggregator.sync.connect import Connections
+from aggregator.sync.registry import Registry
+from aggregator.sync.run import Worker
+from aggregator.vault.image import Indexer
+from aggregator.vault.key_ring import WorkerKeys
+from aggregator.vault.key_service import KeyService
+from aggregator.vault.store import Store
+from connectors.contract import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One installation."""
+
+    config: Config
+    clock: Clock
+    store: Store
+    key_service: KeyService
+    worker_keys: WorkerKeys
+    table: SectionTable
+    indexer: Indexer
+    registry: Registry
+    registered: Mapping[str, Client]
+    accounts: Accounts
+    signing: Signing
+    clients: Clients
+    connections: Connections
+    worker: Worker
+    receipts: ReceiptWriter
+    base_url: str
+
+    def close(self) -> None:
+        """Let go of files and threads."""
+        self.receipts.close()
+        self.store.close()

@@ -1,0 +1,118 @@
+"""The composition root: from settings to a running installation."""
+
+from __future__ import annotations
+
+import httpx
+from sqlmodel import Session
+
+from aggregator.api.service import Service
+from aggregator.audit.chain import first_head
+from aggregator.audit.receipts import SYSTEM, ReceiptWriter
+from aggregator.config import Config
+from aggregator.consent.section_table import SectionTable
+from aggregator.errors import KeysMissing, OperatorError
+from aggregator.fhir.index import SearchIndex
+from aggregator.identity.accounts import Accounts
+from aggregator.identity.clients import Clients, register
+from aggregator.identity.signing import Signing
+from aggregator.sync.connect import Connections
+from aggregator.sync.registry import Registry
+from aggregator.sync.run import Worker
+from aggregator.vault.key_ring import KeyRing, WorkerKeys
+from aggregator.vault.log import first_link
+from aggregator.vault.seal import FORMAT
+from aggregator.vault.store import Store
+from aggregator.vault.tables import Installation, Vault
+from connectors.contract import Clock, utc_now
+
+
+def open_service(
+    config: Config, clock: Clock = utc_now, *, client: type[httpx.AsyncClient] = httpx.AsyncClient
+) -> Service:
+    """Open the store and the key ring that belongs to it; both are made where neither is. Raises OperatorError."""
+    config.store.path.parent.mkdir(parents=True, exist_ok=True)
+    known = config.store.path.exists()
+    ring = _key_ring(config, known)
+    store = Store(config.store.path)
+    store.create()
+    with store.write() as session:
+        _bind(session, ring)
+    return _compose(config, clock, store, ring, client)
+
+
+def _key_ring(config: Config, store_exists: bool) -> KeyRing:
+    """A store without its key ring is never given a new one: that would only hide the loss."""
+    folder = config.keys.folder
+    if (folder / "master.key").exists():
+        return KeyRing(folder)
+    if store_exists:
+        raise KeysMissing(
+            f"keys.folder: {folder} holds no key ring, but {config.store.path} belongs to one. Restore the key ring "
+            "from its backup, or set keys.folder; without it nothing in the store can be opened"
+        )
+    return KeyRing.create(folder)
+
+
+def _bind(session: Session, ring: KeyRing) -> None:
+    row = session.get(Installation, 1)
+    if row is None:
+        session.add(Installation(id=1, key_ring=ring.ring, format=FORMAT))
+        session.add(_system_chain(ring))
+    elif row.key_ring != ring.ring:
+        raise KeysMissing(
+            "keys.folder: this key ring belongs to another store; set keys.folder to the one that was made with it"
+        )
+    elif row.format != FORMAT:
+        raise OperatorError(
+            f"store.path: the store has format {row.format}, this version reads {FORMAT}; use the version that wrote it"
+        )
+
+
+def _system_chain(ring: KeyRing) -> Vault:
+    """The chain of refusals about vaults that do not exist has a head like every other."""
+    return Vault(
+        id=SYSTEM,
+        verification_key=ring.audit_verification_key(),
+        audit_key=ring.system_audit().public().raw,
+        certificate=b"",
+        sections=b"",
+        chain=first_link(SYSTEM),
+        audit_head=first_head(SYSTEM),
+    )
+
+
+def _compose(config: Config, clock: Clock, store: Store, ring: KeyRing, client: type[httpx.AsyncClient]) -> Service:
+    keys = WorkerKeys.read(config.keys.folder)
+    table, registry, registered = SectionTable.load(), Registry(config.sources), register(config.clients)
+    session = config.session
+    accounts = Accounts(store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60)
+    signing = Signing(store, ring, accounts, [one.party for one in registered.values()], clock)
+    signing.finish_revocations()
+    return Service(
+        config=config,
+        clock=clock,
+        store=store,
+        key_service=ring,
+        worker_keys=keys,
+        table=table,
+        indexer=SearchIndex(),
+        registry=registry,
+        registered=registered,
+        accounts=accounts,
+        signing=signing,
+        clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
+        connections=Connections(store, keys, registry, clock),
+        worker=Worker(
+            store=store,
+            keys=keys,
+            key_service=ring,
+            registry=registry,
+            table=table,
+            clock=clock,
+            client=client,
+            lease_seconds=config.sync.lease_minutes * 60,
+            longest_backoff=config.sync.longest_backoff_hours * 3600,
+        ),
+        receipts=ReceiptWriter(store, ring),
+        base_url=(config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/"),
+    )

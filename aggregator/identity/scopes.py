@@ -1,0 +1,33 @@
+"""SMART v2 scopes of backend services: `system/Observation.rs`.
+
+https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]+)\.(read|\*|c?r?u?d?s?)")
+_READING = {"read": "rs", "*": "rs"}
+
+
+def granted(requested: str) -> tuple[str, ...]:
+    """Those of the requested scopes that a reading client may have, as v2 scopes; what would write is left out."""
+    found = []
+    for text in requested.split():
+        match = _SCOPE.fullmatch(text)
+        if match:
+            letters = "".join(letter for letter in _READING.get(match[2], match[2]) if letter in "rs")
+            if letters:
+                found.append(f"system/{match[1]}.{letters}")
+    return tuple(dict.fromkeys(found))
+
+
+def allows(scopes: Iterable[str], resource_type: str, letter: str) -> bool:
+    """Do the scopes allow this interaction ("r" read, "s" search) on this type?"""
+    for scope in scopes:
+        target, _, letters = scope.removeprefix("system/").rpartition(".")
+        if target in ("*", resource_type) and letter in letters:
+            return True
+    return False
