@@ -7,6 +7,7 @@ stands in that visit's `facts` (story_facts). A `fault` is a resource written to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from types import MappingProxyType
 from typing import Any
 
@@ -47,7 +48,9 @@ def clinic_faults(person: Person) -> tuple[str, ...]:
 
 
 def _faults(person: Person) -> list[Resource]:
-    return [row["resource"] for row in _clinic(person)["fault"]]
+    return [
+        deepcopy(row["resource"]) for row in _clinic(person)["fault"]
+    ]  # the data is shared, a Bundle is its taker's
 
 
 def _clinic(person: Person) -> Row:

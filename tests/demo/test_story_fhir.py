@@ -75,6 +75,14 @@ def test_each_fault_fails_for_a_reason_of_its_own() -> None:
 
 
 @EVERYONE
+def test_a_story_is_told_the_same_whatever_became_of_it_before(person: Person) -> None:
+    first, second = clinic_bundle(person), clinic_bundle(person)
+    for entry in first["entry"]:
+        entry["resource"]["meta"] = {"versionId": "1"}
+    assert second == clinic_bundle(person) != first
+
+
+@EVERYONE
 def test_every_entry_is_put_under_its_own_name(person: Person) -> None:
     for named in sources(person):
         assert all(name == f"{found['resourceType']}/{found['id']}" for name, found in named.items())

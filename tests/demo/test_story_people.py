@@ -1,4 +1,4 @@
-"""The people are whole and well-formed: numbers with right check digits, one vocabulary, a second reading is equal."""
+"""The people are whole and well-formed: numbers with right check digits, one vocabulary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.demo.story import expected, people, practices
+from aggregator.demo.story import clinic_bundle, expected, people, practices
 from aggregator.demo.story_people import facts, moment, term, wall
 
 DATA = Path(__file__).parents[2] / "aggregator" / "demo" / "people"
@@ -70,6 +70,12 @@ def test_the_numbers_of_medicines_doctors_and_institutions_check() -> None:
     assert all(lanr_check(row["lanr"]) for row in house["doctor"].values())
     assert all(lanr_check(practice.lanr) for practice in practices())
     assert all(ik_check(row["ik"]) for row in institutions)
+
+
+def test_the_house_holds_nobody_whom_no_story_meets() -> None:
+    met = {entry["request"]["url"] for person in people() for entry in clinic_bundle(person)["entry"]}
+    assert {f"Practitioner/{doctor}" for doctor in facts("klinik-nord")["doctor"]} <= met
+    assert {f"Location/{department}" for department in facts("klinik-nord")["department"]} <= met
 
 
 def test_no_medicine_is_there_twice() -> None:
