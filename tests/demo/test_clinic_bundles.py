@@ -229,6 +229,24 @@ def test_one_bad_entry_refuses_a_whole_transaction(refusing: World, name: str) -
     assert refusing.get("/fhir/Patient?identifier=bystander")["total"] == 0
 
 
+def test_one_bad_entry_of_a_batch_leaves_the_others(refusing: World) -> None:
+    entries: list[Any] = [
+        "x",
+        {"resource": "x", "request": "x"},
+        {"request": {"method": "DELETE", "url": "Flag/never-was"}},
+        _creates({"resourceType": "Flag", "author": {"reference": "Patient?identifier=twin"}}),
+        _creates({"resourceType": "Flag", "author": {"reference": "Flag/1"}}),
+    ]
+    answer = _post(refusing, {"resourceType": "Bundle", "type": "batch", "entry": entries})
+    assert [entry["response"]["status"] for entry in answer["entry"]] == [
+        "400 Bad Request",
+        "400 Bad Request",
+        "204 No Content",
+        "412 Precondition Failed",
+        "201 Created",
+    ]
+
+
 def test_a_refused_transaction_is_an_error_in_process_too() -> None:
     clinic = Clinic(Clock())
     with pytest.raises(Refused, match="matches nothing") as refused:
@@ -244,6 +262,8 @@ def test_a_refused_transaction_is_an_error_in_process_too() -> None:
         (b"[" * 200 + b"]" * 200, "application/fhir+json", 400),
         (b'{"a":' * 200 + b"1" + b"}" * 200, "application/fhir+json", 400),
         (b'{"resourceType":"Patient"}', "application/fhir+json", 400),
+        (b'{"resourceType":"Bundle","entry":[]}', "application/fhir+json", 400),
+        (b'{"resourceType":"Bundle","type":"batch-response"}', "application/fhir+json", 400),
         (b'{"resourceType":"Bundle","type":"transaction","entry":{}}', "application/fhir+json", 400),
         (b"<Bundle/>", "application/fhir+xml", 400),
         (b"{}", "text/csv", 415),

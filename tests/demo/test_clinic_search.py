@@ -58,6 +58,7 @@ def _found(world: World, path: str) -> list[str]:
         (f"_lastUpdated={_LOADED}", True),
         ("_lastUpdated=eq2024-01-01", True),
         ("_lastUpdated=gt2024-01-01", False),
+        ("_lastUpdated=gt0001-01-01T00:00:00+14:00", True),
         ("_lastUpdated=ge2024-01-01T07:00:04Z", True),
         ("_lastUpdated=ge2024-01-01T07:00:05Z", False),
         ("_lastUpdated=ge2024-01-01T07:00:04Z&_lastUpdated=lt2024-01-01T07:00:05Z", True),
@@ -87,6 +88,9 @@ def test_a_search_by_identifier_finds(clinic: World, query: str, *, found: bool)
         ("/fhir/Observation?_count=many", 400),
         ("/fhir/Observation?_page=guess", 400),
         ("/fhir/Observation?_page=W10", 400),
+        ("/fhir/Observation?_page=W1tdLC0xLDBd", 400),  # [[],-1,0]
+        ("/fhir/Observation?_page=W1tdLCJ4IiwwXQ", 400),  # [[],"x",0]
+        ("/fhir/Observation?_lastUpdated=ge9999-12-31", 400),
         ("/fhir/Observation?_lastUpdated=ge-yesterday", 400),
         ("/fhir/Observation?_lastUpdated=ne2024-01-01", 400),
         ("/fhir/Observation?patient=a,b", 400),

@@ -27,7 +27,8 @@ _IDS = uuid.UUID("6f2c0c1e-5f0b-5a8e-9a57-0d3f6f6a7c11")  # never changes: every
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 _RESTFUL = re.compile(r"https?://.+/([A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})")
-_RESPONSES = {"batch": "batch-response"}
+_ASKING = frozenset({"transaction", "batch"})  # their entries say what to do
+_TELLING = frozenset({"collection", "document", "searchset", "message", "history"})  # theirs are created
 _ORDER = {"DELETE": 0, "POST": 1, "PUT": 2}  # https://hl7.org/fhir/R4/http.html#trules
 
 
@@ -82,7 +83,7 @@ def take(store: Store, bundle: Resource, name: str, now: Callable[[], datetime])
 
 def response_type(bundle: Resource) -> str:
     """The Bundle.type of the answer to this Bundle."""
-    return _RESPONSES.get(str(bundle.get("type")), "transaction-response")
+    return "batch-response" if bundle.get("type") == "batch" else "transaction-response"
 
 
 def single(store: Store, request: Resource, resource: Resource, name: str, now: Callable[[], datetime]) -> Loaded:
@@ -94,6 +95,8 @@ def single(store: Store, request: Resource, resource: Resource, name: str, now: 
 def _entries(bundle: Resource) -> list[tuple[int, Any]]:
     if bundle.get("resourceType") != "Bundle" or not isinstance(bundle.get("entry", []), list):
         raise Refused(400, "not a Bundle")
+    if bundle.get("type") not in _ASKING | _TELLING:
+        raise Refused(400, "a Bundle of this type is not taken")
     return list(enumerate(bundle.get("entry", [])))
 
 
@@ -101,24 +104,31 @@ def _alone(store: Store, index: int, raw: Any, bundle: Resource, name: str, now:
     try:
         return _transaction(store, [_read(index, raw, bundle)], name, now)[0]
     except Refused as refused:
-        resource = raw.get("resource") if isinstance(raw, dict) else None
-        kind = resource.get("resourceType") if isinstance(resource, dict) else None
-        return Loaded(
-            index=index,
-            full_url=str(raw.get("fullUrl", "")) if isinstance(raw, dict) else "",
-            resource_type=str(kind or ""),
-            id=None,
-            status=refused.line,
-            reason=refused,
-        )
+        return _refusal(index, _object(raw), refused)
+
+
+def _refusal(index: int, raw: Resource, refused: Refused) -> Loaded:
+    return Loaded(
+        index=index,
+        full_url=str(raw.get("fullUrl", "")),
+        resource_type=_type_of(_object(raw.get("resource"))),
+        id=None,
+        status=refused.line,
+        reason=refused,
+    )
+
+
+def _object(value: Any) -> Resource:
+    return value if isinstance(value, dict) else {}
 
 
 def _read(index: int, raw: Any, bundle: Resource) -> _Entry:
     if not isinstance(raw, dict):
         raise Refused(400, f"entry {index} is not an object")
-    resource = raw["resource"] if isinstance(raw.get("resource"), dict) else {}
-    request = raw.get("request", {}) if bundle.get("type") in ("transaction", "batch") else _as_create(resource)
-    if not isinstance(request, dict) or request.get("method") not in _ORDER:
+    resource = _object(raw.get("resource"))
+    asks = bundle.get("type") in _ASKING
+    request = _object(raw.get("request")) if asks else {"method": "POST", "url": _type_of(resource)}
+    if request.get("method") not in _ORDER:
         raise Refused(400, f"entry {index} asks for no POST, PUT or DELETE")
     path, _, query = str(request.get("url", "")).partition("?")
     kind, _, target = path.partition("/")
@@ -133,10 +143,6 @@ def _read(index: int, raw: Any, bundle: Resource) -> _Entry:
     )
     _refuse_unfit(entry)
     return entry
-
-
-def _as_create(resource: Resource) -> Resource:
-    return {"method": "POST", "url": _type_of(resource)}
 
 
 def _type_of(resource: Resource) -> str:

@@ -29,6 +29,7 @@ Match = Callable[[Version], bool]
 _DEFAULT_COUNT = 50
 _MOST = 500
 _SUBJECT = frozenset({"subject", "deliverTo"})  # the elements whose search parameter is called `subject`
+_PERSONAL = frozenset({"Patient", *PATIENT_PATHS} - {"Device"})  # a Device may belong to nobody
 _GENERAL = {"_id": "token", "_lastUpdated": "date", "identifier": "token"}
 
 
@@ -86,6 +87,8 @@ def _turned(resource_type: str, token: str) -> Query:
     try:
         params, count, after = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         pairs = tuple((str(name), str(value)) for name, value in params)
+        if not 0 <= count <= _MOST:
+            raise ValueError("_count")
         return Query(resource_type=resource_type, params=pairs, count=int(count), after=int(after))
     except (ValueError, TypeError) as error:
         raise Refused(400, "this page link is not from here") from error
@@ -129,9 +132,6 @@ def _candidates(store: Store, caller: Caller, query: Query) -> Iterable[Version]
     own = [caller.patient] if caller.patient and query.resource_type in _PERSONAL else []
     patient = next(iter(named + own), None)
     return store.current(query.resource_type, patient)
-
-
-_PERSONAL = frozenset({"Patient", *PATIENT_PATHS} - {"Device"})  # a Device may belong to nobody
 
 
 def _refuse_other_patient(caller: Caller, query: Query) -> None:
@@ -197,7 +197,10 @@ _WIDTHS = {
 def _span(text: str) -> tuple[datetime, datetime]:
     local = re.sub(r"(Z|[+-]\d\d:\d\d)$", "", text) if "T" in text else text
     start = _instant(text)
-    return start, start + _WIDTHS.get(len(local), timedelta(milliseconds=1))
+    try:
+        return start, start + _WIDTHS.get(len(local), timedelta(milliseconds=1))
+    except OverflowError:
+        raise Refused(400, "a date lies beyond all time") from None
 
 
 def _instant(text: str) -> datetime:

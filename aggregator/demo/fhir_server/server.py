@@ -50,7 +50,7 @@ class FhirServer:
         self._store = Store()
         self._written = _FIRST_DAY
         self._answering = False
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def load(self, resources: Resource, name: str) -> list[Loaded]:
         """Take a Bundle as POST does; one Loaded for each entry, in order.
