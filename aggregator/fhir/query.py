@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from aggregator.fhir import page
 from aggregator.fhir.dates import stretch
@@ -66,6 +67,10 @@ class Query:
 PREFIXES = ("eq", "ne", "gt", "ge", "lt", "le", "sa", "eb")
 RESULT_PARAMETERS = (page.COUNT, "_total", "_summary", page.PAGE)
 
+MOST_CONDITIONS = 50
+MOST_ALTERNATIVES = 1000
+MOST_DATES = 100
+
 _UNHEARD = frozenset({"_format", "_pretty"})  # about the answer's form, which is settled before a search begins
 _TOTALS = {"none": False, "accurate": True, "estimate": True}
 _SUMMARIES = {"false": False, "count": True}
@@ -96,6 +101,8 @@ def parse(resource_type: str, pairs: Pairs, *, base_url: str, strict: bool) -> Q
             kept.append((name, value))
     if ignored and strict:
         raise UnknownParameter(ignored[0])
+    if len(conditions) > MOST_CONDITIONS:
+        raise BadQuery(conditions[-1].parameter.name, f"more than {MOST_CONDITIONS} conditions")
     only_count = _chosen(results, "_summary", _SUMMARIES)
     return Query(
         resource_type=resource_type,
@@ -123,7 +130,11 @@ def _condition(resource_type: str, name: str, value: str, base_url: str) -> Cond
     if modifier and not (found.kind is Kind.REFERENCE and _TYPE.fullmatch(modifier)):
         raise BadQuery(name, "this modifier is not supported")
     asked = _Asked(found, name, modifier, base_url)
-    return (_ids if bare == "_id" else _KINDS[found.kind])(asked, list(_alternatives(name, value)))
+    values = list(islice(_alternatives(name, value), MOST_ALTERNATIVES + 1))
+    most = MOST_DATES if found.kind is Kind.DATE else MOST_ALTERNATIVES
+    if len(values) > most:
+        raise BadQuery(name, f"more than {most} alternatives")
+    return (_ids if bare == "_id" else _KINDS[found.kind])(asked, values)
 
 
 @dataclass(frozen=True, slots=True)

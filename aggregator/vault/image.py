@@ -26,6 +26,7 @@ from typing import Any, Protocol
 import orjson
 import zstandard
 
+from aggregator.errors import AggregatorError
 from fhir_profiles.text import loads
 
 Term = tuple[int, str, str]
@@ -56,7 +57,7 @@ FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY want
 _LOCAL = "SELECT local FROM resource WHERE rid = ?"
 
 
-class UnreadableImage(Exception):
+class UnreadableImage(AggregatorError):
     """Not an image of this format: build it anew from the truth."""
 
 

@@ -52,6 +52,22 @@ def test_refused(query: str) -> None:
     assert (caught.value.status, caught.value.code) == (400, "invalid")
 
 
+@pytest.mark.attack(46)
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ([("code", ",".join(["SECRET"] * 1001))], "code: more than 1000 alternatives"),
+        ([("_id", ",".join(["SECRET"] * 100_000))], "_id: more than 1000 alternatives"),
+        ([("date", ",".join(["2026"] * 101))], "date: more than 100 alternatives"),
+        ([("code", "SECRET")] * 51, "code: more than 50 conditions"),
+    ],
+)
+def test_too_much_is_refused(query: list[tuple[str, str]], text: str) -> None:
+    with pytest.raises(BadQuery) as caught:
+        search(VIEW, "Observation", query, LINKS)
+    assert str(caught.value) == text
+
+
 def test_an_unknown_parameter_is_refused_under_strict_handling_alone() -> None:
     with pytest.raises(UnknownParameter, match=r"^colour: not a search parameter here$") as caught:
         search(VIEW, "Observation", pairs("code=K&colour=red"), LINKS, strict=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from aggregator.fhir.query import MOST_ALTERNATIVES, MOST_CONDITIONS, MOST_DATES
 from aggregator.fhir.search import search
-from fhir_profiles.text import loads
-from tests.fhir.world import BASE, LINKS, assert_golden, entries, handmade, names, pairs, view_of
+from fhir_profiles.text import dumps, loads
+from tests.fhir.world import BASE, LINKS, assert_golden, entries, handmade, names, pairs, record, view_of
 
 VIEW = view_of(handmade())
 HBA1C = ["hba1c-2024", "hba1c-2025"]
@@ -156,7 +157,18 @@ def test_an_empty_view_answers() -> None:
 
 
 def test_many_terms_of_one_condition() -> None:
-    """More alternatives than are asked row by row, and more than one statement's usual number."""
-    codes = ",".join(["4548-4", "HBA1C", "K", "8867-4", *(f"none{number}" for number in range(2000))])
-    bundle = loads(search(VIEW, "Observation", [("code", codes)], LINKS))
-    assert names(bundle) == DATED
+    """More terms than are asked row by row, walked and asked, and as many alternatives as there may be."""
+    codes = [f"code-{number}" for number in range(MOST_ALTERNATIVES)]
+    concept = {"coding": [{"code": code} for code in codes]}
+    meta = {"versionId": "1", "lastUpdated": "2026-11-20T03:12:44+01:00"}
+    body = dumps({"resourceType": "Observation", "id": "k3.many", "meta": meta, "code": concept})
+    view = view_of([*handmade(), record(body)])
+    dates = ",".join(["1999"] * (MOST_DATES - 1) + ["2024"])
+    for query, expected in [
+        ([("code", ",".join(codes))], ["many"]),
+        ([("code", ",".join(codes)), ("code", "code-7")], ["many"]),
+        ([("code", ",".join([*codes[1:], "K"]))], ["many", "potassium"]),
+        ([("date", dates)] * MOST_CONDITIONS, ["hba1c-2024"]),
+        ([("_id", ",".join(f"k3.{name}" for name in ALL * 2)), ("status", "amended")], ["hba1c-2025"]),
+    ]:
+        assert names(loads(search(view, "Observation", query, LINKS))) == expected
