@@ -1,6 +1,6 @@
 """Feed: a watched folder of LDT 3 laboratory reports (KBV, version 3.2.20).
 
-https://update.kbv.de/ita-update/Labor/Labordatenkommunikation/LDT
+https://update.kbv.de/ita-update/Labor/Labordatenkommunikation/
 
 Each file is one batch. A file that is not whole and right (checksum, trailer, character set) is quarantined as a whole
 and without a subject: half a report is worse than none. The cursor holds what has been read, by name and content, for
@@ -37,6 +37,7 @@ from connectors.contract import (
 from connectors.folder import Entry, Folder
 from connectors.practice_ldt_report import Source, report_items, skipped_record, subject_of_record
 from connectors.practice_ldt_result import LoincMap, Meaning
+from connectors.refused import Refused
 
 _TRAILER_WAIT = timedelta(minutes=5)  # a younger file without its end is still on its way, not broken
 _CURSOR_EVERY = 25  # files; the cursor grows with the folder, and repeating a few files after a crash is harmless
@@ -147,7 +148,7 @@ def _file_items(source: Source, settled: bool) -> list[Item]:
         return [_refused(source, Reason.VERSION, f"The file is {version}; this connector reads LDT 3.")]
     try:
         file = xdt.parse(source.raw)
-    except xdt.Refused as refused:
+    except Refused as refused:
         if refused.reason is Reason.TRUNCATED and not settled:
             return []
         return [_refused(source, refused.reason, f"The file is not taken: {refused}.")]

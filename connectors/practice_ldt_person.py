@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from connectors import german_person
 from connectors.contract import Subject
+from connectors.german_person import Name
 from connectors.local_id import local_id
 from connectors.xdt import Group
 from fhir_profiles.build import Part, codeable, coding, identifier, present
@@ -20,8 +21,7 @@ def subject_of(patient: Group) -> Subject | None:
     person = patient.child("8147") or patient
     return german_person.subject(
         insurance_number=patient.value("3119"),
-        family=person.value("3101"),
-        given=person.value("3102"),
+        name=_name(person),
         birth_date=german_person.day(person.value("3103")),
     )
 
@@ -33,7 +33,7 @@ def patient_resource(patient: Group, subject: Subject) -> tuple[Resource, tuple[
         resourceType="Patient",
         id=_patient_id(subject),
         identifier=_identifiers(patient, subject),
-        name=_names(person),
+        name=_name(person).human_name(),
         **german_person.gender(person.value("3110")),
         birthDate=subject.birth_date,
         address=[made for group in person.children("8228") if (made := _address(group))],
@@ -56,14 +56,14 @@ def _identifiers(patient: Group, subject: Subject) -> list[Part]:
     return [*known, *unknown, *(identifier("", told, kind=in_practice) for told in patient.values("3000") if told)]
 
 
-def _names(person: Group) -> list[Part]:
-    family = [person.value(code) for code in ("3100", "3120", "3101")]
-    name = present(
-        family=" ".join(part for part in family if part),
-        given=[given for given in person.values("3102") if given],
-        prefix=[title for title in person.values("3104") if title],
+def _name(person: Group) -> Name:
+    return Name(
+        addition=person.value("3100"),
+        prefix=person.value("3120"),
+        name=person.value("3101"),
+        given=tuple(person.values("3102")),
+        titles=tuple(person.values("3104")),
     )
-    return [{"use": "official"} | name] if name else []
 
 
 def _address(address: Group) -> Part:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connectors.contract import Found, Item, Origin, Reason, Skipped, Subject
-from connectors.local_id import local_id
+from connectors.local_id import local_id, type_and_id
 from connectors.practice_ldt_person import laboratory_resource, patient_resource, subject_of
 from connectors.practice_ldt_result import LoincMap, Surroundings, observations
 from connectors.practice_ldt_values import (
@@ -91,7 +91,7 @@ class _Report:
         self._info = record.child("8117") or record
         self._patient, self._patient_warnings = patient_resource(patient, subject)
         self._laboratory = laboratory_resource(file.header)
-        self._orders = self._order_key()
+        self._order = self._order_key()
         self._materials = list(record.within("Obj_0037"))
         self._results = list(record.within("Obj_0060"))
 
@@ -103,7 +103,7 @@ class _Report:
         return laboratory, next((number for number in told if number), hashlib.sha256(content).hexdigest())
 
     def _id(self, kind: str, *parts: str | int) -> str:
-        return local_id(kind, *self._orders, *parts)
+        return local_id(kind, *self._order, *parts)
 
     def items(self) -> Iterator[Item]:
         """Everything, what is referred to before what refers to it."""
@@ -119,8 +119,8 @@ class _Report:
         yield from self._unmapped()
 
     def _found(self, resource: Resource, line: int, warnings: tuple[str, ...] = ()) -> Found:
-        source_id = f"{resource['resourceType']}/{resource['id']}"
-        return Found(resource, self._source.origin(source_id, line), subject=self._subject, warnings=warnings)
+        origin = self._source.origin(type_and_id(resource), line)
+        return Found(resource, origin, subject=self._subject, warnings=warnings)
 
     def _specimens(self) -> Iterator[Found]:
         for material in self._materials:
@@ -140,7 +140,7 @@ class _Report:
             id=self._specimen_id(material),
             accessionIdentifier=identifier("", material.value("7364")),
             type=codeable(*kinds, text=material.value("8430")),
-            subject=reference(_name(self._patient)),
+            subject=reference(type_and_id(self._patient)),
             receivedTime=moment(material.child("8220")),
             collection=collection,
             note=[{"text": told} for told in (material.value("8431"), paragraphs(material.children("8167"))) if told],
@@ -153,8 +153,8 @@ class _Report:
 
     def _observations(self) -> Iterator[Found]:
         around = Surroundings(
-            patient=_name(self._patient),
-            laboratory=_name(self._laboratory) if self._laboratory else "",
+            patient=type_and_id(self._patient),
+            laboratory=type_and_id(self._laboratory) if self._laboratory else "",
             specimens={
                 material.value("7364"): (f"Specimen/{self._specimen_id(material)}", moment(material.child("8219")))
                 for material in self._materials
@@ -174,7 +174,6 @@ class _Report:
     def _diagnostic_report(self, results: list[Found]) -> Found:
         status = REPORT_STATUS.get(self._info.value("8401"))
         collected = sorted({told for material in self._materials if (told := moment(material.child("8219")))})
-        texts = paragraphs([*self._info.children("8247"), *self._info.children("8167")])
         resource = present(
             resourceType="DiagnosticReport",
             id=self._id("report", self._info.value("7305")),
@@ -182,22 +181,21 @@ class _Report:
             status=status or "unknown",
             category=[_CATEGORY],
             code=_REPORT_CODE,
-            subject=reference(_name(self._patient)),
+            subject=reference(type_and_id(self._patient)),
             **_effective(collected),
             issued=instant(self._info.child("8216")),
-            performer=[reference(_name(self._laboratory))] if self._laboratory else [],
+            performer=[reference(type_and_id(self._laboratory))] if self._laboratory else [],
             specimen=[reference(f"Specimen/{self._specimen_id(material)}") for material in self._materials],
-            result=[reference(_name(found.resource)) for found in results],
-            conclusion=texts,
+            result=[reference(type_and_id(found.resource)) for found in results],
+            conclusion=paragraphs([*self._info.children("8247"), *self._info.children("8167")]),
         )
         return self._found(resource, self._record.line, self._warnings(status))
 
     def _warnings(self, status: str | None) -> tuple[str, ...]:
         wrong = self._file.wrong_lengths
         warnings = ["the status of the order (8401) is missing or unknown"] if status is None else []
-        warnings += (
-            [f"{len(wrong)} lines of the file tell a wrong length, the first is line {wrong[0]}"] if wrong else []
-        )
+        if wrong:
+            warnings.append(f"{len(wrong)} lines of the file tell a wrong length, the first is line {wrong[0]}")
         return tuple(warnings)
 
     def _numbers(self) -> list[Part]:
@@ -231,33 +229,26 @@ class _Report:
             status="current",
             docStatus=_DOC_STATUS.get(report["status"], ""),
             type=_REPORT_CODE if attachment.value("9970") == _LABORATORY_REPORT else {},
-            subject=reference(_name(self._patient)),
+            subject=reference(type_and_id(self._patient)),
             date=report.get("issued", ""),
-            author=[reference(_name(self._laboratory))] if self._laboratory else [],
+            author=[reference(type_and_id(self._laboratory))] if self._laboratory else [],
             description=attachment.value("6327"),
             content=[{"attachment": own}],
-            context={"related": [reference(_name(report))]},
+            context={"related": [reference(type_and_id(report))]},
         )
-        warnings = (
-            () if media_type != _ANY_BYTES else ("the file format of an attachment (6303) is missing or unknown",)
-        )
-        return self._found(resource, attachment.line, warnings)
+        unknown = "the file format of an attachment (6303) is missing or unknown"
+        return self._found(resource, attachment.line, (unknown,) if media_type == _ANY_BYTES else ())
 
     def _unmapped(self) -> Iterator[Skipped]:
         for group in self._record.within(*UNMAPPED_RESULTS):
-            yield self._skipped(
-                Reason.UNKNOWN_CODE, group, f"There is no rule yet for {UNMAPPED_RESULTS[group.name]} in a report."
-            )
+            detail = f"There is no rule yet for {UNMAPPED_RESULTS[group.name]} in a report."
+            yield self._skipped(Reason.UNKNOWN_CODE, group, detail)
 
     def _skipped(self, reason: Reason, group: Group, detail: str) -> Skipped:
         own = self._source.raw[group.start : group.end]
         source_id = f"{group.name}/{self._id('skipped', group.name, hashlib.sha256(own).hexdigest())}"
         origin = self._source.origin(source_id, group.line)
         return Skipped(reason, origin, own, detail, subject=self._subject)
-
-
-def _name(resource: Resource) -> str:
-    return f"{resource['resourceType']}/{resource['id']}"
 
 
 def _effective(collected: list[str]) -> Part:

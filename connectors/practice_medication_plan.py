@@ -33,8 +33,9 @@ from connectors.contract import (
 )
 from connectors.folder import Entry, Folder
 from connectors.local_id import local_id
-from connectors.practice_medication_plan_page import Page, Plan, Refused, merge, missing_pages, read_page
+from connectors.practice_medication_plan_page import Page, Plan, merge, missing_pages, read_page
 from connectors.practice_medication_plan_resources import plan_items
+from connectors.refused import Refused
 
 _LARGEST = 1_000_000  # bytes; the largest plan fits into three bar codes of 1,500 characters
 

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from lxml import etree
 
 from connectors.contract import Reason
+from connectors.refused import Refused
 
 VERSIONS = frozenset({"024", "025", "026", "027", "028"})
 # The format tells no zone because it knows one country only.
@@ -28,14 +29,6 @@ _LINE_BREAK = "~"
 _MOST_PAGES = 9
 
 Attributes = Mapping[str, str]
-
-
-class Refused(Exception):
-    """No page, or no plan. Carries the reason code; the message holds nothing of the content."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,10 @@ from datetime import datetime
 
 from connectors import german_person
 from connectors.contract import Found, Origin, Reason, Subject
-from connectors.local_id import local_id
+from connectors.local_id import local_id, type_and_id
 from connectors.practice_medication_plan_dosage import heading, pzn, section_concept, statement
-from connectors.practice_medication_plan_page import Attributes, Entry, Plan, Refused, lines
+from connectors.practice_medication_plan_page import Attributes, Entry, Plan, lines
+from connectors.refused import Refused
 from fhir_profiles.build import Part, codeable, coding, identifier, present, quantity, reference
 from fhir_profiles.codes import IKNR, LANR, LOINC, OBSERVATION_CATEGORY, URI
 from fhir_profiles.text import Resource
@@ -42,8 +43,7 @@ def plan_items(plan: Plan, account: str, fetched_at: datetime) -> list[Found]:
     patient = plan.patient
     subject = german_person.subject(
         insurance_number=patient.get("egk", ""),
-        family=patient.get("f", ""),
-        given=patient.get("g", ""),
+        name=_patient_name(patient),
         birth_date=german_person.day(patient.get("b", "")),
     )
     if subject is None:
@@ -56,8 +56,8 @@ def plan_items(plan: Plan, account: str, fetched_at: datetime) -> list[Found]:
 
 
 def _origin(plan: Plan, resource: Resource, fetched_at: datetime) -> Origin:
-    source_id = f"{resource['resourceType']}/{resource['id']}"
-    return Origin.of(plan.raw, locator=", ".join(plan.names), source_id=source_id, fetched_at=fetched_at)
+    locator = ", ".join(plan.names)
+    return Origin.of(plan.raw, locator=locator, source_id=type_and_id(resource), fetched_at=fetched_at)
 
 
 def _resources(plan: Plan, subject: Subject, account: str) -> Iterator[tuple[Resource, tuple[str, ...]]]:
@@ -72,25 +72,25 @@ def _resources(plan: Plan, subject: Subject, account: str) -> Iterator[tuple[Res
     yield shared.list([(entry, resource) for entry, resource, _ in statements]), ()
 
 
-def _name(resource: Resource) -> str:
-    return f"{resource['resourceType']}/{resource['id']}"
-
-
 def _patient(told: Attributes, subject: Subject, account: str) -> Resource:
-    family = " ".join(part for part in (told.get("z"), told.get("v"), told.get("f")) if part)
-    name = present(family=family, given=[subject.given] if subject.given else [], prefix=_titles(told))
     return present(
         resourceType="Patient",
         id=account,
         identifier=[identifier(found.system, found.value) for found in subject.identifiers],
-        name=[{"use": "official"} | name] if name else [],
+        name=_patient_name(told).human_name(),
         **german_person.gender(told.get("s", "")),
         birthDate=subject.birth_date,
     )
 
 
-def _titles(told: Attributes) -> list[str]:
-    return [told["t"]] if "t" in told else []
+def _patient_name(told: Attributes) -> german_person.Name:
+    return german_person.Name(
+        addition=told.get("z", ""),
+        prefix=told.get("v", ""),
+        name=told.get("f", ""),
+        given=(told.get("g", ""),),
+        titles=(told.get("t", ""),),
+    )
 
 
 def _author(told: Attributes) -> Resource:
@@ -116,7 +116,7 @@ class _Shared:
 
     def __init__(self, plan: Plan, patient: Resource, author: Resource) -> None:
         self._plan = plan
-        self._subject = reference(_name(patient))
+        self._subject = reference(type_and_id(patient))
         self._author = author
         self._seen: Counter[tuple[str, ...]] = Counter()
 
@@ -130,7 +130,7 @@ class _Shared:
             subject=self._subject,
             effectiveDateTime=self._plan.moment,
             dateAsserted=self._plan.moment,
-            informationSource=reference(_name(self._author)),
+            informationSource=reference(type_and_id(self._author)),
         )
         return {"resourceType": "MedicationStatement", "id": local} | own | common, warnings
 
@@ -182,10 +182,10 @@ class _Shared:
             code=_LIST_CODE,
             subject=self._subject,
             date=self._plan.moment,
-            source=reference(_name(self._author)) if by_person else {},
+            source=reference(type_and_id(self._author)) if by_person else {},
             note=[{"text": told} for told in notes if told],
             entry=[
-                present(flag=section_concept(entry.section), item=reference(_name(resource)))
+                present(flag=section_concept(entry.section), item=reference(type_and_id(resource)))
                 for entry, resource in statements
             ],
         )

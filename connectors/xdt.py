@@ -5,7 +5,7 @@ A record opens with field 8000 and closes with 8001, an object with 8002 and 800
 stands right before it. The trailer's field 9300 is the SHA-1 over every byte before its line. The character set is
 ISO-8859-15, in which the control characters have no meaning.
 
-https://update.kbv.de/ita-update/Labor/Labordatenkommunikation/LDT (version 3.2.20)
+https://update.kbv.de/ita-update/Labor/Labordatenkommunikation/ (LDT 3.2.20)
 
 Nothing here knows what a field means, beyond the ones that make the structure.
 """
@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from connectors.contract import Reason
+from connectors.refused import Refused
 
 _LINE = re.compile(rb"(\d{3})(\d{4})(.*)", re.DOTALL)
 # What ISO-8859-15 leaves without a meaning; a tab does no harm, and laboratories send it.
@@ -28,14 +29,6 @@ _LENGTH_BEYOND_CONTENT = 9  # three digits length, four digits field, CR, LF
 _DEEPEST = 32  # the specification's objects nest about eight levels
 _TRAILER_OF = {"8220": "8221", "8230": "8231"}  # the laboratory's packet, the practice's packet
 RECORD, RECORD_END, OBJECT, OBJECT_END, CHECKSUM = "8000", "8001", "8002", "8003", "9300"
-
-
-class Refused(Exception):
-    """The bytes are no whole xDT file. Carries the reason code; the message names lines, never their content."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

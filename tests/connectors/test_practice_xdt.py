@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from connectors import xdt
 from connectors.contract import Reason
 from connectors.practice_ldt_values import moment, quantity
+from connectors.refused import Refused
 from connectors.xdt import Field, Group
 from fhir_profiles import text
 from tests.connectors.practice_ldt.ldt_text import ldt
@@ -52,7 +53,7 @@ def test_a_run_of_fields_begins_with_its_head() -> None:
 
 @given(cut=st.integers(0, len(WHOLE) - 1))
 def test_a_file_that_is_cut_anywhere_is_refused(cut: int) -> None:
-    with pytest.raises(xdt.Refused):
+    with pytest.raises(Refused):
         xdt.parse(WHOLE[:cut])
 
 
@@ -61,7 +62,7 @@ def test_a_file_with_one_byte_changed_is_refused(place: int, byte: int) -> None:
     changed = WHOLE[:place] + bytes([byte]) + WHOLE[place + 1 :]
     if changed.lower() == WHOLE.lower() or 7 > place - WHOLE.index(b"0499300") >= 0:
         return  # the checksum's own digits may be capitals, and its line's length is not summed
-    with pytest.raises(xdt.Refused):
+    with pytest.raises(Refused):
         xdt.parse(changed)
 
 
@@ -78,7 +79,7 @@ def test_a_file_with_one_byte_changed_is_refused(place: int, byte: int) -> None:
     ],
 )
 def test_a_wrong_structure_is_refused(content: bytes, reason: Reason) -> None:
-    with pytest.raises(xdt.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         xdt.parse(content)
     assert refused.value.reason is reason
     assert "310119800" not in str(refused.value)
