@@ -71,9 +71,14 @@ def _codings(node: Node, name: str) -> set[str]:
 def _obs_7(node: Node) -> bool:
     if not _choice(node, "value"):
         return True
-    own = node.get("code", {}).get("coding", ())
-    parts = (part.get("code", {}).get("coding", ()) for part in node.get("component", ()))
-    return all(coding not in own for part in parts for coding in part)
+    own = _said(node)
+    return all(own.isdisjoint(_said(part)) for part in node.get("component", ()))
+
+
+def _said(node: Node) -> set[tuple[Any, ...]]:
+    """The codings of a code. As sets: two long lists of codings must not take the product of their lengths."""
+    names = ("system", "version", "code", "display", "userSelected")
+    return {tuple(coding.get(name) for name in names) for coding in node.get("code", {}).get("coding", ())}
 
 
 def _range(node: Node) -> bool:

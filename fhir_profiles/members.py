@@ -28,7 +28,7 @@ def primitives(kind: str, name: str, allowed: frozenset[str]) -> Field:
     accepts = _accepts(kind, allowed)
 
     def walk(value: Any, owner: Node, where: Where, run: Run) -> None:
-        if not is_list(value, Where(where, name), run):
+        if not is_list(value, where, name, run):
             return
         beside = owner.get("_" + name)
         for index, one in enumerate(value):
@@ -78,7 +78,7 @@ def siblings(element: Shape, name: str) -> Field:
     label = "_" + name
 
     def walk(value: Any, owner: Node, where: Where, run: Run) -> None:
-        if not is_list(value, Where(where, label), run):
+        if not is_list(value, where, label, run):
             return
         values = owner.get(name)
         if type(values) is list and len(values) != len(value):
@@ -105,7 +105,7 @@ def items(shape: Shape, name: str) -> Field:
     """A list of objects."""
 
     def walk(value: Any, _owner: Node, where: Where, run: Run) -> None:
-        if is_list(value, where if type(value) is list and value else Where(where, name), run):
+        if is_list(value, where, name, run):
             level = where.level + 1
             for index, one in enumerate(value):
                 walk_object(shape, one, Where(where, name, index, level), run)

@@ -43,6 +43,8 @@ def typed(resource: Resource) -> BaseModel:
         found = error.errors(include_input=False, include_context=False, include_url=False)
         faults = tuple((".".join(str(part) for part in one["loc"]), one["type"]) for one in found)
         raise Refused(faults) from None
+    except (AttributeError, KeyError, TypeError, ValueError):  # its own validators trip over a wrong JSON type
+        raise Refused((("", "not understood"),)) from None
 
 
 def elements(name: str) -> frozenset[str]:

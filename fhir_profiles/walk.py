@@ -148,12 +148,12 @@ def _unknown(name: str, where: Where, run: Run) -> None:
         run.error("structure", where, "holds an unknown member")
 
 
-def is_list(value: Any, where: Where, run: Run) -> bool:
-    """Whether a value is a list with something in it; if not, that is reported."""
+def is_list(value: Any, where: Where, name: str, run: Run) -> bool:
+    """Whether a member's value is a list with something in it; if not, that is reported."""
     if type(value) is not list:
-        run.error("structure", where, "expects a list")
+        run.error("structure", Where(where, name), "expects a list")
     elif not value:
-        run.error("structure", where, "is an empty list")
+        run.error("structure", Where(where, name), "is an empty list")
     else:
         return True
     return False

@@ -220,6 +220,14 @@ REFUSED = {
         f'{{{OBSERVATION},"subject":{{"reference":"#p"}}}}',
         ["error invariant Observation.subject: ref-1: names a contained resource that is not there"],
     ),
+    "contained with an id that is no string": (
+        '{"resourceType":"Patient","contained":[{"resourceType":"Patient","id":["a"]}],'
+        '"managingOrganization":{"reference":"#a"}}',
+        [
+            "error structure Patient.contained[0].id: expects a JSON string, found list",
+            "error invariant Patient.managingOrganization: ref-1: names a contained resource that is not there",
+        ],
+    ),
     "a wrong resource in an entry": (
         '{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","gender":"x"}}]}',
         ["error code-invalid Bundle.entry[0].resource.gender: is not a code of the required value set"],

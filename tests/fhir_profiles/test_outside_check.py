@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from fhir_profiles.check import check
 from fhir_profiles.model import NoModel, Refused, typed
-from fhir_profiles.text import Resource, loads
+from fhir_profiles.text import Resource, dumps, loads
 from fhir_profiles.xml import to_json, to_xml
 
 DATA = Path(os.environ.get("AGGREGATOR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -27,7 +29,7 @@ pytestmark = [
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """seen: resources, one a file, or one an entry where `entries` is set. refused, warned: place -> (resources, why)."""
+    """seen: one a file, or one an entry where `entries` is set. refused, warned: place -> (how many, why)."""
 
     seen: int
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -79,7 +81,7 @@ TABLE: dict[str, Expected] = {
     "fhir-synthea/samply-blaze-r4": Expected(seen=18),
 }
 
-# Where fhir.resources and the check disagree: place of the disagreement -> (files, who refuses, why the check is right).
+# Where fhir.resources and the check disagree: the place -> (how many, who refuses, why the check is right).
 DISAGREE: dict[str, tuple[int, str, str]] = {
     "StructureDefinition.fhirVersion": (1, "check", "the models are R4B and leave required codes to others"),
 }
@@ -136,6 +138,48 @@ def test_the_second_opinion() -> None:
             if bool(ours) != bool(theirs):
                 found.update(ours or theirs)
     assert found == {place: count for place, (count, _, _) in DISAGREE.items()}
+
+
+ANYTHING = (
+    *("", "x", " ", "2024-02-30", "2024-01-01T10:00:00", "http://a b", "x" * 70, "true", True, 0, -1, None),
+    *({}, [], [None], [{}], {"x": 1}, ["x"], {"text": "x"}),
+)
+
+
+def slots(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (object or list, key or index) of a resource but its resourceType."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        if key != "resourceType":
+            yield value, key
+            yield from slots(value[key])
+
+
+def damaged(resource: Resource, chance: random.Random) -> Resource:
+    """A copy in which one thing is gone, added, or anything."""
+    copied = copy.deepcopy(resource)
+    node, key = chance.choice(list(slots(copied)))
+    match chance.randrange(4):
+        case 0:
+            del node[key]
+        case 1 if isinstance(node, dict):
+            node["_" + key] = chance.choice(ANYTHING)
+        case _:
+            node[key] = chance.choice(ANYTHING)
+    return copied
+
+
+def test_what_the_models_refuse_the_check_refuses() -> None:
+    """3,000 damaged examples. (The other way round the models are kinder, see test_model.py.)"""
+    chance = random.Random(2)
+    examples = [one for one in resources("fhir-r4-official-examples") if len(dumps(one)) < 6_000]
+    refused = 0
+    for _ in range(3_000):
+        resource = damaged(chance.choice(examples), chance)
+        if opinion(resource):
+            refused += 1
+            assert places(resource, "error"), resource
+    assert refused > 1_000
 
 
 def without_narrative(value: Any) -> Any:
