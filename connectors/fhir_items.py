@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from connectors.contract import Deleted, Found, Item, Origin, Reason, Skipped
+from connectors.fhir_xml_page import Unreadable
 from connectors.patient_compartment import SUBJECT_ELEMENTS, USUAL_SUBJECT_ELEMENTS
 from fhir_profiles import text
 from fhir_profiles.text import Resource
@@ -38,21 +39,28 @@ class Account:
 def item(account: Account, value: Any, fetched_at: datetime) -> Item:
     """What becomes of something that the server gave as a resource.
 
-    Skipped: INVALID without type or id, UNKNOWN_TYPE for a type that is not taken, OTHER_PERSON (without its payload)
-    for what says that it is somebody else's.
+    Skipped: INVALID without type or id, OTHER_PERSON (without its payload) for what says that it is somebody else's,
+    UNKNOWN_TYPE for a type that is not taken, UNREADABLE for wrong XML.
     """
-    raw = text.dumps(value)
+    told = _told(value)
+    raw = value.raw if isinstance(value, Unreadable) else text.dumps(value)
     source_id = name(value)
     if source_id is None:
         unnamed = f"unnamed/{hashlib.sha256(raw).hexdigest()}"
         return Skipped(Reason.INVALID, _origin(account, raw, unnamed, fetched_at), raw, "It has no type or no id.")
     origin = _origin(account, raw, source_id, fetched_at)
-    if value["resourceType"] not in account.types:
-        return Skipped(Reason.UNKNOWN_TYPE, origin, raw, "The resource is of a type that is not taken.")
-    own = relative(account.base, value)
+    own = relative(account.base, told)
     if not is_of(account.patient_id, own):
         return Skipped(Reason.OTHER_PERSON, origin, b"", "The resource is about somebody else.")
+    if told["resourceType"] not in account.types:
+        return Skipped(Reason.UNKNOWN_TYPE, origin, raw, "The resource is of a type that is not taken.")
+    if isinstance(value, Unreadable):
+        return Skipped(Reason.UNREADABLE, origin, raw, "The resource does not parse as FHIR XML.")
     return Found(own, origin)
+
+
+def _told(value: Any) -> Any:
+    return value.outline if isinstance(value, Unreadable) else value
 
 
 def gone(account: Account, entry: Any, fetched_at: datetime) -> Deleted | None:
@@ -73,7 +81,7 @@ def _deletes(entry: Any) -> bool:
 
 def _is_anothers(account: Account, entry: Any) -> bool:
     resource = entry.get("resource")
-    return name(resource) is not None and not is_of(account.patient_id, relative(account.base, resource))
+    return name(resource) is not None and not is_of(account.patient_id, relative(account.base, _told(resource)))
 
 
 def history_target(account: Account, entry: Any) -> str | None:
@@ -86,9 +94,10 @@ def history_target(account: Account, entry: Any) -> str | None:
 
 def name(value: Any) -> str | None:
     """ "Type/id" of a resource; None where it has no type or no proper id."""
-    if not isinstance(value, dict):
+    told = _told(value)
+    if not isinstance(told, dict):
         return None
-    kind, local_id = value.get("resourceType"), value.get("id")
+    kind, local_id = told.get("resourceType"), told.get("id")
     match = _LOCAL.fullmatch(f"{kind}/{local_id}")
     return match[0] if match and (match[1], match[2]) == (kind, local_id) else None
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from connectors import fhir_xml_page
 from connectors.contract import NeedsOperator, SourceChanged, Transient
 from connectors.http import Answer, Source
 from fhir_profiles import text, xml
@@ -25,7 +26,7 @@ _JSON_TYPES = ("application/fhir+json", "application/json", "application/json+fh
 _XML_TYPES = ("application/fhir+xml", "application/xml", "application/xml+fhir", "text/xml")
 _READERS: dict[str, Callable[[bytes], Any]] = {
     **dict.fromkeys(_JSON_TYPES, text.loads),
-    **dict.fromkeys(_XML_TYPES, xml.to_json),
+    **dict.fromkeys(_XML_TYPES, fhir_xml_page.to_json),
 }
 _WEB_PAGE = (b"<!doctype html", b"<html")
 
@@ -83,6 +84,8 @@ class FhirServer:
 
     async def pages(self, target: str, params: Mapping[str, str], bundle_type: str) -> AsyncIterator[list[Any]]:
         """The entries, as they came, of each page of a searchset or history, along the `next` links.
+
+        An entry may be anything; in XML its resource may be `Unreadable` (connectors/fhir_xml_page.py).
 
         Raises SourceChanged for what is no such Bundle and for a source that gives the same page or link again.
         """
@@ -155,5 +158,5 @@ def _next(bundle: Resource, answer: Answer) -> httpx.URL | None:
 
 def _marks(entries: list[Any], following: httpx.URL | None) -> set[bytes]:
     """By what a page is known again: where it leads, and what it holds."""
-    marked = ([text.dumps(entries)] if entries else []) + ([str(following).encode()] if following else [])
+    marked = ([repr(entries).encode()] if entries else []) + ([str(following).encode()] if following else [])
     return {hashlib.sha256(mark).digest() for mark in marked}
