@@ -21,9 +21,11 @@ _DATE_TIME = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
 def stretch(text: str) -> tuple[int, int] | None:
-    """The stretch of a FHIR date, dateTime or instant; None for what is none."""
+    """The stretch of a FHIR date, dateTime or instant; None for what is none.
+
+    Deliberately without a memory: one would keep dates of a record beyond the view that holds it.
+    """
     match = _DATE_TIME.fullmatch(text)
     if match is None:
         return None

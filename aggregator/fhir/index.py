@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 from aggregator.fhir.dates import EVER, stretch
@@ -58,7 +57,6 @@ def fold(text: str) -> str:
     return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
-@lru_cache(maxsize=4096)
 def reference_term(reference: str) -> Pair:
     """Type and id of a relative reference, whatever its version; an absolute URL stays whole."""
     parts = reference.split("/")

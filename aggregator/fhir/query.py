@@ -88,17 +88,11 @@ def parse(resource_type: str, pairs: Pairs, *, base_url: str, strict: bool) -> Q
 
     Raises BadQuery, naming the parameter, for whatever cannot be understood.
     """
-    conditions, ignored, kept = list[Condition](), list[str](), list[tuple[str, str]]()
     results = page.single(pairs, RESULT_PARAMETERS)
-    for name, value in pairs:
-        if name not in RESULT_PARAMETERS and name not in _UNHEARD:
-            condition = _condition(resource_type, name, value, base_url)
-            if condition is None:
-                ignored.append(name)
-                continue
-            conditions.append(condition)
-        if name != page.PAGE:
-            kept.append((name, value))
+    asked = [pair for pair in pairs if pair[0] not in RESULT_PARAMETERS and pair[0] not in _UNHEARD]
+    found = [(name, _condition(resource_type, name, value, base_url)) for name, value in asked]
+    conditions = [condition for _, condition in found if condition is not None]
+    ignored = tuple(name for name, condition in found if condition is None)
     if ignored and strict:
         raise UnknownParameter(ignored[0])
     if len(conditions) > MOST_CONDITIONS:
@@ -106,9 +100,9 @@ def parse(resource_type: str, pairs: Pairs, *, base_url: str, strict: bool) -> Q
     only_count = _chosen(results, "_summary", _SUMMARIES)
     return Query(
         resource_type=resource_type,
-        pairs=kept,
+        pairs=[pair for pair in pairs if pair[0] != page.PAGE and pair[0] not in ignored],
         conditions=tuple(conditions),
-        ignored=tuple(ignored),
+        ignored=ignored,
         count=0 if only_count else page.count(results.get(page.COUNT, str(page.DEFAULT_COUNT))),
         total=only_count or _chosen(results, "_total", _TOTALS),
         page=results.get(page.PAGE),
