@@ -199,6 +199,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "contains no resource with its own security label",
             lambda n: _contained(n, _meta_without("security")),
         ),
+        # No invariant of R4 says it, https://hl7.org/fhir/R4/references.html#contained does.
         _rule("contained-id", "contains only resources with an id", lambda n: _contained(n, lambda c: "id" in c)),
     ),
     "Observation": (

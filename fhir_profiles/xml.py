@@ -88,10 +88,8 @@ def _children(node: etree._Element, place: str) -> Iterator[etree._Element]:
     for child in node:
         if (child.tail or "").strip():
             raise _no(place, "holds text beside its elements")
-        if isinstance(child.tag, str):
+        if isinstance(child.tag, str):  # and not a comment
             yield child
-        elif child.tag is etree.Entity:
-            raise _no(place, "uses an entity")
 
 
 def _object_from(node: etree._Element, kind: structure.Type, place: str) -> dict[str, Any]:
@@ -180,19 +178,18 @@ def _beside_from(node: etree._Element, place: str) -> dict[str, Any] | None:
 
 def _append(made: dict[str, Any], name: str, value: Any, beside: dict[str, Any] | None) -> None:
     """Two lists side by side, each with null where only the other has something, each absent where it has nothing."""
-    values, besides = made.get(name), made.get("_" + name)
-    size = len(values or besides or ())
-    if value is not None or values is not None:
-        made[name] = [*(values or [None] * size), value]
-    if beside is not None or besides is not None:
-        made["_" + name] = [*(besides or [None] * size), beside]
+    size = len(made.get(name) or made.get("_" + name) or ())
+    for key, one in ((name, value), ("_" + name, beside)):
+        if one is not None and key not in made:
+            made[key] = [None] * size
+        if key in made:
+            made[key].append(one)
 
 
 _booleans = {"true": True, "false": False}
 
 
-def _as_text(text: str, place: str) -> str:
-    del place
+def _as_text(text: str, _place: str) -> str:
     return text
 
 
@@ -302,10 +299,11 @@ def _child_to(node: etree._Element, element: structure.Element, value: Any, besi
 
 
 def _set(node: etree._Element, name: str, value: Any, place: str) -> None:
+    text = _scalar(value, place)
     try:
-        node.set(name, _scalar(value, place))
-    except ValueError as error:
-        raise error if isinstance(error, NotXml) else _no(place, "holds a character that XML does not know") from None
+        node.set(name, text)
+    except ValueError:
+        raise _no(place, "holds a character that XML does not know") from None
 
 
 def _scalar(value: Any, place: str) -> str:

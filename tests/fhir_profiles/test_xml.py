@@ -199,6 +199,13 @@ def test_no_place_in_xml(members: Any, text: str) -> None:
 
 
 @pytest.mark.attack(46)
+def test_a_long_list_of_primitives() -> None:
+    names = 50_000
+    xml = f"<Patient {F}><name>" + '<given value="x"/>' * names + "</name></Patient>"
+    assert to_json(xml.encode())["name"] == [{"given": ["x"] * names}]
+
+
+@pytest.mark.attack(46)
 def test_nesting_beyond_python() -> None:
     extension: dict[str, Any] = {"url": "http://e", "valueString": "x"}
     for _ in range(20_000):
