@@ -168,7 +168,7 @@ def each(level: int, *, trained: bool) -> Layout:
 
     def pack(found: Sequence[Record]) -> bytes:
         bodies = [record.body for record in found]
-        content = zstandard.train_dictionary(_DICTIONARY_SIZE, bodies).as_bytes() if trained else _sample(bodies)
+        content = zstandard.train_dictionary(_DICTIONARY_SIZE, [*bodies]).as_bytes() if trained else _sample(bodies)
         made = dictionary(content)
         made.precompute_compress(level=level)
         compressor = zstandard.ZstdCompressor(level=level, dict_data=made)

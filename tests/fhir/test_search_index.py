@@ -8,6 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aggregator.fhir.dates import EVER, stretch
 from aggregator.fhir.index import SearchIndex, fold
@@ -84,6 +86,29 @@ def test_rows(case: str) -> None:
 def test_a_value_of_another_shape_gives_no_row_and_no_error(value: Any) -> None:
     names = ("identifier", "category", "code", "subject", "effectiveDateTime", "effectivePeriod", "effectiveTiming")
     assert rows({"resourceType": "Observation", **dict.fromkeys(names, value)}) == set()
+
+
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.just("2026-11-20")),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["coding", "system", "code", "value", "reference", "start", "end", "event", "repeat"]),
+            inner,
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.attack(46)
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted({one.elements[0].path[0] for one in indexed()})), anything))
+def test_no_content_stops_the_index(content: dict[str, Any]) -> None:
+    for resource_type in ("Observation", "MedicationRequest", "AllergyIntolerance", "Patient", "Encounter"):
+        terms, spans = INDEX.rows(resource_type, content)
+        assert all(isinstance(text, str) for _, *texts in terms for text in texts)
+        assert all(low < high for _, low, high in spans)
 
 
 def test_a_type_without_parameters_gives_no_row() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.fhir.everything import everything
+from aggregator.fhir.outcome import FhirError
 from aggregator.fhir.search import search
 from aggregator.vault.image import Record
 from fhir_profiles.text import Resource, dumps, loads
@@ -122,6 +123,9 @@ def test_search_finds_what_a_naive_filter_finds(found: list[dict[str, Any]], que
     assert bundle["total"] == len(expected)
 
 
+ODD_VIEW = view_of(observations([{"code": {"coding": [{"code": "1"}]}, "effectiveDateTime": "2026"}]))
+
+
 def pages(view: SmallView, query: list[tuple[str, str]]) -> list[list[str]]:
     found, at = [], [*query]
     while True:
@@ -155,6 +159,23 @@ def test_a_page_link_survives_what_is_written_meanwhile(old: set[int], new: set[
     second = loads(search(view_of(everyone[number] for number in then), "Observation", following, LINKS))
     shown = sorted(old)[1]
     assert names(second) == [f"o{number:03}" for number in sorted(then) if number > shown][:2]
+
+
+odd = st.one_of(st.text(max_size=12), st.text("\\\\|,$:=ge2026-/.", max_size=12), tokens, asked_dates)
+odd_names = st.sampled_from(
+    ["code", "subject", "subject:Patient", "patient", "date", "identifier", "_id", "_lastUpdated", "_count", "_page"]
+)
+
+
+@pytest.mark.attack(46)
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.one_of(odd_names, st.text(max_size=8)), odd), max_size=4), st.booleans())
+def test_whatever_is_asked_is_answered_or_refused(query: list[tuple[str, str]], strict: bool) -> None:
+    try:
+        answer = search(ODD_VIEW, "Observation", query, LINKS, strict=strict)
+    except FhirError as error:
+        answer = error.outcome()
+    assert loads(answer)["resourceType"] in ("Bundle", "OperationOutcome")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
