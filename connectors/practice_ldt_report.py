@@ -129,7 +129,7 @@ class _Report:
 
     def _specimen(self, material: Group) -> tuple[Resource, tuple[str, ...]]:
         amount = next((quantity(run) for run in material.split({"8520"})), None)
-        kinds = [coding("", code) for code in material.values("8428") if code]
+        kinds = [coding("", " ".join(told.split())) for told in material.values("8428") if told]
         collection = present(
             collectedDateTime=moment(material.child("8219")),
             quantity=amount[0] if amount else {},

@@ -31,6 +31,7 @@ _FRACTION = re.compile(r"[0-9]/[0-9]")
 _FORM_CODE = re.compile(r"[A-Z]{3}")
 _PZN_DIGITS = 8  # the plan drops leading zeros
 _CONTAINED = "medication"
+_UNNAMED = "ohne Namen"
 
 
 def heading(section: Attributes) -> str:
@@ -79,10 +80,10 @@ def _category(section: Attributes) -> Part:
 
 def _medication(entry: Entry) -> Part:
     if entry.kind == "R":
-        return {"medicationCodeableConcept": codeable(text=lines(entry.own.get("t")))}
-    ingredients = [" ".join(part for part in (told.get("w"), told.get("s")) if part) for told in entry.ingredients]
+        return {"medicationCodeableConcept": codeable(text=lines(entry.own.get("t")) or _UNNAMED)}
+    ingredients = [name for told in entry.ingredients if (name := _ingredient(told))]
     named = [coding(PZN, pzn(entry), entry.own.get("a", ""))] if pzn(entry) else []
-    name = entry.own.get("a", "") or ("" if named else ", ".join(ingredients) or "ohne Namen")
+    name = entry.own.get("a", "") or ("" if named else ", ".join(ingredients) or _UNNAMED)
     form = _form(entry.own)
     if not ingredients and not form:
         return {"medicationCodeableConcept": codeable(*named, text=name)}
@@ -94,6 +95,10 @@ def _medication(entry: Entry) -> Part:
         ingredient=[{"itemCodeableConcept": codeable(text=told)} for told in ingredients],
     )
     return {"contained": [medication], "medicationReference": {"reference": f"#{_CONTAINED}"}}
+
+
+def _ingredient(told: Attributes) -> str:
+    return " ".join(part for part in (told.get("w"), told.get("s")) if part)
 
 
 def _form(own: Attributes) -> Part:

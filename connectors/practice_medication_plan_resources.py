@@ -63,7 +63,8 @@ def _origin(plan: Plan, resource: Resource, fetched_at: datetime) -> Origin:
 def _resources(plan: Plan, subject: Subject, account: str) -> Iterator[tuple[Resource, tuple[str, ...]]]:
     patient, author = _patient(plan.patient, subject, account), _author(plan.author)
     yield patient, ()
-    yield author, ()
+    if author is not None:
+        yield author, ()
     shared = _Shared(plan, patient, author)
     statements = [(entry, *shared.statement(entry)) for entry in plan.entries if entry.kind != "X"]
     for _, resource, warnings in statements:
@@ -93,8 +94,8 @@ def _patient_name(told: Attributes) -> german_person.Name:
     )
 
 
-def _author(told: Attributes) -> Resource:
-    """Who printed the plan: a Practitioner where a physician number says so, else an Organization."""
+def _author(told: Attributes) -> Resource | None:
+    """Who printed the plan: a Practitioner where a physician number says so, else an Organization, if it is named."""
     name = told.get("n", "")
     place = present(line=[told["s"]] if "s" in told else [], postalCode=told.get("z"), city=told.get("c"))
     contact = [{"system": kind, "value": told[key]} for key, kind in (("p", "phone"), ("e", "email")) if key in told]
@@ -107,6 +108,8 @@ def _author(told: Attributes) -> Resource:
     pharmacy = [identifier("", told["idf"], kind=codeable(text="Apotheken-IDF"))] if "idf" in told else []
     hospital = [identifier(IKNR, told["kik"])] if "kik" in told else []
     key = told.get("kik") or told.get("idf") or name
+    if not key:
+        return None
     organization = present(resourceType="Organization", id=local_id("author", key), identifier=[*pharmacy, *hospital])
     return organization | present(name=name) | reachable
 
@@ -114,10 +117,12 @@ def _author(told: Attributes) -> Resource:
 class _Shared:
     """What the resources of one plan have in common."""
 
-    def __init__(self, plan: Plan, patient: Resource, author: Resource) -> None:
+    def __init__(self, plan: Plan, patient: Resource, author: Resource | None) -> None:
         self._plan = plan
         self._subject = reference(type_and_id(patient))
-        self._author = author
+        self._author = reference(type_and_id(author)) if author else {}
+        # List.source allows no Organization.
+        self._list_source = self._author if author and author["resourceType"] == "Practitioner" else {}
         self._seen: Counter[tuple[str, ...]] = Counter()
 
     def statement(self, entry: Entry) -> tuple[Resource, tuple[str, ...]]:
@@ -130,7 +135,7 @@ class _Shared:
             subject=self._subject,
             effectiveDateTime=self._plan.moment,
             dateAsserted=self._plan.moment,
-            informationSource=reference(type_and_id(self._author)),
+            informationSource=self._author,
         )
         return {"resourceType": "MedicationStatement", "id": local} | own | common, warnings
 
@@ -170,7 +175,6 @@ class _Shared:
 
     def list(self, statements: list[tuple[Entry, Resource]]) -> Resource:
         """The plan itself: its statements in order, each flagged with its section's heading."""
-        by_person = self._author["resourceType"] == "Practitioner"  # List.source allows no Organization
         notes = [_free_text(entry) for entry in self._plan.entries if entry.kind == "X"]
         return present(
             resourceType="List",
@@ -182,7 +186,7 @@ class _Shared:
             code=_LIST_CODE,
             subject=self._subject,
             date=self._plan.moment,
-            source=reference(type_and_id(self._author)) if by_person else {},
+            source=self._list_source,
             note=[{"text": told} for told in notes if told],
             entry=[
                 present(flag=section_concept(entry.section), item=reference(type_and_id(resource)))
