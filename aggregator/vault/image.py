@@ -63,8 +63,11 @@ class UnreadableImage(AggregatorError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A current resource. local: the part of its id after the vault's; updated: milliseconds since 1970 UTC;
-    body: its JSON exactly as it is served, id and meta in place."""
+    """A current resource.
+
+    local: the part of its id after the vault's. updated: milliseconds since 1970 UTC. body: its JSON exactly as it is
+    served, id and meta in place.
+    """
 
     resource_type: str
     local: str

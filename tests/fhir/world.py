@@ -14,6 +14,7 @@ from aggregator.fhir.dates import stretch
 from aggregator.fhir.index import SearchIndex
 from aggregator.fhir.page import Links
 from aggregator.vault.image import Image, Record, Tombstone, build
+from fhir_profiles.check import check
 from fhir_profiles.text import Resource, loads
 
 HERE = Path(__file__).parent
@@ -87,9 +88,10 @@ def next_query(bundle: Resource) -> list[tuple[str, str]] | None:
 
 
 def assert_golden(answer: bytes, name: str) -> None:
-    """The whole answer, numbers by their text, as `expected/<name>.json` has it, members in their order."""
+    """The whole answer is as `expected/<name>.json` has it, numbers by their text, members in order, and valid FHIR."""
     expected = loads((HERE / "expected" / f"{name}.json").read_bytes())
     assert loads(answer) == expected
+    assert check(expected) == ()
     assert list(_keys(json.loads(answer))) == list(_keys(json.loads(json.dumps(expected, default=repr))))
 
 
