@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -205,6 +206,7 @@ class Image:
         """blocks: raw size and compressed bytes of each."""
         self.index_version = index_version
         self._connection = connection
+        weakref.finalize(self, connection.close)  # an image that is dropped unclosed lets go as well
         self._packed = [packed for _, packed in blocks]
         self._starts = list(accumulate((raw for raw, _ in blocks), initial=0))[:-1] if blocks else []
         self._unpacked: dict[int, bytes] = {}
