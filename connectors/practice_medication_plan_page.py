@@ -165,7 +165,8 @@ def _attributes(root: etree._Element, name: str) -> dict[str, str]:
 
 
 def _own(element: etree._Element) -> dict[str, str]:
-    return {str(name): str(value).strip() for name, value in element.attrib.items() if str(value).strip()}
+    """The attributes that say something; a lone line break does not."""
+    return {str(name): str(value).strip() for name, value in element.attrib.items() if lines(str(value))}
 
 
 def _moment(printed: str) -> str:
