@@ -21,6 +21,7 @@ from aggregator.consent.facts import Span, period
 from aggregator.consent.section_table import Coding, SectionTable
 from fhir_profiles.codes import ACT_REASON, CONSENT_SCOPE, PARTICIPATION_TYPE
 from fhir_profiles.profiles import SECTION_SYSTEM, SECTIONS
+from fhir_profiles.structure import RESOURCES
 from fhir_profiles.text import Resource
 
 TYPE_SYSTEM = "http://hl7.org/fhir/resource-types"
@@ -212,8 +213,7 @@ def _action(node: Any) -> frozenset[Coding]:
 
 
 def _class(node: Any) -> frozenset[Coding]:
-    table = SectionTable.load()
-    known = {SECTION_SYSTEM: SECTIONS.keys(), TYPE_SYSTEM: table.resource_types}
+    known = {SECTION_SYSTEM: SECTIONS.keys(), TYPE_SYSTEM: RESOURCES}
     return frozenset(token for token in _coding(node) if token[1] in known.get(token[0], ()))
 
 

@@ -88,11 +88,6 @@ class SectionTable:
         """The table of this release, read once. Raises KeyError or ValueError where the file contradicts itself."""
         return _load()
 
-    @property
-    def resource_types(self) -> frozenset[str]:
-        """The resource types that have a row."""
-        return frozenset(self._types)
-
     def names(self, section: str) -> frozenset[Coding]:
         """All codings by which a consent can name a sensitive section: the section's own, and labels of its rows."""
         return self._names.get(section, frozenset())

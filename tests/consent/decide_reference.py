@@ -1,7 +1,7 @@
 """The consent semantics once more, written naively from the specification: no compiling, no sharing, slow and plain.
 
-It reads the Consent's JSON itself and evaluates every provision for every resource with min and max over three values.
-Only what random policies of test_decide_laws.py hold is covered; Facts are taken as given.
+It reads the Consent's JSON itself and evaluates every provision for every resource with min over three values. It
+covers what the random policies of test_decide_laws.py hold; Facts are taken as given.
 """
 
 from __future__ import annotations
