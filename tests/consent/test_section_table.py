@@ -150,6 +150,7 @@ def test_by_category(type_: str, element: str, value: Any, section: str) -> None
         (ATC, "G03AA07", "sexual-health"),
         (ATC, "J05AR03", "sexual-health"),
         (OPS, "9-607", "mental-health"),
+        (OPS, "1-900.0", "mental-health"),
         (OPS, "9-647.0", "substance-use"),
         (OPS, "5-740.0", "sexual-health"),
         (OPS, "1-992.0", "genetics"),
@@ -158,6 +159,8 @@ def test_by_category(type_: str, element: str, value: Any, section: str) -> None
         (LOINC, "75626-2", "substance-use"),
         (LOINC, "75622-1", "sexual-health"),
         (LOINC, "82810-3", "sexual-health"),
+        (LOINC, "11525-3", "sexual-health"),
+        (ATC, "J06BB01", "sexual-health"),
         (LOINC, "51969-4", "genetics"),
         (SNOMED, "35489007", "mental-health"),
         (SNOMED, "35489007:246112005=24484000", "mental-health"),
@@ -192,6 +195,7 @@ def test_a_sensitive_code_raises_without_any_label(system: str, code: str, secti
         (OPS, "9-984.6"),
         (LOINC, "72166-2"),  # smoking status: in nearly every record
         (LOINC, "4548-4"),
+        (LOINC, "8339-4"),  # birth weight: the child's own
         ("http://fhir.de/CodeSystem/dkgev/Fachabteilungsschluessel", "2400"),
         ("https://example.org/local", "F32.1"),  # a system that no row knows: no guessing
         ("https://fhir.kbv.de/NamingSystem/KBV_NS_Base_EBM", "03000"),
