@@ -1,0 +1,3 @@
+"""The patient record aggregator: the service."""
+
+__version__ = "0.1.0"

@@ -24,7 +24,24 @@ class Page:
     ignored: tuple[str, ...]
 
 
-def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: int | None = None) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent, and how many resources of the record it shows (for the receipt)."""
+
+    body: bytes
+    shown: int
+
+
+def empty(url: str) -> bytes:
+    """The Bundle of a search over no record at all."""
+    return (
+        b'{"resourceType":"Bundle","type":"searchset","total":0,"link":'
+        + dumps([{"relation": "self", "url": url}])
+        + b"}"
+    )
+
+
+def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: int | None = None) -> Answer:
     """The Bundle of one page.
 
     rids: the page's, and one more where another page follows. total: of the whole search, where it is to be told.
@@ -36,7 +53,7 @@ def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: 
     entries = [_match(full_url(view, record, links.base_url), record.body) for record in records]
     if page.ignored:
         entries.append(b'{"resource":' + dumps(ignored_parameters(page.ignored)) + b',"search":{"mode":"outcome"}}')
-    return b"".join(
+    body = b"".join(
         [
             b'{"resourceType":"Bundle","type":"searchset"',
             b"" if total is None else b',"total":%d' % total,
@@ -45,6 +62,7 @@ def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: 
             b"}",
         ]
     )
+    return Answer(body, len(records))
 
 
 def _match(url: str, body: bytes) -> bytes:

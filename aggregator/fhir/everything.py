@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aggregator.fhir.bundle import Page, answer
+from aggregator.fhir.bundle import Answer, Page, answer
 from aggregator.fhir.dates import stretch
 from aggregator.fhir.outcome import BadQuery, UnknownParameter
 from aggregator.fhir.page import COUNT, DEFAULT_COUNT, PAGE, Links, Pairs, count, single
@@ -26,7 +26,7 @@ class _Asked:
     token: str | None
 
 
-def everything(view: View, patient_id: str, pairs: Pairs, links: Links, *, strict: bool = False) -> bytes:
+def everything(view: View, patient_id: str, pairs: Pairs, links: Links, *, strict: bool = False) -> Answer:
     """The searchset Bundle, one page of it, in the order (type, id). Raises NotFound, Gone, BadQuery.
 
     `_type`: only these types. `_since`: only what was stored at or after this instant.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aggregator.fhir.bundle import Page, answer
+from aggregator.fhir.bundle import Answer, Page, answer
 from aggregator.fhir.page import Links, Pairs
 from aggregator.fhir.plan import Plan, plan
 from aggregator.fhir.query import Query, parse
@@ -10,7 +10,7 @@ from aggregator.fhir.view import View
 from aggregator.vault.image import Image
 
 
-def search(view: View, resource_type: str, pairs: Pairs, links: Links, *, strict: bool = False) -> bytes:
+def search(view: View, resource_type: str, pairs: Pairs, links: Links, *, strict: bool = False) -> Answer:
     """The Bundle that answers a search, one page of it, in the order of the ids.
 
     `total` is told when `_total=accurate` or `_summary=count` asks for it, or when one page holds all. strict is

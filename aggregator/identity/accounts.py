@@ -44,6 +44,7 @@ class Owner:
     root: Root
     sections: Mapping[str, str]
     unlocked_at: datetime
+    expires: datetime
     token: str = field(repr=False, default="")
 
     @property
@@ -88,7 +89,8 @@ class Accounts:
         self._key_service.create_vault(vault, root.verification_key)
         by_password = unlockers.password_unlocker(self._key_service, vault, root, password)
         by_code, code = unlockers.recovery_unlocker(self._key_service, vault, root)
-        owner = Owner(vault, root, {section: new_section_id() for section in SECTIONS}, self._clock())
+        now = self._clock()
+        owner = Owner(vault, root, {section: new_section_id() for section in SECTIONS}, now, now)
         try:
             with self._store.write() as session:
                 session.add(Account(login=self._login(login), vault=vault))
@@ -126,8 +128,7 @@ class Accounts:
                 raise SignInFailed("the session has ended; sign in again")
             inner = self._key_service.unlock(row.vault, _session_header(row), row.box)
             root = Root(unwrap(expand(token.encode(), "row"), _session_header(row), inner))
-            unlocked_at = datetime.fromtimestamp(row.unlocked_at, self._clock().tzinfo)
-            return self._owner(session, row.vault, root, unlocked_at, token)
+            return self._owner(session, row, root, token)
 
     def sign_out(self, token: str) -> None:
         """End the session: its row goes."""
@@ -191,14 +192,16 @@ class Accounts:
             session.exec(delete(OwnerSession).where(col(OwnerSession.expires) <= int(now.timestamp())))
             session.add(row)
         with self._store.read() as session:
-            return self._owner(session, vault, root, now, token)
+            return self._owner(session, row, root, token)
 
-    def _owner(self, session: Session, vault: str, root: Root, unlocked_at: datetime, token: str) -> Owner:
-        row = session.get(tables.Vault, vault)
+    def _owner(self, session: Session, held: OwnerSession, root: Root, token: str) -> Owner:
+        row = session.get(tables.Vault, held.vault)
         if row is None:
             raise Tampered("a session's vault is gone")
-        sections = orjson.loads(unwrap(root.owner_key(), _sections_header(vault), row.sections))
-        return Owner(vault, root, sections, unlocked_at, token)
+        sections = orjson.loads(unwrap(root.owner_key(), _sections_header(row.id), row.sections))
+        zone = self._clock().tzinfo
+        unlocked_at = datetime.fromtimestamp(held.unlocked_at, zone)
+        return Owner(row.id, root, sections, unlocked_at, datetime.fromtimestamp(held.expires, zone), token)
 
     def _login(self, login: str) -> bytes:
         return self._key_service.handle("login", login.strip().casefold())

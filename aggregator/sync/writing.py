@@ -28,10 +28,11 @@ UNSORTED = "unsorted"
 
 @dataclass(slots=True)
 class Tally:
-    """What one run did: versions written, resources ended."""
+    """What one run did: versions written, resources ended, and the items (local ids) that it set aside."""
 
     stored: int = 0
     deleted: int = 0
+    aside: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,13 @@ class VaultWriter:
         settled: set[str] = set()
         for item in items:
             self._sort(item, instant(now), operations, aside, settled)
-        if listed is not None:
+        # Someone else's listing says nothing about this person.
+        if listed is not None and self.normaliser.patients:
+            settled |= self._unlisted_aside(session, listed)
             self._end_unlisted(listed, instant(now), operations)
         self._append(session, operations)
-        self._quarantine(session, aside, settled - {one.item for one in aside}, now)
+        self.tally.aside |= {one.item for one in aside}
+        self._quarantine(session, aside, settled - self.tally.aside, now)
         ledger.save(session, self.ledger)
 
     def _sort(
@@ -135,6 +139,11 @@ class VaultWriter:
         held = {self.normaliser.local(source_id) for source_id in listed}
         for local in self.ledger.live() - held:
             self._end(local, "", {"source": self.mandate.authority}, now, operations)
+
+    def _unlisted_aside(self, session: Session, listed: frozenset[str]) -> set[str]:
+        """What stood aside and is neither listed nor came again in this run: the source has mended or dropped it."""
+        held = {self.normaliser.local(source_id) for source_id in listed}
+        return standing_items(session, self.mandate.vault, self.mandate.source) - held - self.tally.aside
 
     def _append(self, session: Session, operations: dict[str, list[Operation]]) -> None:
         row = session.get(tables.Vault, self.mandate.vault)

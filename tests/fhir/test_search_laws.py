@@ -117,7 +117,7 @@ def coded(pair: tuple[str, str], asked: str) -> bool:
 @given(st.lists(facts, max_size=12), queries)
 def test_search_finds_what_a_naive_filter_finds(found: list[dict[str, Any]], query: list[tuple[str, str]]) -> None:
     records = observations(found)
-    bundle = loads(search(view_of(records), "Observation", query, LINKS))
+    bundle = loads(search(view_of(records), "Observation", query, LINKS).body)
     expected = [one.local for one in records if all(naively(loads(one.body), *pair) for pair in query)]
     assert names(bundle) == expected
     assert bundle["total"] == len(expected)
@@ -129,7 +129,7 @@ ODD_VIEW = view_of(observations([{"code": {"coding": [{"code": "1"}]}, "effectiv
 def pages(view: SmallView, query: list[tuple[str, str]]) -> list[list[str]]:
     found, at = [], [*query]
     while True:
-        bundle = loads(search(view, "Observation", at, LINKS))
+        bundle = loads(search(view, "Observation", at, LINKS).body)
         found.append(names(bundle))
         following = next_query(bundle)
         if following is None:
@@ -152,11 +152,11 @@ def test_pages_together_are_the_whole(found: list[dict[str, Any]], query: list[t
 def test_a_page_link_survives_what_is_written_meanwhile(old: set[int], new: set[int], deleted: set[int]) -> None:
     everyone = observations([{"code": {"coding": [{"code": "1"}]}}] * 31)
     query = [("code", "1"), ("_count", "2")]
-    first = loads(search(view_of(everyone[number] for number in old), "Observation", query, LINKS))
+    first = loads(search(view_of(everyone[number] for number in old), "Observation", query, LINKS).body)
     then = (old | new) - deleted
     following = next_query(first)
     assert following is not None
-    second = loads(search(view_of(everyone[number] for number in then), "Observation", following, LINKS))
+    second = loads(search(view_of(everyone[number] for number in then), "Observation", following, LINKS).body)
     shown = sorted(old)[1]
     assert names(second) == [f"o{number:03}" for number in sorted(then) if number > shown][:2]
 
@@ -172,7 +172,7 @@ odd_names = st.sampled_from(
 @given(st.lists(st.tuples(st.one_of(odd_names, st.text(max_size=8)), odd), max_size=4), st.booleans())
 def test_whatever_is_asked_is_answered_or_refused(query: list[tuple[str, str]], strict: bool) -> None:
     try:
-        answer = search(ODD_VIEW, "Observation", query, LINKS, strict=strict)
+        answer = search(ODD_VIEW, "Observation", query, LINKS, strict=strict).body
     except FhirError as error:
         answer = error.outcome()
     assert loads(answer)["resourceType"] in ("Bundle", "OperationOutcome")
@@ -185,7 +185,7 @@ def test_pages_of_everything_together_are_the_whole(size: int) -> None:
     at: list[tuple[str, str]] | None = [("_count", str(size))]
     found = list[str]()
     while at is not None:
-        bundle = loads(everything(view, "k3.p", at, LINKS))
+        bundle = loads(everything(view, "k3.p", at, LINKS).body)
         found.extend(names(bundle))
         at = next_query(bundle)
     assert found == [*(f"o{number:03}" for number in range(6)), "p"]

@@ -82,7 +82,7 @@ def test_a_name_that_is_no_name_is_not_repeated(name: str) -> None:
 
 @pytest.mark.parametrize("changed", ["code=K&_count=1", "status=final&_count=2", "status=final&_count=1&_total=none"])
 def test_a_page_link_opens_its_own_query_alone(changed: str) -> None:
-    first = loads(search(VIEW, "Observation", pairs("status=final&_count=1"), LINKS))
+    first = loads(search(VIEW, "Observation", pairs("status=final&_count=1"), LINKS).body)
     token = dict(next_query(first) or [])["_page"]
     with pytest.raises(BadQuery, match=r"^_page: a page link of another query$"):
         search(VIEW, "Observation", [*pairs(changed), ("_page", token)], LINKS)

@@ -103,14 +103,14 @@ OTHERS: dict[tuple[str, str], list[str]] = {
 
 @pytest.mark.parametrize("query", OBSERVATIONS)
 def test_observations(query: str) -> None:
-    bundle = loads(search(VIEW, "Observation", pairs(query), LINKS, strict=True))
+    bundle = loads(search(VIEW, "Observation", pairs(query), LINKS, strict=True).body)
     assert names(bundle) == OBSERVATIONS[query]
     assert bundle["total"] == len(OBSERVATIONS[query])
 
 
 @pytest.mark.parametrize(("resource_type", "query"), OTHERS)
 def test_other_types(resource_type: str, query: str) -> None:
-    bundle = loads(search(VIEW, resource_type, pairs(query), LINKS, strict=True))
+    bundle = loads(search(VIEW, resource_type, pairs(query), LINKS, strict=True).body)
     assert names(bundle) == OTHERS[resource_type, query]
 
 
@@ -127,11 +127,11 @@ GOLDEN = {
 @pytest.mark.parametrize("name", GOLDEN)
 def test_whole_answers(name: str) -> None:
     resource_type, query = GOLDEN[name]
-    assert_golden(search(VIEW, resource_type, pairs(query), LINKS), name)
+    assert_golden(search(VIEW, resource_type, pairs(query), LINKS).body, name)
 
 
 def test_bodies_are_served_byte_for_byte() -> None:
-    answer = search(VIEW, "Observation", [], LINKS)
+    answer = search(VIEW, "Observation", [], LINKS).body
     bodies = [record.body for record in handmade() if record.resource_type == "Observation"]
     assert all(body in answer for body in bodies)
     assert b"7.20" in answer
@@ -139,19 +139,19 @@ def test_bodies_are_served_byte_for_byte() -> None:
 
 
 def test_an_ignored_parameter_is_named_and_not_in_the_links() -> None:
-    bundle = loads(search(VIEW, "Encounter", pairs("colour=red&status=in-progress"), LINKS))
+    bundle = loads(search(VIEW, "Encounter", pairs("colour=red&status=in-progress"), LINKS).body)
     assert bundle["link"][0]["url"] == f"{BASE}/Encounter?status=in-progress"
     (outcome,) = entries(bundle, "outcome")
     assert [issue["diagnostics"] for issue in outcome["issue"]] == ["colour: ignored, not a search parameter here"]
 
 
 def test_form_parameters_are_not_the_search_s() -> None:
-    bundle = loads(search(VIEW, "Encounter", pairs("_format=json&_pretty=true"), LINKS, strict=True))
+    bundle = loads(search(VIEW, "Encounter", pairs("_format=json&_pretty=true"), LINKS, strict=True).body)
     assert names(bundle) == ["stay"]
 
 
 def test_an_empty_view_answers() -> None:
-    bundle = loads(search(view_of([]), "Observation", pairs("code=x&date=2026&_id=k3.a"), LINKS))
+    bundle = loads(search(view_of([]), "Observation", pairs("code=x&date=2026&_id=k3.a"), LINKS).body)
     assert bundle["total"] == 0
     assert "entry" not in bundle
 
@@ -171,4 +171,4 @@ def test_many_terms_of_one_condition() -> None:
         ([("date", dates)] * MOST_CONDITIONS, ["hba1c-2024"]),
         ([("_id", ",".join(f"k3.{name}" for name in ALL * 2)), ("status", "amended")], ["hba1c-2025"]),
     ]:
-        assert names(loads(search(view, "Observation", query, LINKS))) == expected
+        assert names(loads(search(view, "Observation", query, LINKS).body)) == expected

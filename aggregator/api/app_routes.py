@@ -1,0 +1,132 @@
+"""/app: what a patient does beside FHIR: connect sources and see how fresh they are, what stands aside, end a grant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from sqlmodel import select
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aggregator.api import bodies
+from aggregator.api.caller import Callers
+from aggregator.api.service import Service
+from aggregator.errors import CallerError
+from aggregator.sync import quarantine
+from aggregator.sync.tables import Connection
+
+_LIMIT = 64 * 1024
+_WORDS = {
+    "fresh": ("aktuell", "up to date"),
+    "late": ("wird wieder versucht", "will be tried again"),
+    "broken": ("der Betreiber muss etwas beheben", "the operator must mend something"),
+    "sign-in": ("bitte bei der Quelle neu anmelden", "please sign in at the source again"),
+}
+"""Status -> what it means, in German and English."""
+
+
+class AppRoutes:
+    """The routes, on one installation; for owners alone."""
+
+    def __init__(self, service: Service, callers: Callers) -> None:
+        self._service = service
+        self._callers = callers
+
+    def router(self) -> APIRouter:
+        """FastAPI's router."""
+        router = APIRouter(prefix="/app")
+        add: Callable[..., Any] = router.add_api_route
+        add("/sources", self.sources, methods=["GET"])
+        add("/connections", self.connections, methods=["GET"])
+        add("/connections", self.connect, methods=["POST"])
+        add("/connections/{connection}", self.disconnect, methods=["DELETE"])
+        add("/activations", self.activate, methods=["POST"])
+        add("/quarantine", self.quarantine, methods=["GET"])
+        add("/grants/{party}", self.end_grant, methods=["DELETE"])
+        return router
+
+    async def sources(self, request: Request) -> Response:
+        """What can be connected, and what each needs of the patient."""
+        self._callers.of(request).as_owner()
+        found = [
+            {
+                "source": source.authority,
+                "title": source.title,
+                "by": "activation code" if source.is_feed else "account",
+                "account": sorted(source.spec.account),
+            }
+            for source in self._service.registry
+        ]
+        return _json({"sources": found})
+
+    async def connections(self, request: Request) -> Response:
+        """The owner's connections and how fresh each is, in words."""
+        owner = self._callers.of(request).as_owner()
+        with self._service.store.read() as session:
+            rows = session.exec(select(Connection).where(Connection.vault == owner.vault).order_by(Connection.id)).all()
+        return _json({"connections": [self._told(row) for row in rows if not row.ended]})
+
+    async def connect(self, request: Request) -> Response:
+        """{source, account}: connect an account at a source."""
+        owner = self._callers.of(request).as_owner()
+        made = await bodies.json(request, _LIMIT)
+        (source,) = bodies.strings(made, "source")
+        account = made.get("account", {})
+        if not isinstance(account, dict):
+            raise CallerError("account: an object is needed")
+        signer = await asyncio.to_thread(self._service.signing.signer, owner)
+        connection = await asyncio.to_thread(self._service.connections.connect, signer, source, account)
+        return _json({"id": connection}, 201)
+
+    async def disconnect(self, request: Request, connection: str) -> Response:
+        """End a connection; what it brought stays."""
+        owner = self._callers.of(request).as_owner()
+        self._service.connections.end(owner.vault, connection)
+        return Response(status_code=204)
+
+    async def activate(self, request: Request) -> Response:
+        """{code}: redeem a practice's activation code."""
+        owner = self._callers.of(request).as_owner()
+        (code,) = bodies.strings(await bodies.json(request, _LIMIT), "code")
+        signer = await asyncio.to_thread(self._service.signing.signer, owner)
+        return _json({"id": await asyncio.to_thread(self._service.connections.redeem, signer, code)}, 201)
+
+    async def quarantine(self, request: Request) -> Response:
+        """What could not be taken, with reason and payload: it opens with the patient's key alone."""
+        owner = self._callers.of(request).as_owner()
+        seed = owner.root.section(owner.sections["unsorted"])
+        items = await asyncio.to_thread(quarantine.opened, self._service.store, owner.vault, seed)
+        return _json({"items": items})
+
+    async def end_grant(self, request: Request, party: str) -> Response:
+        """End all that a grantee may read, at once; needs no fresh unlock."""
+        owner = self._callers.of(request).as_owner()
+        ended = await asyncio.to_thread(self._service.signing.end_grant, owner, party)
+        return _json({"ended": ended})
+
+    def _told(self, row: Connection) -> dict[str, Any]:
+        source = self._service.registry.source(self._service.worker.settings(row)["authority"])
+        german, english = _WORDS[row.status]
+        return {
+            "id": row.id,
+            "source": source.authority,
+            "title": source.title,
+            "status": row.status,
+            "in_words": {"de": german, "en": english},
+            "error": row.error,
+            "last_success": _time(row.last_success),
+            "next": _time(row.next_at) if not row.is_feed else None,
+        }
+
+
+def _time(seconds: float | None) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
+
+
+def _json(told: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(told), status, headers={"Cache-Control": "no-store"}, media_type="application/json")

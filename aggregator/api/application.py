@@ -1,0 +1,97 @@
+"""The ASGI application: routes, the error table, and headers that every answer carries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aggregator import __version__
+from aggregator.api import errors
+from aggregator.api.access import Access
+from aggregator.api.app_routes import AppRoutes
+from aggregator.api.auth_routes import AuthRoutes
+from aggregator.api.caller import Callers
+from aggregator.api.fhir_routes import FhirRoutes
+from aggregator.api.service import Service
+from aggregator.errors import AggregatorError
+from fhir_profiles.text import NotJson
+
+# Nothing is cached by anyone, framed, sniffed, or told to another site by a Referer.
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_ISSUE_CODES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported"}
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application of one installation."""
+    callers, access = Callers(service), Access(service)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        access.close()
+
+    app = FastAPI(
+        title="Patient record aggregator", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.include_router(FhirRoutes(service, callers, access).router())
+    app.include_router(AuthRoutes(service, callers).router())
+    app.include_router(AppRoutes(service, callers).router())
+    app.add_api_route("/healthz", _healthy, methods=["GET"])
+    app.add_api_route("/readyz", _ready(service), methods=["GET"])
+    handlers: dict[Any, Any] = {
+        AggregatorError: errors.known,
+        NotJson: errors.known,
+        HTTPException: _http,
+        Exception: errors.unknown,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+    app.add_middleware(_Headers)
+    return app
+
+
+async def _healthy() -> Response:
+    """The process is alive."""
+    return Response("ok\n", media_type="text/plain")
+
+
+def _ready(service: Service) -> Any:
+    async def ready() -> Response:
+        """The database answers."""
+        with service.store.read() as session:
+            session.connection().exec_driver_sql("SELECT 1")
+        return Response("ok\n", media_type="text/plain")
+
+    return ready
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    """What the router itself refuses: no such route, no such method."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return errors.outcome(status, _ISSUE_CODES.get(status, "processing"), "there is nothing here that answers this")
+
+
+class _Headers:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in present)]
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

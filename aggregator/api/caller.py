@@ -1,0 +1,102 @@
+"""Who sends a request: an owner by session token, or a client by access token; remembered briefly."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from aggregator.api.service import Service
+from aggregator.consent.decide import Party
+from aggregator.errors import Refused, SignInFailed
+from aggregator.identity import scopes
+from aggregator.identity.accounts import Owner
+from aggregator.identity.clients import Caller
+from aggregator.vault.keys import OWNER
+
+# A token that another process ended is refused here after this time at the latest. A grant that ended is refused at
+# once, by the receipt's condition.
+_REMEMBERED_SECONDS = 5.0
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `reader` names the views that this caller alone uses; one of owner and client is set."""
+
+    reader: str
+    name: str
+    party: str
+    purpose: str
+    expires: float
+    owner: Owner | None = None
+    client: Caller | None = None
+
+    def require(self, resource_type: str, letter: str) -> None:
+        """Raise Refused unless the token's scopes allow the interaction ("r" read, "s" search)."""
+        if self.client and not scopes.allows(self.client.admission.scopes, resource_type, letter):
+            raise Refused("the token's scopes do not allow this")
+
+    def as_owner(self) -> Owner:
+        """Raise Refused for everyone but a vault's owner."""
+        if self.owner is None:
+            raise Refused("this is for the owner of a record alone")
+        return self.owner
+
+    def as_party(self) -> Party:
+        """The client's party. Raises Refused for an owner."""
+        if self.client is None:
+            raise Refused("this is for registered clients alone")
+        return self.client.client.party
+
+
+class Callers:
+    """Token -> Principal."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._known: dict[str, tuple[float, Principal]] = {}
+
+    def of(self, request: Request) -> Principal:
+        """Whoever the bearer token stands for. Raises SignInFailed."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise SignInFailed("a bearer token is needed: sign in at /auth/sign-in or /auth/token")
+        known = self._known.get(token)
+        now = time.monotonic()
+        if known and known[0] > now and known[1].expires > self._service.clock().timestamp():
+            return known[1]
+        principal = self._look_up(token.strip())
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[token] = (now + _REMEMBERED_SECONDS, principal)
+        return principal
+
+    def forget(self, token: str) -> None:
+        """After a sign-out."""
+        self._known.pop(token, None)
+
+    def _look_up(self, token: str) -> Principal:
+        try:
+            return _client(self._service.clients.caller(token))
+        except SignInFailed:
+            return _owner(self._service.accounts.owner(token))
+
+
+def _client(caller: Caller) -> Principal:
+    client, admission = caller.client, caller.admission
+    return Principal(
+        reader=f"{client.id}/{admission.purpose}",
+        name=client.settings.name,
+        party=client.id,
+        purpose=admission.purpose,
+        expires=admission.expires,
+        client=caller,
+    )
+
+
+def _owner(owner: Owner) -> Principal:
+    return Principal(
+        reader=OWNER, name="owner", party=OWNER, purpose="PATRQT", expires=owner.expires.timestamp(), owner=owner
+    )

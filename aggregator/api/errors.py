@@ -1,0 +1,83 @@
+"""From the service's errors to answers: one table. A caller learns what to mend, and nothing of what lies behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aggregator.api.bodies import TooLarge, WrongMediaType
+from aggregator.errors import (
+    AggregatorError,
+    CallerError,
+    Invalid,
+    OperatorError,
+    Refused,
+    SignInFailed,
+    Stale,
+    Tampered,
+    UnlockNeeded,
+)
+from aggregator.fhir.outcome import FhirError, Issue, operation_outcome
+from fhir_profiles.text import NotJson, dumps
+
+logger = logging.getLogger(__name__)
+
+FHIR_JSON = "application/fhir+json"
+
+TABLE: Mapping[type[Exception], tuple[int, str]] = {
+    SignInFailed: (401, "login"),
+    UnlockNeeded: (403, "security"),
+    Refused: (403, "forbidden"),
+    Invalid: (422, "invalid"),
+    TooLarge: (413, "too-long"),
+    WrongMediaType: (415, "not-supported"),
+    CallerError: (400, "invalid"),
+    NotJson: (400, "structure"),
+    Stale: (503, "transient"),
+    OperatorError: (500, "exception"),
+    Tampered: (500, "exception"),
+    AggregatorError: (500, "exception"),
+}
+"""Error -> HTTP status and FHIR issue code. A class that is not listed is answered as its nearest listed parent."""
+
+_OURS_TO_MEND = "something is wrong here; the operator can see it in the log"
+
+
+def answer(error: Exception) -> Response:
+    """The OperationOutcome of an error."""
+    if isinstance(error, FhirError):
+        return Response(error.outcome(), error.status, media_type=FHIR_JSON)
+    status, code = _row(error)
+    texts = error.problems if isinstance(error, Invalid) else (str(error),)
+    if status == 500:
+        logger.error("%s: %s", type(error).__name__, error)
+        texts = (_OURS_TO_MEND,)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "1"} if status == 503 else {}
+    return outcome(status, code, *texts, headers=headers)
+
+
+def outcome(status: int, code: str, *texts: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An OperationOutcome with these sentences."""
+    body = dumps(operation_outcome(Issue(severity="error", code=code, text=text) for text in texts))
+    return Response(body, status, headers=dict(headers or {}), media_type=FHIR_JSON)
+
+
+async def known(_: Request, error: Exception) -> Response:
+    """FastAPI's handler for our own errors."""
+    return answer(error)
+
+
+async def unknown(_: Request, error: Exception) -> Response:
+    """For everything else: its name in the log, without the message or locals, which could hold health data."""
+    logger.error("unexpected %s", type(error).__name__)
+    return outcome(500, "exception", _OURS_TO_MEND)
+
+
+def _row(error: Exception) -> tuple[int, str]:
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return 500, "exception"

@@ -1,0 +1,224 @@
+"""/fhir: metadata, read, search, Patient/$everything; create and update of Consent. No route decides about access."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aggregator import __version__
+from aggregator.api import bodies
+from aggregator.api.access import Access, Act
+from aggregator.api.caller import Callers, Principal
+from aggregator.api.errors import FHIR_JSON
+from aggregator.api.owner_views import SYNTHESISED
+from aggregator.api.pages import sealer
+from aggregator.api.service import Service
+from aggregator.fhir.bundle import Answer, empty
+from aggregator.fhir.capability import EVERYTHING, Served, capability
+from aggregator.fhir.everything import everything
+from aggregator.fhir.outcome import BadQuery, NotFound
+from aggregator.fhir.page import Links, Pairs
+from aggregator.fhir.read import read
+from aggregator.fhir.search import search
+from aggregator.vault.view import View
+from fhir_profiles.structure import RESOURCES
+
+_NOT_STORED = frozenset({"Parameters", "OperationOutcome", "CapabilityStatement"})
+_TYPES = frozenset(RESOURCES) - _NOT_STORED
+_BUILT = datetime(2026, 11, 21, tzinfo=UTC)
+_PATIENT_PARAMETERS = ("patient", "subject", "_id")
+
+
+class FhirRoutes:
+    """The routes, on one installation."""
+
+    def __init__(self, service: Service, callers: Callers, access: Access) -> None:
+        self._service = service
+        self._callers = callers
+        self._access = access
+        self._base = f"{service.base_url}/fhir"
+        self._capability = capability(
+            _served(), base_url=self._base, software="Patient record aggregator", version=__version__, date=_BUILT
+        )
+
+    def router(self) -> APIRouter:
+        """FastAPI's router; the order matters, a literal path stands before one with a parameter."""
+        router = APIRouter(prefix="/fhir")
+        add: Callable[..., Any] = router.add_api_route
+        add("/metadata", self.metadata, methods=["GET"])
+        add("/.well-known/smart-configuration", self.smart_configuration, methods=["GET"])
+        add("/Consent", self.create_consent, methods=["POST"])
+        add("/Consent/{whole_id}", self.update_consent, methods=["PUT"])
+        add("/Patient/{whole_id}/$everything", self.everything, methods=["GET"])
+        add("/{resource_type}/_search", self.search_form, methods=["POST"])
+        add("/{resource_type}/{whole_id}", self.read, methods=["GET"])
+        add("/Patient/{whole_id}/{resource_type}", self.search_compartment, methods=["GET"])
+        add("/{resource_type}", self.search, methods=["GET"])
+        return router
+
+    async def metadata(self) -> Response:
+        """https://hl7.org/fhir/R4/http.html#capabilities"""
+        return _fhir(self._capability)
+
+    async def smart_configuration(self) -> Response:
+        """https://hl7.org/fhir/smart-app-launch/conformance.html"""
+        base = self._service.base_url
+        told = {
+            "token_endpoint": f"{base}/auth/token",
+            "revocation_endpoint": f"{base}/auth/revoke",
+            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "token_endpoint_auth_signing_alg_values_supported": ["ES384", "RS384"],
+            "grant_types_supported": ["client_credentials"],
+            "scopes_supported": ["system/*.rs"],
+            "capabilities": ["client-confidential-asymmetric", "permission-v2"],
+        }
+        return Response(orjson.dumps(told), media_type="application/json")
+
+    async def read(self, request: Request, resource_type: str, whole_id: str) -> Response:
+        """https://hl7.org/fhir/R4/http.html#read"""
+        principal = self._principal(request, resource_type, "r")
+        headers: dict[str, str] = {}
+
+        def ask(view: View) -> Answer:
+            record = read(self._view(principal, view, resource_type), resource_type, whole_id)
+            headers["ETag"] = f'W/"{record.version}"'
+            headers["Last-Modified"] = _http_date(record.updated)
+            return Answer(record.body, 1)
+
+        act = Act("read", resource_type, f"{resource_type}/{whole_id}")
+        answer = await self._access.answer(principal, _vault(whole_id), act, ask)
+        return _fhir(answer.body, headers)
+
+    async def everything(self, request: Request, whole_id: str) -> Response:
+        """https://hl7.org/fhir/R4/patient-operation-everything.html"""
+        principal = self._principal(request, "Patient", "r")
+        principal.require("*", "s")
+        pairs, strict = _pairs(request), _strict(request)
+        act = Act("operation", "", f"Patient/{whole_id}/$everything")
+
+        def ask(view: View) -> Answer:
+            return everything(view, whole_id, pairs, self._links(principal), strict=strict)
+
+        return _fhir((await self._access.answer(principal, _vault(whole_id), act, ask)).body)
+
+    async def search(self, request: Request, resource_type: str) -> Response:
+        """https://hl7.org/fhir/R4/http.html#search"""
+        return await self._search(request, resource_type, _pairs(request))
+
+    async def search_form(self, request: Request, resource_type: str) -> Response:
+        """The same by POST: nothing of the query stands in a URL that somebody logs."""
+        form = await bodies.form(request, self._service.config.http.max_body_bytes)
+        return await self._search(request, resource_type, [*_pairs(request), *form])
+
+    async def search_compartment(self, request: Request, whole_id: str, resource_type: str) -> Response:
+        """https://hl7.org/fhir/R4/http.html#vsearch"""
+        return await self._search(request, resource_type, [("patient", whole_id), *_pairs(request)])
+
+    async def create_consent(self, request: Request) -> Response:
+        """An owner signs a new Consent: https://hl7.org/fhir/R4/http.html#create"""
+        return await self._sign(request, None)
+
+    async def update_consent(self, request: Request, whole_id: str) -> Response:
+        """An owner signs a new version of a Consent; `status` inactive revokes it."""
+        return await self._sign(request, whole_id)
+
+    async def _sign(self, request: Request, whole_id: str | None) -> Response:
+        principal = self._callers.of(request)
+        owner = principal.as_owner()
+        consent = await bodies.resource(request, self._service.config.http.max_body_bytes)
+        if whole_id is not None and (_vault(whole_id) != owner.vault or consent.get("id") not in (None, whole_id)):
+            raise NotFound
+        local = whole_id.partition(".")[2] if whole_id else None
+        body, created = self._service.signing.save_consent(owner, consent, local)
+        made = orjson.loads(body)
+        headers = {
+            "Location": f"{self._base}/Consent/{made['id']}/_history/{made['meta']['versionId']}",
+            "ETag": f'W/"{made["meta"]["versionId"]}"',
+        }
+        act = Act("create" if created else "update", "Consent", f"Consent/{made['id']}")
+        await self._access.answer(principal, owner.vault, act, lambda _: Answer(body, 1))
+        return _fhir(body, headers, 201 if created else 200)
+
+    async def _search(self, request: Request, resource_type: str, pairs: Pairs) -> Response:
+        principal, strict = self._principal(request, resource_type, "s"), _strict(request)
+        vaults = self._named(principal, pairs)
+        act = Act("search-type", resource_type, "&".join(f"{name}={value}" for name, value in pairs))
+
+        def ask(view: View) -> Answer:
+            seen = self._view(principal, view, resource_type)
+            return search(seen, resource_type, pairs, self._links(principal), strict=strict)
+
+        if not vaults:
+            return _fhir(empty(self._links(principal).url(resource_type, pairs)))
+        if len(vaults) > 1:
+            raise BadQuery("patient", "name one patient: this search would run over several records")
+        return _fhir((await self._access.answer(principal, vaults[0], act, ask)).body)
+
+    def _named(self, principal: Principal, pairs: Pairs) -> list[str]:
+        """The vaults that a search is about: the one it names, else those that are open to the caller."""
+        named = {
+            _vault(value.removeprefix("Patient/"))
+            for name, given in pairs
+            if name in _PATIENT_PARAMETERS
+            for value in given.split(",")
+        }
+        if len(named) > 1:
+            raise BadQuery("patient", "name one patient")
+        return sorted(named) or self._access.vaults(principal)
+
+    def _principal(self, request: Request, resource_type: str, letter: str) -> Principal:
+        principal = self._callers.of(request)
+        if resource_type not in _TYPES:
+            raise NotFound
+        principal.require(resource_type, letter)
+        return principal
+
+    def _view(self, principal: Principal, view: View, resource_type: str) -> View:
+        """The caller's view; for an owner's receipts and origins the one that is made of them."""
+        make = SYNTHESISED.get(resource_type)
+        return make(self._service, principal.owner, view) if make and principal.owner else view
+
+    def _links(self, principal: Principal) -> Links:
+        seal, unseal = sealer(self._service.key_service, principal)
+        return Links(base_url=self._base, seal=seal, unseal=unseal)
+
+
+def _served() -> list[Served]:
+    """What the routes above do, type by type."""
+    special = {"Consent": ("create", "update")}
+    operations = {"Patient": (EVERYTHING,)}
+    return [
+        Served(
+            resource_type=name,
+            interactions=("read", "search-type", *special.get(name, ())),
+            operations=operations.get(name, ()),
+        )
+        for name in sorted(_TYPES)
+    ]
+
+
+def _vault(whole_id: str) -> str:
+    return whole_id.partition(".")[0]
+
+
+def _pairs(request: Request) -> list[tuple[str, str]]:
+    return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=200)
+
+
+def _strict(request: Request) -> bool:
+    return "handling=strict" in request.headers.get("prefer", "")
+
+
+def _http_date(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+def _fhir(body: bytes, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+    return Response(body, status, headers=headers, media_type=FHIR_JSON)

@@ -1,0 +1,61 @@
+"""What a grantee did not see: computed in the patient's own view, from what a receipt holds.
+
+A receipt names log position, grant version, party, purpose and time; the truth gives the record as it was then, the
+grant archive the Consents of then. So the patient sees what was withheld, and the grantee's side never counts it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aggregator.consent.decide import Context, Decider, Facts, Party, Permit, facts_of, parse
+from aggregator.consent.section_table import DIRECTORY, SectionTable
+from aggregator.vault.fold import State
+from fhir_profiles.text import Resource, loads
+
+Consents = Callable[[int], Sequence[Resource]]
+"""Grant version -> the Consents that were in force with it."""
+
+
+@dataclass(slots=True)
+class Withheld:
+    """Answers for one vault; each (position, version, party, purpose, day) is decided once."""
+
+    state: State
+    consents: Consents
+    table: SectionTable
+    _facts: dict[int, Sequence[tuple[str, Facts]]] = field(default_factory=dict)
+    _known: dict[tuple[int, int, str, str, datetime], Mapping[tuple[str, str], int]] = field(default_factory=dict)
+
+    def by_section(
+        self, party: Party, purpose: str, at: datetime, log_position: int, grant_version: int, resource_type: str
+    ) -> dict[str, int]:
+        """Section -> how many resources of this type ("" for all) the party did not see. The directory is left out."""
+        hour = at.replace(minute=0, second=0, microsecond=0)  # periods begin and end on the hour or the day
+        key = (log_position, grant_version, party.id, purpose, hour)
+        if key not in self._known:
+            self._known[key] = self._count(Context(party, purpose, at), log_position, grant_version)
+        found: Counter[str] = Counter()
+        for (kind, section), number in self._known[key].items():
+            if resource_type in ("", kind):
+                found[section] += number
+        return dict(sorted(found.items()))
+
+    def _count(self, context: Context, log_position: int, grant_version: int) -> Mapping[tuple[str, str], int]:
+        decider = Decider([parse(one) for one in self.consents(grant_version)], context)
+        return Counter(
+            (facts.resource_type, section)
+            for section, facts in self._all_facts(log_position)
+            if section != DIRECTORY and not isinstance(decider.decide(facts), Permit)
+        )
+
+    def _all_facts(self, log_position: int) -> Sequence[tuple[str, Facts]]:
+        if log_position not in self._facts:
+            current = [(section, loads(put.resource)) for section, put in self.state.at(log_position).current()]
+            self._facts[log_position] = [
+                (section, facts_of(resource, self.table.section_of(resource))) for section, resource in current
+            ]
+        return self._facts[log_position]

@@ -1,0 +1,93 @@
+"""A receipt as an AuditEvent: who, what, why, and the consent that decided it. https://hl7.org/fhir/R4/auditevent.html"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from aggregator.vault.image import Record
+from fhir_profiles.build import coding, reference
+from fhir_profiles.codes import ACT_REASON
+from fhir_profiles.text import Resource, dumps
+
+TYPE = "AuditEvent"
+_REST = coding("http://terminology.hl7.org/CodeSystem/audit-event-type", "rest", "RESTful Operation")
+_INTERACTION = "http://hl7.org/fhir/restful-interaction"
+_ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
+_OUTCOMES = {"answered": "0", "opened": "0", "refused": "8"}  # success; serious failure: nothing was given
+
+
+def record(vault: str, patient: str, position: int, entry: Mapping[str, Any], withheld: Mapping[str, int]) -> Record:
+    """The record of the receipt at this position. withheld: section -> how many were not shown."""
+    resource = _resource(vault, patient, position, entry, withheld)
+    at = datetime.fromisoformat(entry["at"])
+    return Record(
+        resource_type=TYPE,
+        local=_local(position),
+        version=1,
+        updated=int(at.timestamp() * 1000),
+        section="",
+        body=dumps(resource),
+    )
+
+
+def _local(position: int) -> str:
+    """Zero-padded, so that the order of ids is the order of time."""
+    return f"receipt-{position:09d}"
+
+
+def _resource(
+    vault: str, patient: str, position: int, entry: Mapping[str, Any], withheld: Mapping[str, int]
+) -> Resource:
+    interaction = entry.get("interaction", "operation")
+    made: Resource = {
+        "resourceType": TYPE,
+        "id": f"{vault}.{_local(position)}",
+        "type": _REST,
+        "subtype": [{"system": _INTERACTION, "code": interaction}],
+        "action": _ACTIONS.get(interaction, "E"),
+        "recorded": entry["at"],
+        "outcome": _OUTCOMES[entry["kind"]],
+        "outcomeDesc": _told(entry, withheld),
+        "agent": [_agent(entry)],
+        "source": {"observer": {"display": "patient record aggregator"}},
+        "entity": [_entity(patient, entry, withheld)],
+    }
+    if entry.get("purpose"):
+        made["purposeOfEvent"] = [{"coding": [coding(ACT_REASON, entry["purpose"])]}]
+    return made
+
+
+def _agent(entry: Mapping[str, Any]) -> Resource:
+    who = {"identifier": {"value": entry["party"]}, "display": entry["name"]}
+    return {"who": who, "name": entry["name"], "requestor": True}
+
+
+def _entity(patient: str, entry: Mapping[str, Any], withheld: Mapping[str, int]) -> Resource:
+    details = {
+        "receipt": entry["kind"],
+        "query": entry.get("query", ""),
+        "shown": entry.get("shown"),
+        "withheld": sum(withheld.values()) if entry["kind"] == "answered" else None,
+        "grant-version": entry.get("grant_version"),
+        "log-position": entry.get("log_position"),
+        "reason": entry.get("reason", ""),
+    }
+    told = [{"type": name, "valueString": str(value)} for name, value in details.items() if value not in (None, "")]
+    told += [{"type": f"withheld-{section}", "valueString": str(number)} for section, number in withheld.items()]
+    told += [{"type": "consent", "valueString": f"Consent/{consent}"} for consent in entry.get("consents", ())]
+    return {"what": reference(patient), "detail": told}
+
+
+def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
+    """One sentence in German and English."""
+    name, shown, hidden = entry["name"], entry.get("shown"), sum(withheld.values())
+    if entry["kind"] == "refused":
+        return f"{name} wurde abgewiesen. / {name} was refused."
+    if entry["kind"] == "opened":
+        return f"{name} hat die Akte geöffnet. / {name} opened the record."
+    return (
+        f"{name} hat {shown} Einträge gesehen, {hidden} wurden zurückgehalten. / "
+        f"{name} saw {shown} entries, {hidden} were withheld."
+    )

@@ -1,0 +1,50 @@
+"""Provenance, synthesised from an operation's origin when it is read. https://hl7.org/fhir/R4/provenance.html"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from aggregator.vault.envelope import Put
+from aggregator.vault.fold import State
+from aggregator.vault.image import Record
+from fhir_profiles.build import codeable, coding, reference
+from fhir_profiles.text import Resource, dumps
+
+TYPE = "Provenance"
+_AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+_LIFECYCLE = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
+
+
+def records(vault: str, state: State) -> Iterator[Record]:
+    """One Provenance for each current resource: which source gave it, when, by which connector."""
+    for _, put in state.current():
+        updated = datetime.fromisoformat(put.updated)
+        yield Record(
+            resource_type=TYPE,
+            local=put.local,
+            version=put.version,
+            updated=int(updated.timestamp() * 1000),
+            section="",
+            body=dumps(_resource(vault, put)),
+        )
+
+
+def _resource(vault: str, put: Put) -> Resource:
+    origin = put.origin
+    made: Resource = {
+        "resourceType": TYPE,
+        "id": f"{vault}.{put.local}",
+        "target": [reference(f"{put.resource_type}/{vault}.{put.local}")],
+        "recorded": put.updated,
+        "activity": codeable(coding(_LIFECYCLE, "receive" if "sha256" in origin else "originate")),
+        "agent": [{"type": codeable(coding(_AGENT, "author")), "who": {"display": origin["source"]}}],
+    }
+    if "connector" in origin:
+        assembler = {"type": codeable(coding(_AGENT, "assembler")), "who": {"display": origin["connector"]}}
+        made["agent"].append(assembler)
+    if "sha256" in origin:
+        made["occurredDateTime"] = origin["fetched_at"]
+        told = {"identifier": {"value": origin["sha256"]}, "display": origin["locator"]}
+        made["entity"] = [{"role": "source", "what": told}]
+    return made
