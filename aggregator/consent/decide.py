@@ -12,6 +12,8 @@ https://hl7.org/fhir/R4/consent.html, with these rules where it leaves room:
   exactly by a permit; a deny of a purpose covers those below it (TREAT covers ETREAT).
 - A permit is tested against the section a resource lies in, its classifying codes, and dates wholly inside dataPeriod;
   a deny against every section that claims it, every code it mentions, and any overlap (or no date).
+- Codes are compared exactly, but in ICD, ATC and OPS a code also means those below it. SNOMED CT's hierarchy is not
+  known here: name the section instead.
 - Confidentiality is a scale: a permit of R opens R and lower, a deny of R shuts R and higher; unlabelled is N.
 - A sensitive section, and a label the section table calls restricted, opens only when named (class or securityLabel)
   on the path; a resource that several of them claim needs all of them named.

@@ -127,6 +127,7 @@ _PROVISION_ELEMENTS = frozenset({
     "provision",
 })  # fmt: skip
 _ALWAYS = frozenset({"id", "extension"})
+_GROUP = re.compile(r"[A-Z]\d\d[-–][A-Z]\d\d")
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-]{1,64})", re.ASCII)
 
 
@@ -212,6 +213,11 @@ def _action(node: Any) -> frozenset[Coding]:
     return frozenset(token for token in _concept(node) if token[0] == ACTION_SYSTEM and token[1] in _ACTIONS)
 
 
+def _code(node: Any) -> frozenset[Coding]:
+    """Without ICD's groups: that F32.1 lies in F30-F39 is not known here."""
+    return frozenset(token for token in _concept(node) if not _GROUP.fullmatch(token[1]))
+
+
 def _class(node: Any) -> frozenset[Coding]:
     known = {SECTION_SYSTEM: SECTIONS.keys(), TYPE_SYSTEM: RESOURCES}
     return frozenset(token for token in _coding(node) if token[1] in known.get(token[0], ()))
@@ -255,7 +261,7 @@ _READERS: dict[str, tuple[str, Callable[[Any], frozenset[Coding]]]] = {
     "labels": ("securityLabel", _coding),
     "purposes": ("purpose", _purpose),
     "classes": ("class", _class),
-    "codes": ("code", _concept),
+    "codes": ("code", _code),
     "data": ("data", _data),
 }
 CRITERIA = {name: element for name, (element, _) in _READERS.items()} | {

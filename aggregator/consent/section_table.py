@@ -30,6 +30,7 @@ DIRECTORY, UNSORTED = "directory", "unsorted"
 
 _FILE = Path(__file__).with_name("sections.toml")
 _PUNCTUATION = re.compile(r"[^0-9A-Z]+")
+_MARKS = ".-*+†!"  # F32.- is F32; ICD-10-GM marks a code's part in a pair
 _CONCEPT = re.compile(r"\d{6,18}")
 
 
@@ -80,6 +81,7 @@ class SectionTable:
     sensitive: tuple[str, ...]
     restricted: frozenset[Coding]
     _types: Mapping[str, str]
+    _type_rows: Mapping[str, _Row]  # of the types that are sensitive as such
     _categories: Mapping[str, tuple[tuple[str, frozenset[Coding]], ...]]
     _systems: Mapping[str, str]  # any form of a system's URI -> the canonical one
     _flat: Mapping[str, Mapping[str, tuple[_Row, ...]]]
@@ -101,37 +103,37 @@ class SectionTable:
         return frozenset({self._types.get(resource_type, UNSORTED), *by_category, *self.sensitive})
 
     def canonical(self, coding: Coding) -> Coding:
-        """The coding with the system's canonical URI and no version; in a hierarchical system F32.- is F32."""
+        """The coding with the system's canonical URI and no version; in a hierarchical system without marks."""
         system, code = coding
         known = self._systems.get(system)
         if known is None:
             bare = system.partition("|")[0]
-            return self._systems.get(bare, bare), code
-        return known, (code.upper().rstrip(".-") if known in self._tree else code)
+            known = self._systems.get(bare, bare)
+        return known, (code.upper().rstrip(_MARKS) if known in self._tree else code)
 
     def ancestors(self, coding: Coding) -> Iterator[Coding]:
         """The coding, and in a hierarchical system every code above it: F32.1 is an F32."""
         system, code = coding
         yield coding
         if system in self._tree:
-            yield from ((system, code[:end].rstrip(".-")) for end in range(len(code) - 1, 2, -1))
+            yield from ((system, code[:end].rstrip(_MARKS)) for end in range(len(code) - 1, 0, -1))
 
     def section_of(self, resource: Resource) -> Placement:
         """Place one resource. Never raises for content: what is unreadable claims nothing."""
         codings = frozenset(map(self.canonical, _codings(resource)))
         home, home_reason = self._home(resource)
-        rows = () if home == UNSORTED and home_reason else tuple(self._rows(codings))
+        by_type = (self._type_rows[resource["resourceType"]],) if home in self.sensitive else ()
+        rows = () if home == UNSORTED and home_reason else (*by_type, *self._rows(codings))
         labels = frozenset(coding for coding in codings if self._is_label(coding)) | self._carried(resource)
         given = frozenset[Coding]().union(*(row.labels for row in rows))
         claims = frozenset(row.section for row in rows)
-        section = next((name for name in self.sensitive if name in claims or name == home), home)
         return Placement(
-            section=section,
+            section=next((name for name in self.sensitive if name in claims), home),
             claims=claims | {home} if home != UNSORTED or not claims else claims,
             labels=labels | given,
-            needs=self._needs(section, claims, labels, rows),
+            needs=self._needs(claims, labels, rows),
             codings=codings,
-            reasons=tuple(sorted({row.reason for row in rows})) + ((home_reason,) if home_reason else ()),
+            reasons=(*sorted({row.reason for row in rows} - {home_reason}), *((home_reason,) if home_reason else ())),
         )
 
     def _home(self, resource: Resource) -> tuple[str, str]:
@@ -175,14 +177,13 @@ class SectionTable:
         return frozenset(map(self.canonical, _codings(found))) if found else frozenset()
 
     def _needs(
-        self, section: str, claims: frozenset[str], labels: frozenset[Coding], rows: tuple[_Row, ...]
+        self, claims: frozenset[str], labels: frozenset[Coding], rows: tuple[_Row, ...]
     ) -> frozenset[frozenset[Coding]]:
-        sensitive = claims | ({section} if section in self.sensitive else frozenset())
         named = {
             frozenset({(SECTION_SYSTEM, name)}.union(*(row.labels for row in rows if row.section == name)))
-            for name in sensitive
+            for name in claims
         }
-        explained = {(CONFIDENTIALITY, "R")} if sensitive else frozenset[Coding]()
+        explained = {(CONFIDENTIALITY, "R")} if claims else frozenset[Coding]()
         above = frozenset({(CONFIDENTIALITY, "R"), (CONFIDENTIALITY, "V")})
         for label in (labels & self.restricted) - explained:
             named.add(above if label == (CONFIDENTIALITY, "R") else frozenset({label}))
@@ -232,6 +233,11 @@ def _compile(source: dict[str, Any]) -> SectionTable:
         sensitive=tuple(source["sensitive"]),
         restricted=_labels(source["restricted"], canonical),
         _types={name: section for section, names in source["types"].items() for name in names},
+        _type_rows={
+            name: _Row(section, given[section], f"type {name}")
+            for section in source["sensitive"]
+            for name in source["types"].get(section, ())
+        },
         _categories=_grouped((name, (section, codes)) for name, section, codes in categories),
         _systems={form: forms[0] for forms in (tree | flat).values() for form in forms},
         _flat={

@@ -166,6 +166,7 @@ UNKNOWN: dict[str, dict[str, Any]] = {
     "section": {"class": section("feelings")},
     "resource type": {"class": resource_type("Observaton")},
     "code with text alone": {"code": [{"text": "Blutzucker"}]},
+    "code of a group": {"code": [concept(ICD, "F30-F39")]},
     "data meaning": {"data": [{"meaning": "related", "reference": {"reference": "Observation/r1"}}]},
     "period": {"period": {"start": "yesterday"}},
     "period of data": {"dataPeriod": {"start": "2020", "note": "?"}},
@@ -333,7 +334,10 @@ def test_action(named: list[str], permits: bool, refuses: bool) -> None:
         (concept(ICD, "F32.-"), DEPRESSION, True, True),
         (concept(ICD, "F32.2"), DEPRESSION, False, False),
         (concept(ICD, "F32.1"), SERTRALINE, False, True),  # mentioned, not what it is
+        (concept(ICD + "|2026", "F32.-"), DEPRESSION, True, True),
+        (concept(ICD, "F32.1!"), DEPRESSION, True, True),
         (concept(codes.ATC, "N06A"), SERTRALINE, True, True),
+        (concept(codes.ATC, "N"), SERTRALINE, True, True),
         (concept(LOINC, "2339-0"), GLUCOSE, True, True),
         (concept(LOINC, "2339"), GLUCOSE, False, False),  # LOINC has no hierarchy in its codes
         (concept(LOINC + "|2.77", "2339-0"), GLUCOSE, True, True),

@@ -319,7 +319,13 @@ def test_restricted_is_explained_by_a_sensitive_section_and_very_restricted_is_n
     assert very.needs == plain.needs | {frozenset({(codes.CONFIDENTIALITY, "V")})}
 
 
-@pytest.mark.attack(56)
+def test_a_type_that_is_sensitive_as_such_is_labelled_and_must_be_named() -> None:
+    placed = place(type_="MolecularSequence")
+    assert placed.labels == {(codes.ACT_CODE, "GDIS")}
+    assert placed.needs == {frozenset({(SECTION_SYSTEM, "genetics"), (codes.ACT_CODE, "GDIS")})}
+    assert placed.reasons == ("type MolecularSequence",)
+
+
 def test_nothing_moves_a_consent_out_of_the_owners_hands() -> None:
     placed = place(type_="Consent", meta={"security": sensitivity("PSY")}, category=[concept(ICD, "F32")])
     assert (placed.section, placed.claims) == ("unsorted", {"unsorted"})
