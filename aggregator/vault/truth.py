@@ -11,9 +11,11 @@ from sqlmodel import Session, select
 
 from aggregator.errors import Tampered
 from aggregator.vault import log, snapshot, tables
+from aggregator.vault.encoding import canonical
 from aggregator.vault.envelope import claim, open_envelope
 from aggregator.vault.fold import State, fold
 from aggregator.vault.keys import OWNER, Certificate, SectionSeed, read_certificate, verify
+from aggregator.vault.seal import PublicKey
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +55,11 @@ def read(session: Session, vault: tables.Vault, seeds: Mapping[str, SectionSeed]
     writers[OWNER] = Certificate(OWNER, vault.verification_key, frozenset(seed.id for seed in seeds.values()), 1)
     names = {seed.id: name for name, seed in seeds.items()}
     for entry in entries:
-        stated = claim(entry.envelope)
-        name = names.get(stated.section)
-        if name is None:
-            continue
         try:
+            stated = claim(entry.envelope)
+            name = names.get(stated.section)
+            if name is None:
+                continue
             public = _authorised(writers, stated.writer, stated.section, entry.position)
             operations = open_envelope(vault.id, entry.envelope, seeds[name], stated.writer, public)
         except Tampered as error:
@@ -67,6 +69,17 @@ def read(session: Session, vault: tables.Vault, seeds: Mapping[str, SectionSeed]
         fold(truth.state, name, entry.position, stated.writer, operations)
     truth.state.position = vault.log_position
     return truth
+
+
+def audit_key(vault: tables.Vault, verification_key: bytes) -> PublicKey:
+    """The key that receipts are sealed to, once the vault's certificate names it.
+
+    `verification_key` is the one that the key service pinned: whoever holds the database alone could otherwise have
+    every later receipt sealed to a key of their own. Raises Tampered.
+    """
+    stated = canonical({"kind": "vault", "vault": vault.id, "audit": vault.audit_key.hex()})
+    verify(verification_key, vault.certificate, b"PRA1/vault" + stated, "vault")
+    return PublicKey(vault.audit_key)
 
 
 def _writers(session: Session, vault: tables.Vault) -> dict[str, Certificate]:
