@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from cryptography.exceptions import InvalidSignature
@@ -48,7 +48,7 @@ class SectionSeed:
 
     id: str
     epoch: int
-    seed: bytes
+    seed: bytes = field(repr=False)
 
     def private_key(self) -> PrivateKey:
         return PrivateKey(self.seed)
@@ -70,7 +70,7 @@ class SectionKey:
 class IdKey:
     """Makes local ids that are stable over re-syncs."""
 
-    key: bytes
+    key: bytes = field(repr=False)
 
     def local(self, authority: str, account: str, source_id: str) -> str:
         """The 26 characters behind the dot of a FHIR id."""
@@ -134,7 +134,7 @@ class Writer:
     """Somebody who may append to the log: the id in the header and the key that signs."""
 
     id: str
-    seed: bytes
+    seed: bytes = field(repr=False)
 
     @classmethod
     def generate(cls, writer_id: str) -> Writer:

@@ -8,7 +8,7 @@ second lock).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from aggregator.errors import Tampered
@@ -16,7 +16,7 @@ from aggregator.vault import snapshot, tables, truth
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.fold import State
 from aggregator.vault.image import Image, Indexer, Record, Tombstone, UnreadableImage, build
-from aggregator.vault.keys import OWNER, Root, SectionSeed
+from aggregator.vault.keys import OWNER, Root, SectionSeed, handle
 from aggregator.vault.mask import bare, mask, references
 from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
@@ -58,7 +58,7 @@ class Reader:
     id: str
     seeds: Mapping[str, SectionSeed]
     verification_key: bytes
-    image_key: bytes
+    image_key: bytes = field(repr=False)
     patient: str
     depends: str = ""
     permits: Permits | None = None
@@ -100,7 +100,9 @@ def read_truth(store: Store, vault: str, reader: Reader) -> State:
 
 
 def _built_for(row: tables.Vault, reader: Reader, indexer: Indexer) -> str:
-    return f"{row.log_position}/{indexer.version}/{reader.depends}"
+    """What an image depends on. The reader's own part is keyed: a grant's periods are the Consent's, not a row's."""
+    own = handle(reader.image_key, "depends", reader.depends).hex()
+    return f"{row.log_position}/{indexer.version}/{own}"
 
 
 def _stored_image(row: tables.Vault, reader: Reader, indexer: Indexer, stored: tables.ImageRow | None) -> Image | None:
@@ -123,7 +125,8 @@ def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, r
         current = session.get(tables.Vault, row.id)
         if current is not None and current.log_position == row.log_position:
             session.merge(tables.ImageRow(vault=row.id, reader=reader.id, built_for=built_for, box=box))
-            if root is not None and found.tail >= truth.SNAPSHOT_AFTER:
+            # A snapshot lets the log go; what was refused stays in it, as evidence and in case its mandate is mended.
+            if root is not None and found.tail >= truth.SNAPSHOT_AFTER and not found.refused:
                 snapshot.write(session, current, root, found.state, reader.seeds, current.chain)
     return Image.open(data)
 
