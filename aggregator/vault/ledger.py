@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, update
 
 from aggregator.errors import Stale
@@ -33,7 +34,7 @@ class Ledger:
 
     vault: str
     source: bytes
-    keys: bytes
+    keys: bytes = field(repr=False)
     revision: int = 0
     lines: dict[str, Line] = field(default_factory=dict)
 
@@ -72,8 +73,7 @@ def save(session: Session, ledger: Ledger) -> None:
     lines = {local: [line.tag, line.section, line.version, int(line.deleted)] for local, line in ledger.lines.items()}
     box = wrap(ledger.keys[:32], _header(ledger.vault, ledger.source), canonical(lines))
     if ledger.revision == 0:
-        session.add(tables.Ledger(vault=ledger.vault, source=ledger.source, revision=1, box=box))
-        session.flush()
+        _insert(session, tables.Ledger(vault=ledger.vault, source=ledger.source, revision=1, box=box))
     else:
         changed = session.exec(
             update(tables.Ledger)
@@ -87,6 +87,14 @@ def save(session: Session, ledger: Ledger) -> None:
         if changed.rowcount != 1:
             raise Stale("another run wrote this source's ledger")
     ledger.revision += 1
+
+
+def _insert(session: Session, row: tables.Ledger) -> None:
+    try:
+        session.add(row)
+        session.flush()
+    except IntegrityError:
+        raise Stale("another run wrote this source's ledger") from None
 
 
 def _header(vault: str, source: bytes) -> dict[str, Any]:
