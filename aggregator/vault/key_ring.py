@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS grant_key (vault TEXT, id TEXT, key BLOB NOT NULL, PR
 # No write-ahead log: a destroyed key must not live on in one.
 _PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000")
 
+_MISSING = "{} is missing. Restore the key ring from its backup; without it nothing in the store can be opened"
+
 
 class WorkerKeys:
     """What the syncing worker holds: opens mandates, settings and cursors, and nothing that it seals to a section."""
@@ -68,13 +70,15 @@ class KeyRing:
 
     def __init__(self, folder: Path) -> None:
         self._master = _read_key(folder / "master.key")
+        if not (folder / "ring.db").exists():
+            # SQLite would make an empty one, and every vault would look like one that never was.
+            raise KeysMissing(_MISSING.format(folder / "ring.db"))
         self._folder = folder
         self._lock = threading.Lock()
         self._db = sqlite3.connect(folder / "ring.db", check_same_thread=False, isolation_level=None)
         for pragma in _PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)
-        (folder / "ring.db").chmod(0o600)
         self._signing = Ed25519PrivateKey.from_private_bytes(expand(self._master, "audit-heads"))
         self.ring = handle(self._master, "ring").hex()
 
@@ -84,6 +88,7 @@ class KeyRing:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("master.key", "worker.key"):
             _write_key(folder / name)
+        (folder / "ring.db").touch(mode=0o600)
         return cls(folder)
 
     def close(self) -> None:
@@ -206,9 +211,7 @@ def _read_key(path: Path) -> bytes:
             raise OperatorError(f"{path} can be read by others; run: chmod 600 {path}")
         key = bytes.fromhex(path.read_text())
     except FileNotFoundError:
-        raise KeysMissing(
-            f"{path} is missing. Restore the key ring from its backup; without it nothing in the store can be opened"
-        ) from None
+        raise KeysMissing(_MISSING.format(path)) from None
     except ValueError:
         raise OperatorError(f"{path} does not hold 32 bytes in hex; restore it from its backup") from None
     if len(key) != KEY_BYTES:
