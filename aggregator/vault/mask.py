@@ -20,6 +20,8 @@ _REDACTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValu
 # The members of a Reference; an object that holds others beside them is something else.
 _REFERENCE = frozenset({"reference", "_reference", "type", "_type", "identifier", "display", "_display"})
 _ELEMENT = frozenset({"id", "extension"})
+# A target's name can stand alone; `type` alone names nobody.
+_NAMES = frozenset({"reference", "_reference", "display", "_display"})
 
 
 def references(node: Any) -> Iterator[str]:
@@ -42,13 +44,13 @@ def bare(resource: Resource) -> Resource:
 def mask(resource: Resource, visible: Set[str]) -> Resource:
     """The resource with every reference masked whose target ("Type/id") is not visible.
 
-    A resource in which something was masked is tagged REDACTED and loses its narrative, which could name it.
+    A resource in which something was masked is tagged REDACTED and loses its narratives, which could name it.
     """
     masked = _Masking(visible)
     copy: Resource = masked.walk(resource)
     if not masked.changed:
         return resource
-    copy.pop("text", None)
+    copy = _without_narrative(copy)
     meta = copy["meta"] = dict(copy.get("meta") or {})
     meta["security"] = [*meta.get("security", []), _REDACTED]
     return copy
@@ -64,12 +66,18 @@ class _Masking:
             if _is_reference(node) and not self._shown(node):
                 self.changed = True
                 return _MASKED
-            return {name: child if name == "coding" else self._member(name, child) for name, child in node.items()}
+            return self._members(node)
         if isinstance(node, list):
             return [self.walk(child) for child in node]
         return node
 
+    def _members(self, node: dict[str, Any]) -> dict[str, Any]:
+        return {name: self._member(name, child) for name, child in node.items()}
+
     def _member(self, name: str, child: Any) -> Any:
+        if name == "coding" and isinstance(child, list):
+            # A Coding with a display alone is no Reference; but one may lie in its extension.
+            return [self._members(one) if isinstance(one, dict) else one for one in child]
         # An Attachment's url is a reference in all but name when it points into this server.
         if name == "url" and isinstance(child, str) and _is_local(child) and child not in self.visible:
             self.changed = True
@@ -82,11 +90,19 @@ class _Masking:
 
 
 def _is_reference(node: dict[str, Any]) -> bool:
-    """A Reference: a literal one has `reference`; a logical one `identifier`, and nothing a Reference has not."""
+    """A Reference, literal, logical or a display alone: it has nothing that a Reference has not."""
     members = node.keys() - _ELEMENT
     if not members or members - _REFERENCE:
         return False
-    return "reference" in node or isinstance(node.get("identifier"), dict) or members == {"display"}
+    return bool(members & _NAMES) or isinstance(node.get("identifier"), dict)
+
+
+def _without_narrative(node: Any) -> Any:
+    """Without any Narrative: the resource's own, of what it contains, of a Composition's sections."""
+    if isinstance(node, dict):
+        kept = ((name, child) for name, child in node.items() if not (name == "text" and isinstance(child, dict)))
+        return {name: _without_narrative(child) for name, child in kept}
+    return [_without_narrative(child) for child in node] if isinstance(node, list) else node
 
 
 def _is_local(url: str) -> bool:
