@@ -73,6 +73,8 @@ def check(session: Session, vault: str, audit_verification_key: bytes) -> Verifi
 def _signed_leaves(session: Session, key: bytes) -> set[bytes]:
     found: set[bytes] = set()
     for batch in session.exec(select(SignedHeads)):
+        if not batch.leaves:
+            raise Tampered("a stored audit head signs nothing")
         leaves = [batch.leaves[at : at + LEAF] for at in range(0, len(batch.leaves), LEAF)]
         verify(key, batch.signature, b"PRA1/heads" + merkle_root(leaves), "audit head")
         found.update(leaves)

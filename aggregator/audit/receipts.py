@@ -1,7 +1,7 @@
 """A receipt for every access, durable before the answer leaves (FORMAT.md section 9).
 
-One HPKE encapsulation per opened view; entries under keys derived from it; one commit, one fsync and one signature for all
-receipts that wait at the same time.
+One HPKE encapsulation per opened view; entries under keys derived from it; one commit, one fsync and one signature for
+all receipts that wait at the same time.
 """
 
 from __future__ import annotations
