@@ -1,0 +1,34 @@
+"""What many tests need: a frozen clock that is not UTC, a fresh store with its key ring, a patient who signed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aggregator.identity.accounts import SignedUp
+from tests.vault import world as worlds
+from tests.vault.world import FrozenClock, World
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    """Stands at 2026-11-21T21:30+01:00 until it is moved."""
+    return FrozenClock()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SignedUp]:
+    """The folder of one installation with one signed-up patient: made once, copied by `world`."""
+    folder = tmp_path_factory.mktemp("template")
+    return folder, worlds.sign_up(folder)
+
+
+@pytest.fixture
+def world(template: tuple[Path, SignedUp], tmp_path: Path) -> Iterator[World]:
+    """A fresh store and key ring with a signed-up owner, this test's own."""
+    folder, signed_up = template
+    made = worlds.copy(folder, signed_up.owner, tmp_path)
+    yield made
+    made.close()

@@ -1,0 +1,175 @@
+"""Operations as lines, and lines as sealed and signed envelopes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.errors import Tampered
+from aggregator.vault.envelope import (
+    Claim,
+    Delete,
+    Operation,
+    Put,
+    Remove,
+    claim,
+    line,
+    open_envelope,
+    parse_line,
+    seal,
+)
+from aggregator.vault.keys import Root, SectionKey, SectionSeed, Writer
+from aggregator.vault.seal import header
+from fhir_profiles.text import Number, dumps
+
+ROOT = Root(bytes(range(32)))
+SEED = ROOT.section("5ec7104a5ec7104a")
+WRITER = Writer("m1", bytes(range(1, 33)))
+AWKWARD = [',"resource":', '"', "\\", "}", '{"op":"remove"', "\n", "\u2028", "0.40", "👩‍⚕️"]
+
+
+def key(seed: SectionSeed) -> SectionKey:
+    return SectionKey(seed.id, seed.epoch, seed.private_key().public())
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(AWKWARD)
+numbers = st.sampled_from(["0.40", "1E5", "-0", "1.0", "99999999999999999999", "0.000"]).map(Number)
+values = st.recursive(
+    texts | numbers | st.booleans() | st.none() | st.integers(-(10**17), 10**17),
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=12,
+)
+resources = st.dictionaries(texts | st.just("resource"), values).map(dumps)
+names = st.sampled_from(["source", "locator", "source_id", "fetched_at", "sha256", "connector"])
+origins = st.dictionaries(names, texts)
+versions = st.integers(1, 10**6)
+puts = st.builds(
+    Put,
+    local=texts,
+    resource_type=texts,
+    version=versions,
+    updated=texts,
+    resource=resources,
+    origin=origins,
+    warnings=st.lists(texts).map(tuple),
+)
+deletes = st.builds(Delete, local=texts, resource_type=texts, version=versions, updated=texts, origin=origins)
+operations: st.SearchStrategy[Operation] = st.one_of(puts, deletes, st.builds(Remove, local=texts, resource_type=texts))
+
+
+@given(operations)
+def test_a_line_gives_back_its_operation(operation: Operation) -> None:
+    text = line(operation)
+    assert parse_line(text)[0] == operation
+    assert b"\n" not in text
+
+
+@given(operations, st.integers(0, 2**31), texts)
+def test_a_snapshot_line_gives_back_its_members(operation: Operation, position: int, writer: str) -> None:
+    parsed, members = parse_line(line(operation, position=position, writer=writer))
+    assert (parsed, members["position"], members["writer"]) == (operation, position, writer)
+
+
+def test_a_resource_is_cut_out_as_it_came() -> None:
+    """Number text, member order, escapes and a member of its own name stay byte for byte."""
+    body = rb'{"b":0.40,"a":1E5,"text":",\"resource\":","resource":{"resource":-0},"u":"\u00e4"}'
+    put = Put(local="l", resource_type="Basic", version=1, updated="2026-11-21T20:30:00.000Z", resource=body)
+    assert parse_line(line(put))[0] == put
+
+
+def test_lines_are_those_of_the_format() -> None:
+    put = Put(
+        local="l",
+        resource_type="Basic",
+        version=2,
+        updated="2026-11-21T20:30:00.000Z",
+        resource=b'{"a":0.40}',
+        origin={"source": "klinik"},
+        warnings=("w",),
+    )
+    delete = Delete(local="l", resource_type="Basic", version=2, updated=put.updated, origin=put.origin)
+    assert [line(put, position=7), line(delete), line(REMOVE)] == [
+        b'{"op":"put","id":"l","type":"Basic","position":7,"version":2,"updated":"2026-11-21T20:30:00.000Z",'
+        b'"origin":{"source":"klinik"},"warnings":["w"],"resource":{"a":0.40}}',
+        b'{"op":"delete","id":"l","type":"Basic","version":2,"updated":"2026-11-21T20:30:00.000Z",'
+        b'"origin":{"source":"klinik"}}',
+        b'{"op":"remove","id":"l","type":"Basic"}',
+    ]
+
+
+REMOVE = Remove(local="l", resource_type="Basic")
+
+
+@settings(max_examples=40)
+@given(st.lists(operations, max_size=5))
+def test_an_envelope_gives_back_its_operations(batch: list[Operation]) -> None:
+    envelope = seal("v", key(SEED), WRITER, batch)
+    assert claim(envelope) == Claim(SEED.id, 1, "m1")
+    assert open_envelope("v", envelope, SEED, "m1", WRITER.public()) == batch
+
+
+def opened(envelope: bytes, vault: str = "v", seed: SectionSeed = SEED, writer: Writer = WRITER) -> list[Operation]:
+    return open_envelope(vault, envelope, seed, writer.id, writer.public())
+
+
+OTHER_SECTION = ROOT.section("0000000000000000")
+REFUSED: dict[str, tuple[Callable[[bytes], object], str]] = {
+    "another vault": (lambda made: opened(made, vault="w"), "stands where another belongs"),
+    "another section": (lambda made: opened(made, seed=OTHER_SECTION), "stands where another belongs"),
+    "another epoch": (lambda made: opened(made, seed=ROOT.section(SEED.id, 2)), "stands where another belongs"),
+    "another author's key": (lambda made: opened(made, writer=Writer.generate("m1")), "signature"),
+    "another author's name": (
+        lambda made: open_envelope("v", made, SEED, "m2", WRITER.public()),
+        "stands where another belongs",
+    ),
+    "another root's section": (
+        lambda made: opened(made, seed=Root(bytes(32)).section(SEED.id)),
+        "does not open with its key",
+    ),
+    "a signature cut off": (lambda made: opened(made[:-1]), "signature"),
+    "nothing": (lambda _: opened(b""), "signature"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.attack(21, 28)
+def test_an_envelope_elsewhere_is_refused(case: str) -> None:
+    attempt, told = REFUSED[case]
+    with pytest.raises(Tampered, match=told):
+        attempt(seal("v", key(SEED), WRITER, [REMOVE]))
+
+
+def test_every_byte_is_signed() -> None:
+    envelope = seal("v", key(SEED), WRITER, [REMOVE])
+    for at in range(0, len(envelope), 7):
+        with pytest.raises(Tampered, match="signature"):
+            opened(envelope[:at] + bytes([envelope[at] ^ 1]) + envelope[at + 1 :])
+
+
+@pytest.mark.parametrize("plaintext", [b"not JSON", b'{"op":"put"}', b"[]", b'{"op":"delete","id":"l"}', b"\xff"])
+def test_a_signed_envelope_without_operations_is_refused(plaintext: bytes) -> None:
+    head = header("envelope", "v", section=SEED.id, epoch=1, writer="m1")
+    signed = seal("v", key(SEED), WRITER, [])
+    assert opened(signed) == []
+    with pytest.raises(Tampered, match="holds no operations"):
+        opened(_signed(key(SEED).public.seal(head, plaintext)))
+
+
+def _signed(box: bytes) -> bytes:
+    return box + WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
+
+
+@pytest.mark.parametrize("head", [b"", b"[]", b"{}", b'{"section":"s","epoch":"x","writer":"w"}', b"\xff"])
+def test_an_unreadable_header_claims_nothing(head: bytes) -> None:
+    with pytest.raises(Tampered, match="no readable header"):
+        claim(b"PRS1" + len(head).to_bytes(2, "big") + head)
+
+
+def test_what_is_no_box_claims_nothing() -> None:
+    for envelope in (b"", b"PRS", b"PRS1", b"PRS1\0", b"nope" * 30):
+        with pytest.raises(Tampered):
+            claim(envelope)

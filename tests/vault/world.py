@@ -1,0 +1,230 @@
+"""A small world to try the vault in: a clock that is not UTC, a store and a key ring, and a patient who signed up.
+
+Signing up costs Argon2's time, so it is done once; every test works on its own copy of the two folders.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from sqlmodel import select
+
+from aggregator.audit import tables as audit_tables  # noqa: F401 - Store.create makes the tables that were imported
+from aggregator.consent import mandate
+from aggregator.consent.decide import Party
+from aggregator.consent.grant import Opened, open_grant
+from aggregator.consent.mandate import Mandate, Person
+from aggregator.consent.section_table import SectionTable
+from aggregator.fhir.index import SearchIndex
+from aggregator.identity.accounts import Accounts, Owner, SignedUp
+from aggregator.identity.signing import Signing
+from aggregator.sync import tables as sync_tables  # noqa: F401 - as above
+from aggregator.vault import log, tables, truth, view
+from aggregator.vault.encoding import instant
+from aggregator.vault.envelope import Operation, Put, seal
+from aggregator.vault.key_ring import KeyRing, WorkerKeys
+from aggregator.vault.key_service import Admission, Ticket
+from aggregator.vault.keys import Writer
+from aggregator.vault.store import Store
+from aggregator.vault.truth import Truth
+from aggregator.vault.view import Reader, View
+from fhir_profiles import codes
+from fhir_profiles.text import Resource, dumps, loads
+
+BERLIN = ZoneInfo("Europe/Berlin")
+START = datetime(2026, 11, 21, 21, 30, tzinfo=BERLIN)
+LOGIN, PASSWORD = "erika.beispiel", "Korrekt Pferd Batterie"
+ERIKA = Person(family="Beispielmann", given="Erika Josefine", birth_date="1957-08-13", kvnr="X110411675")
+DR_B, LABORATORY = Party("praxis-b"), Party("labor-c")
+TABLE, INDEX = SectionTable.load(), SearchIndex()
+
+
+class FrozenClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@dataclass(kw_only=True)
+class World:
+    """One installation with one patient, whose owner session is open."""
+
+    folder: Path
+    clock: FrozenClock
+    store: Store
+    ring: KeyRing
+    worker: WorkerKeys
+    accounts: Accounts
+    signing: Signing
+    owner: Owner
+
+    @property
+    def vault(self) -> str:
+        return self.owner.vault
+
+    @property
+    def patient(self) -> str:
+        return f"Patient/{self.vault}.{self.owner.patient}"
+
+    def local(self, source_id: str) -> str:
+        """The local id of a thing of the clinic's."""
+        return self.owner.root.ids().local("klinik", "erika", source_id)
+
+    def reference(self, source_id: str) -> Resource:
+        return {"reference": f"{source_id.partition('/')[0]}/{self.vault}.{self.local(source_id)}"}
+
+    def put(self, source_id: str, elements: Resource | None = None, version: int = 1) -> Put:
+        """A resource of the clinic's, as normalising leaves it. `source_id`: "Type/id"."""
+        resource_type, now = source_id.partition("/")[0], instant(self.clock())
+        body = {
+            "resourceType": resource_type,
+            "id": f"{self.vault}.{self.local(source_id)}",
+            "meta": {"versionId": str(version), "lastUpdated": now},
+        }
+        return Put(
+            local=self.local(source_id),
+            resource_type=resource_type,
+            version=version,
+            updated=now,
+            resource=dumps(body | (elements or {})),
+            origin={"source": "klinik", "locator": f"/fhir/{source_id}"},
+        )
+
+    def connect(self) -> Mandate:
+        """A mandate for the clinic, as the worker holds it."""
+        signer = mandate.Signer(
+            vault=self.vault,
+            root=self.owner.root,
+            sections=self.owner.sections,
+            patient=self.owner.patient,
+            person=ERIKA,
+        )
+        with self.store.write() as session:
+            vault = session.get_one(tables.Vault, self.vault)
+            row = mandate.issue(vault, signer, self.worker.public(), authority="klinik", account="erika")
+            session.add(row)
+        return mandate.open_mandate(row, self.worker, self.owner.root.verification_key)
+
+    def append(self, section: str, *operations: Operation, writer: Writer | None = None) -> int:
+        """One envelope, the owner's where no other writer is given; returns the log position."""
+        envelope = seal(self.vault, self.owner.key(section), writer or Writer.owner(self.owner.root), operations)
+        return self.append_raw(envelope)
+
+    def append_raw(self, *envelopes: bytes) -> int:
+        """Bytes into the log, chained as they must be: what one with the database alone can do as well."""
+        with self.store.write() as session:
+            return log.append(session, session.get_one(tables.Vault, self.vault), envelopes)
+
+    def truth(self) -> Truth:
+        with self.store.read() as session:
+            row = truth.head(session, self.vault, self.owner.root.verification_key)
+            return truth.read(session, row, self.reader().seeds)
+
+    def reader(self) -> Reader:
+        return view.owner(self.owner.root, self.owner.sections, self.owner.patient)
+
+    def open(self, *, fold: bool = True) -> View:
+        """The owner's view; with `fold` a grown log becomes a snapshot."""
+        return view.open_view(self.store, self.vault, self.reader(), INDEX, self.owner.root if fold else None)
+
+    def ticket(self, party: Party = DR_B, minutes: int = 5) -> Ticket:
+        token = secrets.token_urlsafe(32)
+        expires = int(self.clock().timestamp()) + minutes * 60
+        admission = Admission(party=party.id, purpose="TREAT", scopes=("system/*.rs",), expires=expires)
+        return Ticket(token, self.ring.admit(token, admission))
+
+    def permit(self, *parties: Party, **criteria: object) -> Resource:
+        """Sign a Consent that permits; returns it as it is stored."""
+        stored, _ = self.signing.save_consent(self.owner, consent(parties or (DR_B,), **criteria))
+        made: Resource = loads(stored)
+        return made
+
+    def grant(self, party: Party = DR_B) -> tables.Grant:
+        """The party's grant as it is stored."""
+        grantee = self.ring.handle("party", party.id)
+        with self.store.read() as session:
+            return session.exec(select(tables.Grant).where(tables.Grant.grantee == grantee)).one()
+
+    def opened(self, party: Party = DR_B) -> Opened:
+        """The grant in its grantee's service."""
+        return open_grant(self.grant(party), self.ring, self.ticket(party), self.clock())
+
+    def grantee(self, party: Party = DR_B) -> Reader:
+        return self.opened(party).reader(party, "TREAT", self.clock(), TABLE)
+
+    def sql(self, statement: str, *values: object) -> None:
+        """What somebody with the database can do."""
+        with self.store.write() as session:
+            session.connection().exec_driver_sql(statement, values)
+
+    def close(self) -> None:
+        self.store.close()
+        self.ring.close()
+
+
+def consent(parties: Sequence[Party], **criteria: object) -> Resource:
+    """An active Consent that permits these parties what the criteria say."""
+    reader = {"coding": [{"system": codes.PARTICIPATION_TYPE, "code": "PRCP"}]}
+    actors = [{"role": reader, "reference": {"reference": f"Organization/{party.id}"}} for party in parties]
+    return {
+        "resourceType": "Consent",
+        "status": "active",
+        "scope": {"coding": [{"system": codes.CONSENT_SCOPE, "code": "patient-privacy"}]},
+        "category": [{"coding": [{"system": codes.LOINC, "code": "59284-0"}]}],
+        "policyRule": {"coding": [{"system": codes.ACT_CODE, "code": "OPTIN"}]},
+        "provision": {"type": "permit", "actor": actors} | criteria,
+    }
+
+
+def sign_up(folder: Path) -> SignedUp:
+    """Make store and key ring in this folder, and one patient in them, who has said who she is."""
+    (folder / "store").mkdir()
+    ring, store, clock = KeyRing.create(folder / "keys"), _store(folder), FrozenClock()
+    accounts = _accounts(store, ring, clock)
+    signed_up = accounts.sign_up(LOGIN, PASSWORD)
+    accounts.prove_recovery(LOGIN, signed_up.recovery_code)
+    Signing(store, ring, accounts, [], clock).introduce(signed_up.owner, ERIKA)
+    store.checkpoint()
+    store.close()
+    ring.close()
+    return signed_up
+
+
+def copy(template: Path, owner: Owner, folder: Path) -> World:
+    """A world of its own, with the patient of the template."""
+    shutil.copytree(template, folder, dirs_exist_ok=True)
+    ring, store, clock = KeyRing(folder / "keys"), _store(folder), FrozenClock()
+    accounts = _accounts(store, ring, clock)
+    return World(
+        folder=folder,
+        clock=clock,
+        store=store,
+        ring=ring,
+        worker=WorkerKeys.read(folder / "keys"),
+        accounts=accounts,
+        signing=Signing(store, ring, accounts, [DR_B, LABORATORY], clock),
+        owner=owner,
+    )
+
+
+def _store(folder: Path) -> Store:
+    store = Store(folder / "store" / "aggregator.db")
+    store.create()
+    return store
+
+
+def _accounts(store: Store, ring: KeyRing, clock: FrozenClock) -> Accounts:
+    return Accounts(store, ring, clock, session_seconds=30 * 60, signing_seconds=5 * 60)
