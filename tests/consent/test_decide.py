@@ -9,6 +9,7 @@ import pytest
 
 from aggregator.consent.decide import Deny, Party, Permit, Reason, RuleRef
 from fhir_profiles import codes
+from fhir_profiles.profiles import SECTIONS
 from fhir_profiles.text import Resource
 from tests.consent.decide_world import (
     ALCOHOL_AND_DEPRESSION,
@@ -485,6 +486,15 @@ def test_a_payer_reads_its_claims_unless_more_is_named(criteria: Resource, about
     given = consent(permit(actor=[actor("kasse")], **criteria))
     assert bool(asked(given, about=about, party=INSURER, purpose="HPAYMT")) is open_
     assert asked(given, about=DEPRESSION, party=INSURER).__class__ is Deny
+
+
+@pytest.mark.parametrize(
+    "about", [GLUCOSE, DEPRESSION, SERTRALINE, HIV, ALCOHOL_AND_DEPRESSION, PRIVATE_RESULT, PATIENT]
+)
+def test_who_names_all_sections_and_the_highest_level_opens_all(about: Resource) -> None:
+    named = {"class_": section(*SECTIONS), "securityLabel": confidentiality("V")}
+    assert asked(consent(permit(**named)), about=about)
+    assert asked(consent(permit(**named)), about=about | {"meta": {"security": confidentiality("V")}})
 
 
 def test_a_payer_reads_nothing_by_default_and_the_reason_says_so() -> None:
