@@ -7,7 +7,6 @@ covers what the random policies of test_decide_laws.py hold; Facts are taken as 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from aggregator.consent.decide import Context, Facts, PartyKind
 from fhir_profiles import codes
@@ -87,7 +86,6 @@ def context_match(node: Resource, context: Context, deny: bool = False) -> int:
 
 
 def days(period: dict[str, str]) -> tuple[datetime, datetime]:
-    """Whole instants with offset only, so that no calendar is needed here."""
     low = datetime.fromisoformat(period["start"]) if "start" in period else datetime.min.replace(tzinfo=UTC)
     high = datetime.fromisoformat(period["end"]) if "end" in period else datetime.max.replace(tzinfo=UTC)
     return low, high + timedelta(seconds=1) if "end" in period else high
@@ -139,7 +137,7 @@ def permit_match(node: Resource, facts: Facts, otherwise: int = YES) -> int:
 
 
 def deny_match(node: Resource, context: Context, facts: Facts) -> int:
-    found: list[Any] = [context_match(node, context, deny=True)]
+    found = [context_match(node, context, deny=True)]
     if "class" in node:
         found.append(class_match(node, facts, {facts.section, *facts.claims}))
     if "code" in node:
