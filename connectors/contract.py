@@ -29,6 +29,9 @@ CONTRACT_VERSION = 1
 Clock = Callable[[], datetime]
 """Returns the current time, aware of its zone."""
 
+Client = httpx.AsyncClient
+"""The HTTP client that a connector is given: its transport is injected, so tests and proxies need no patching."""
+
 Cursor = NewType("Cursor", str)
 """Where the next pull goes on: opaque to everyone but its connector; from the source's clock, never from ours."""
 

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
 
@@ -25,7 +23,7 @@ from aggregator.audit import chain
 from aggregator.audit.tables import Receipt, SignedHeads
 from aggregator.errors import Stale, Tampered
 from aggregator.vault.key_service import KeyService
-from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, header
+from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, header, lock, unlock
 from aggregator.vault.store import Store
 from aggregator.vault.tables import Vault
 
@@ -73,11 +71,10 @@ class Opening:
     def next(self, entry: dict[str, Any], condition: Condition | None) -> Sealed:
         """The receipt of one answer through this view."""
         self._number += 1
-        nonce = os.urandom(12)
         key, aad = _entry_key(self._key, self.vault, self.id, self._number)
         plaintext = orjson.dumps(entry)
         plaintext += b" " * (-len(plaintext) % _BLOCK)  # JSON ignores it; the length tells less
-        box = nonce + AESGCM(key).encrypt(nonce, plaintext, aad)
+        box = lock(key, aad, plaintext)
         return Sealed(self.vault, self.id, self._number, box, condition)
 
 
@@ -206,8 +203,8 @@ def read(rows: Sequence[Receipt], vault: str, audit: PrivateKey) -> list[tuple[i
 def _open(keys: dict[bytes, bytes], vault: str, row: Receipt) -> dict[str, Any]:
     try:
         key, aad = _entry_key(keys[row.opening], vault, row.opening, row.number)
-        entry: dict[str, Any] = orjson.loads(AESGCM(key).decrypt(row.box[:12], row.box[12:], aad))
-    except (KeyError, InvalidTag, ValueError):
+        entry: dict[str, Any] = orjson.loads(unlock(key, aad, row.box, "receipt"))
+    except KeyError:
         raise Tampered("a stored receipt was changed") from None
     return entry
 

@@ -8,12 +8,11 @@ from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
-import httpx
 from pydantic import ValidationError
 
 from aggregator.config import SourceSettings
 from aggregator.errors import CallerError, OperatorError
-from connectors.contract import CONTRACT_VERSION, Clock, Connector, ConnectorSpec, Kind, Settings
+from connectors.contract import CONTRACT_VERSION, Client, Clock, Connector, ConnectorSpec, Kind, Settings
 
 GROUP = "aggregator.connectors"
 
@@ -39,7 +38,7 @@ class Source:
     def title(self) -> str:
         return self.settings.title or self.authority
 
-    def connector(self, account: Mapping[str, Any], client: httpx.AsyncClient, clock: Clock) -> Connector:
+    def connector(self, account: Mapping[str, Any], client: Client, clock: Clock) -> Connector:
         """The connector for one account (a feed has none). Raises OperatorError, CallerError."""
         return self.spec.connect(self.check(account), client, clock)
 

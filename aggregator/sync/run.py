@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import httpx
 import orjson
 from sqlmodel import Session, col, or_, update
 
@@ -33,6 +32,7 @@ from aggregator.vault.seal import header
 from aggregator.vault.store import Store
 from connectors.contract import (
     Batch,
+    Client,
     Clock,
     ConnectorError,
     Cursor,
@@ -77,7 +77,7 @@ class Worker:
     registry: Registry
     table: SectionTable
     clock: Clock
-    client: Callable[[], httpx.AsyncClient]
+    client: Callable[[], Client]
     lease_seconds: float = 1800.0
     longest_backoff: float = 12 * 3600.0
 

@@ -136,6 +136,20 @@ def unwrap(key: bytes, head: dict[str, Any], box: bytes) -> bytes:
     return _decrypt(expand(key, "enc"), rest, top, head["kind"])
 
 
+def lock(key: bytes, aad: bytes, plaintext: bytes) -> bytes:
+    """`nonce || AES-256-GCM` under a key that is used for this alone: many small rows, without a frame of their own."""
+    nonce = os.urandom(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plaintext, aad)
+
+
+def unlock(key: bytes, aad: bytes, box: bytes, kind: str) -> bytes:
+    """What `lock` made. Raises Tampered."""
+    try:
+        return AESGCM(key).decrypt(box[:_NONCE], box[_NONCE:], aad)
+    except (InvalidTag, ValueError):
+        raise Tampered(f"a stored {kind} was changed") from None
+
+
 def read_header(box: bytes) -> bytes:
     """The header's bytes of either box, unverified: to find out where a box claims to belong."""
     if box[:4] not in (_SEALED, _WRAPPED):
@@ -144,14 +158,14 @@ def read_header(box: bytes) -> bytes:
 
 
 def _encrypt(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
-    nonce = os.urandom(_NONCE)
-    return nonce + AESGCM(key).encrypt(nonce, _pad(plaintext), aad)
+    return lock(key, aad, _pad(plaintext))
 
 
 def _decrypt(key: bytes, data: bytes, aad: bytes, kind: str) -> bytes:
+    body = unlock(key, aad, data, kind)
     try:
-        return _unpad(AESGCM(key).decrypt(data[:_NONCE], data[_NONCE:], aad))
-    except (InvalidTag, ValueError, zstandard.ZstdError, struct.error):
+        return _unpad(body)
+    except (ValueError, zstandard.ZstdError, struct.error):
         raise Tampered(f"a stored {kind} was changed") from None
 
 
