@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from fastapi import APIRouter
@@ -18,13 +18,14 @@ from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
 from aggregator.api.errors import FHIR_JSON
 from aggregator.api.owner_views import SYNTHESISED
-from aggregator.api.pages import sealer
+from aggregator.api.pages import Pages
 from aggregator.api.service import Service
+from aggregator.errors import CallerError
 from aggregator.fhir.bundle import Answer, empty
 from aggregator.fhir.capability import EVERYTHING, Served, capability
 from aggregator.fhir.everything import everything
-from aggregator.fhir.outcome import BadQuery, NotFound
-from aggregator.fhir.page import Links, Pairs
+from aggregator.fhir.outcome import BadQuery, NotFound, TooCostly
+from aggregator.fhir.page import PAGE, Links, Pairs
 from aggregator.fhir.read import read
 from aggregator.fhir.search import search
 from aggregator.vault.view import View
@@ -44,6 +45,7 @@ class FhirRoutes:
         self._callers = callers
         self._access = access
         self._base = f"{service.base_url}/fhir"
+        self._pages = Pages(service.key_service, self._base)
         self._capability = capability(
             _served(), base_url=self._base, software="Patient record aggregator", version=__version__, date=_BUILT
         )
@@ -102,9 +104,10 @@ class FhirRoutes:
         principal.require("*", "s")
         pairs, strict = _pairs(request), _strict(request)
         act = Act("operation", "", f"Patient/{whole_id}/$everything")
+        links = self._pages.links(principal.reader, _vault(whole_id))
 
         def ask(view: View) -> Answer:
-            return everything(view, whole_id, pairs, self._links(principal), strict=strict)
+            return everything(view, whole_id, pairs, links, strict=strict)
 
         return _fhir((await self._access.answer(principal, _vault(whole_id), act, ask)).body)
 
@@ -147,19 +150,49 @@ class FhirRoutes:
         return _fhir(body, headers, 201 if created else 200)
 
     async def _search(self, request: Request, resource_type: str, pairs: Pairs) -> Response:
+        """Over the one vault that is named, else over all that are open to the caller, one after the other."""
         principal, strict = self._principal(request, resource_type, "s"), _strict(request)
         vaults = self._named(principal, pairs)
         act = Act("search-type", resource_type, "&".join(f"{name}={value}" for name, value in pairs))
+        if not vaults:
+            return _fhir(empty(f"{self._base}/{resource_type}"))
+        first, pairs = self._place(principal, vaults, pairs)
+        plain = [pair for pair in pairs if pair[0] != PAGE]
+        for number in range(first, len(vaults)):
+            beyond = self._beyond(principal, vaults[number + 1 :], resource_type, plain)
+            links = self._pages.links(principal.reader, vaults[number], beyond)
+            ask = self._asking(principal, resource_type, pairs if number == first else plain, links, strict)
+            answer = await self._access.answer(principal, vaults[number], act, ask)
+            if answer.shown or beyond is None:
+                break
+        return _fhir(answer.body)
 
+    def _asking(
+        self, principal: Principal, resource_type: str, pairs: Pairs, links: Links, strict: bool
+    ) -> Callable[[View], Answer]:
         def ask(view: View) -> Answer:
             seen = self._view(principal, view, resource_type)
-            return search(seen, resource_type, pairs, self._links(principal), strict=strict)
+            return search(seen, resource_type, pairs, links, strict=strict)
 
-        if not vaults:
-            return _fhir(empty(self._links(principal).url(resource_type, pairs)))
-        if len(vaults) > 1:
-            raise BadQuery("patient", "name one patient: this search would run over several records")
-        return _fhir((await self._access.answer(principal, vaults[0], act, ask)).body)
+        return ask
+
+    def _place(self, principal: Principal, vaults: list[str], pairs: Pairs) -> tuple[int, Pairs]:
+        """In which of the vaults a page begins, and the pairs without a link that only says so."""
+        token = next((value for name, value in pairs if name == PAGE), None)
+        if token is None:
+            return 0, pairs
+        try:
+            vault, place = self._pages.open(principal.reader, token)
+            number = vaults.index(vault)
+        except ValueError:
+            raise BadQuery(PAGE, "not a page link of this service") from None
+        return number, pairs if place else [pair for pair in pairs if pair[0] != PAGE]
+
+    def _beyond(self, principal: Principal, rest: list[str], resource_type: str, plain: Pairs) -> str | None:
+        if not rest:
+            return None
+        query = urlencode([*plain, (PAGE, self._pages.seal(principal.reader, rest[0]))])
+        return f"{self._base}/{resource_type}?{query}"
 
     def _named(self, principal: Principal, pairs: Pairs) -> list[str]:
         """The vaults that a search is about: the one it names, else those that are open to the caller."""
@@ -171,7 +204,11 @@ class FhirRoutes:
         }
         if len(named) > 1:
             raise BadQuery("patient", "name one patient")
-        return sorted(named) or self._access.vaults(principal)
+        vaults = sorted(named) or self._access.vaults(principal)
+        most = self._service.config.view.vaults_per_search
+        if len(vaults) > most:
+            raise TooCostly(most)
+        return vaults
 
     def _principal(self, request: Request, resource_type: str, letter: str) -> Principal:
         principal = self._callers.of(request)
@@ -184,10 +221,6 @@ class FhirRoutes:
         """The caller's view; for an owner's receipts and origins the one that is made of them."""
         make = SYNTHESISED.get(resource_type)
         return make(self._service, principal.owner, view) if make and principal.owner else view
-
-    def _links(self, principal: Principal) -> Links:
-        seal, unseal = sealer(self._service.key_service, principal)
-        return Links(base_url=self._base, seal=seal, unseal=unseal)
 
 
 def _served() -> list[Served]:
@@ -209,7 +242,10 @@ def _vault(whole_id: str) -> str:
 
 
 def _pairs(request: Request) -> list[tuple[str, str]]:
-    return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=200)
+    try:
+        return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=200)
+    except ValueError:
+        raise CallerError("the query has too many parameters") from None
 
 
 def _strict(request: Request) -> bool:

@@ -1,32 +1,48 @@
-"""Page links: opaque text that is bound to the caller."""
+"""Page links: opaque text that is bound to the caller, and says in which vault an answer goes on."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 
-from aggregator.api.caller import Principal
 from aggregator.errors import Tampered
+from aggregator.fhir.page import Links
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.seal import expand, header, unwrap, wrap
 
 
-def sealer(key_service: KeyService, principal: Principal) -> tuple[Callable[[bytes], str], Callable[[str], bytes]]:
-    """(seal, unseal): a page's place into URL-safe text and back; unseal raises ValueError for another caller's."""
+class Pages:
+    """Seals and opens page links of one installation."""
 
-    def seal(place: bytes) -> str:
-        box = wrap(_key(key_service), header("page", "", name=principal.reader), place)
-        return base64.urlsafe_b64encode(box).decode().rstrip("=")
+    def __init__(self, key_service: KeyService, base_url: str) -> None:
+        self._key = expand(key_service.handle("pages") + key_service.handle("pages", "2"), "page")
+        self._base_url = base_url
 
-    def unseal(text: str) -> bytes:
+    def links(self, reader: str, vault: str, beyond: str | None = None) -> Links:
+        """How an answer about this vault makes its links. beyond: the URL behind the last page, for a longer answer."""
+
+        def unseal(text: str) -> bytes:
+            where, place = self.open(reader, text)
+            if where != vault:
+                raise ValueError("a page link of another record")
+            return place
+
+        return Links(
+            base_url=self._base_url,
+            seal=lambda place: self.seal(reader, vault, place),
+            unseal=unseal,
+            beyond=beyond,
+        )
+
+    def seal(self, reader: str, vault: str, place: bytes = b"") -> str:
+        """The text of a page's place in a vault; an empty place is its beginning."""
+        box = wrap(self._key, header("page", vault, name=reader), vault.encode() + b"/" + place)
+        return base64.urlsafe_b64encode(vault.encode() + b"/" + box).decode().rstrip("=")
+
+    def open(self, reader: str, text: str) -> tuple[str, bytes]:
+        """(vault, place). Raises ValueError for text that was not sealed for this reader."""
+        vault, _, box = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).partition(b"/")
         try:
-            box = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            return unwrap(_key(key_service), header("page", "", name=principal.reader), box)
+            place = unwrap(self._key, header("page", vault.decode(), name=reader), box)
         except Tampered:
             raise ValueError("not a page link") from None
-
-    return seal, unseal
-
-
-def _key(key_service: KeyService) -> bytes:
-    return expand(key_service.handle("pages") * 2, "page")
+        return vault.decode(), place.partition(b"/")[2]

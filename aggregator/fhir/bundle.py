@@ -50,6 +50,8 @@ def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: 
     urls = [{"relation": "self", "url": links.url(page.path, page.pairs)}]
     if records and len(rids) > page.count:
         urls.append({"relation": "next", "url": links.next(view, page.path, page.pairs, records[-1])})
+    elif links.beyond is not None:
+        urls.append({"relation": "next", "url": links.beyond})
     entries = [_match(full_url(view, record, links.base_url), record.body) for record in records]
     if page.ignored:
         entries.append(b'{"resource":' + dumps(ignored_parameters(page.ignored)) + b',"search":{"mode":"outcome"}}')

@@ -7,7 +7,8 @@ the record nor one that the caller sent.
     ├── BadQuery              400 invalid        a parameter's value, modifier or page link cannot be understood
     │   └── UnknownParameter  400 not-supported  named under `Prefer: handling=strict` alone
     ├── NotFound              404 not-found      not in this view, whether it exists or not
-    └── Gone                  410 deleted        was in this view and is deleted
+    ├── Gone                  410 deleted        was in this view and is deleted
+    └── TooCostly             403 too-costly     would run over more records than one request may
 """
 
 from __future__ import annotations
@@ -69,6 +70,16 @@ class Gone(FhirError):
 
     def __init__(self) -> None:
         super().__init__("the resource is deleted")
+
+
+class TooCostly(FhirError):
+    """The search names no patient, and more records are open to the caller than one request may run over."""
+
+    status = 403
+    code = "too-costly"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"name a patient: without one a search runs over at most {most} records")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
