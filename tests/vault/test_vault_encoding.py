@@ -58,7 +58,7 @@ def test_base64_gives_back_its_bytes(raw: bytes) -> None:
 
 
 def test_base64_refuses_other_characters() -> None:
-    with pytest.raises(ValueError, match="character|base64|padding"):
+    with pytest.raises(ValueError, match="base64"):
         unb64("AA-_")
 
 

@@ -136,9 +136,10 @@ class World:
     def reader(self) -> Reader:
         return view.owner(self.owner.root, self.owner.sections, self.owner.patient)
 
-    def open(self, *, fold: bool = True) -> View:
-        """The owner's view; with `fold` a grown log becomes a snapshot."""
-        return view.open_view(self.store, self.vault, self.reader(), INDEX, self.owner.root if fold else None)
+    def open(self, reader: Reader | None = None) -> View:
+        """A grantee's view; without a reader the owner's, whose opening makes a snapshot of a grown log."""
+        root = None if reader else self.owner.root
+        return view.open_view(self.store, self.vault, reader or self.reader(), INDEX, root)
 
     def ticket(self, party: Party = DR_B, minutes: int = 5) -> Ticket:
         token = secrets.token_urlsafe(32)

@@ -1,0 +1,101 @@
+"""The database: a write is whole or not at all, and durable when it returns."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from aggregator.errors import OperatorError
+from aggregator.vault import log, tables
+from aggregator.vault.store import Store
+from tests.vault.world import World
+
+
+def row(name: str) -> tables.ImageRow:
+    return tables.ImageRow(vault=name, reader="r", built_for="1", box=b"box")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "a.db")
+    made.create()
+    return made
+
+
+def names(store: Store) -> list[str]:
+    with store.read() as session:
+        return sorted(session.exec(select(tables.ImageRow.vault)))
+
+
+def _write_and_fail(store: Store) -> None:
+    with store.write() as session:
+        session.add(row("b"))
+        session.flush()
+        raise RuntimeError("power cut")
+
+
+def test_a_write_that_raises_leaves_nothing(store: Store) -> None:
+    with store.write() as session:
+        session.add(row("a"))
+    with pytest.raises(RuntimeError, match="power cut"):
+        _write_and_fail(store)
+    assert names(store) == ["a"]
+
+
+def test_a_log_that_raises_leaves_position_and_chain(world: World) -> None:
+    before = world.truth()
+    with pytest.raises(RuntimeError, match="power cut"):
+        _append_and_fail(world)
+    assert world.truth() == before
+
+
+def _append_and_fail(world: World) -> None:
+    with world.store.write() as session:
+        log.append(session, session.get_one(tables.Vault, world.vault), [b"one", b"two"])
+        raise RuntimeError("power cut")
+
+
+def test_a_reader_sees_one_moment_and_waits_for_no_writer(store: Store) -> None:
+    with store.write() as session:
+        session.add(row("a"))
+    with store.read() as reading:
+        assert len(reading.exec(select(tables.ImageRow)).all()) == 1
+        with store.write() as session:
+            session.add(row("b"))
+        assert len(reading.exec(select(tables.ImageRow.vault)).all()) == 1
+    assert names(store) == ["a", "b"]
+
+
+def test_what_was_committed_is_there_for_another_process(store: Store) -> None:
+    with store.write() as session:
+        session.add(row("a"))
+    with sqlite3.connect(f"file:{store.path}?mode=ro", uri=True) as other:
+        assert other.execute("SELECT vault FROM image").fetchall() == [("a",)]
+    other.close()
+
+
+def test_its_settings_are_those_that_durability_takes(store: Store) -> None:
+    with store.read() as session:
+        found = {
+            name: session.connection().exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "secure_delete", "foreign_keys")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "foreign_keys": 1}
+
+
+def test_a_checkpoint_empties_the_log_file(store: Store) -> None:
+    with store.write() as session:
+        session.add(row("a"))
+    wal = store.path.with_name("a.db-wal")
+    assert wal.stat().st_size > 0
+    store.checkpoint()
+    assert wal.stat().st_size == 0
+    assert store.size() == sum(file.stat().st_size for file in store.path.parent.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_the_operators(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"store: the folder .* does not exist; create it or set store\.path"):
+        Store(tmp_path / "missing" / "a.db")

@@ -1,0 +1,217 @@
+"""Reading the truth: who may have written what. One forged row does not close a vault, and is reported."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from sqlmodel import select
+
+from aggregator.consent import mandate as mandates
+from aggregator.consent.mandate import Mandate
+from aggregator.errors import Tampered
+from aggregator.vault import tables, truth
+from aggregator.vault.encoding import b64, canonical
+from aggregator.vault.envelope import seal
+from aggregator.vault.keys import OWNER, Root, SectionKey, Writer
+from tests.vault.world import World
+
+
+def first(world: World) -> None:
+    """Something honest before and after, so that "the rest is still read" can be seen."""
+    world.append("results", world.put("Observation/1"))
+
+
+def assert_left_out(world: World, position: int, reason: str) -> None:
+    world.append("problems", world.put("Condition/1"))
+    told = world.truth()
+    assert told.refused == {position: reason}
+    assert _held(told) == {"identity": 1, "results": 1, "problems": 1}
+    assert world.open().image.sections() == {"identity": 1, "results": 1, "problems": 1}
+
+
+def _held(told: truth.Truth) -> dict[str, int]:
+    return {section: len(resources) for section, resources in told.state.sections.items() if resources}
+
+
+NO_MANDATE = "its author had no mandate for that section"
+
+
+@pytest.mark.attack(28)
+def test_a_writer_nobody_appointed_is_left_out(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    first(world)
+    with caplog.at_level(logging.WARNING):
+        position = world.append("results", world.put("Observation/2"), writer=Writer.generate("m9"))
+        assert_left_out(world, position, NO_MANDATE)
+    assert f"vault log: position {position} is refused: {NO_MANDATE}" in caplog.messages
+
+
+@pytest.mark.attack(28)
+def test_a_forged_signature_of_a_real_writer_is_left_out(world: World) -> None:
+    first(world)
+    forger = Writer.generate(world.connect().id)
+    position = world.append("results", world.put("Observation/2"), writer=forger)
+    assert_left_out(world, position, "the signature of a stored envelope is wrong")
+
+
+@pytest.mark.attack(28)
+def test_a_forged_signature_of_the_owner_is_left_out(world: World) -> None:
+    """Whoever has the database knows the public keys of no section; were they known, the root still has to sign."""
+    first(world)
+    position = world.append("results", world.put("Observation/2"), writer=Writer.generate(OWNER))
+    assert_left_out(world, position, "the signature of a stored envelope is wrong")
+
+
+@pytest.mark.attack(28)
+def test_a_mandate_made_by_sql_appoints_nobody(world: World) -> None:
+    """A whole mandate row, perfect but for the root's signature."""
+    first(world)
+    writer = Writer.generate("m" * 32)
+    stated = {"kind": "mandate", "vault": world.vault, "mandate": writer.id, "writer": b64(writer.public()), "from": 1}
+    certificate = canonical(stated | {"sections": sorted(world.owner.sections.values()), "body": ""})
+    signature = Root.generate().sign(b"PRA1/mandate" + certificate)
+    row = tables.Mandate(vault=world.vault, id=writer.id, certificate=certificate, signature=signature, box=b"")
+    with world.store.write() as session:
+        session.add(row)
+    position = world.append("results", world.put("Observation/2"), writer=writer)
+    assert_left_out(world, position, NO_MANDATE)
+
+
+@pytest.mark.attack(21, 28)
+def test_a_real_mandates_certificate_under_another_id_appoints_nobody(world: World) -> None:
+    first(world)
+    mandate = world.connect()
+    world.sql("UPDATE mandate SET id = 'm9'")
+    position = world.append("results", world.put("Observation/2"), writer=Writer("m9", mandate.writer.seed))
+    assert_left_out(world, position, NO_MANDATE)
+
+
+def narrowed(world: World, mandate: Mandate, **stated: object) -> None:
+    """Sign the mandate's certificate anew, with these members: an owner's narrower will."""
+    with world.store.write() as session:
+        row = session.get_one(tables.Mandate, (world.vault, mandate.id))
+        members = {
+            "kind": "mandate",
+            "vault": world.vault,
+            "mandate": mandate.id,
+            "writer": b64(mandate.writer.public()),
+            "sections": sorted(world.owner.sections.values()),
+            "from": 1,
+            "body": "",
+        }
+        row.certificate = canonical(members | stated)
+        row.signature = world.owner.root.sign(b"PRA1/mandate" + row.certificate)
+        session.add(row)
+
+
+@pytest.mark.attack(28)
+def test_an_envelope_for_a_section_outside_its_certificate_is_left_out(world: World) -> None:
+    first(world)
+    mandate = world.connect()
+    narrowed(world, mandate, sections=[world.owner.sections["problems"]])
+    position = world.append("results", world.put("Observation/2"), writer=mandate.writer)
+    assert_left_out(world, position, NO_MANDATE)
+
+
+@pytest.mark.attack(28)
+def test_an_envelope_before_its_certificates_first_position_is_left_out(world: World) -> None:
+    first(world)
+    mandate = world.connect()
+    narrowed(world, mandate, **{"from": 4})
+    position = world.append("results", world.put("Observation/2"), writer=mandate.writer)
+    assert position == 3
+    assert_left_out(world, position, NO_MANDATE)
+
+
+@pytest.mark.attack(21, 28)
+def test_an_envelope_sealed_to_another_key_or_section_is_left_out(world: World) -> None:
+    first(world)
+    mandate = world.connect()
+    stranger = Root.generate().section(world.owner.sections["results"])
+    key = SectionKey(stranger.id, 1, stranger.private_key().public())
+    position = world.append_raw(seal(world.vault, key, mandate.writer, [world.put("Observation/2")]))
+    assert_left_out(world, position, "a sealed envelope does not open with its key")
+
+
+@pytest.mark.attack(21)
+def test_an_envelope_of_another_vault_is_left_out(world: World) -> None:
+    first(world)
+    mandate = world.connect()
+    envelope = seal("a" * 26, mandate.sections["results"], mandate.writer, [world.put("Observation/2")])
+    assert_left_out(world, world.append_raw(envelope), "a stored envelope stands where another belongs")
+
+
+@pytest.mark.attack(28)
+@pytest.mark.parametrize("envelope", [b"", b"garbage", b"PRS1\x00\x02{}", b"PRW1\xff\xff"])
+def test_bytes_that_are_no_envelope_are_left_out(world: World, envelope: bytes) -> None:
+    first(world)
+    position = world.append_raw(envelope)
+    world.append("problems", world.put("Condition/1"))
+    told = world.truth()
+    assert told.refused.keys() == {position}
+    assert _held(told) == {"identity": 1, "results": 1, "problems": 1}
+
+
+def test_what_an_ended_mandate_wrote_in_its_time_stays(world: World) -> None:
+    mandate = world.connect()
+    world.append("results", world.put("Observation/1"), writer=mandate.writer)
+    world.sql("UPDATE mandate SET ended = 1")
+    told = world.truth()
+    assert (told.refused, _held(told)) == ({}, {"identity": 1, "results": 1})
+
+
+def test_nothing_is_let_go_while_something_is_refused(world: World) -> None:
+    """Break a mandate's certificate by SQL: what it wrote is left out, but comes back when the row is mended."""
+    mandate = world.connect()
+    world.append("results", world.put("Observation/1"), writer=mandate.writer)
+    world.sql("UPDATE mandate SET signature = CAST(x'00' || signature AS BLOB)")
+    assert world.open().image.sections() == {"identity": 1}
+    world.sql("UPDATE mandate SET signature = substr(signature, 2)")
+    assert _held(world.truth()) == {"identity": 1, "results": 1}
+    with world.store.read() as session:
+        assert session.exec(select(tables.Snapshot)).all() == []
+
+
+@pytest.mark.attack(22)
+def test_a_replaced_verification_key_is_found(world: World) -> None:
+    forger = Root.generate()
+    world.sql("UPDATE vault SET verification_key = ? WHERE id = ?", forger.verification_key, world.vault)
+    with pytest.raises(Tampered, match="names another verification key"):
+        world.truth()
+
+
+@pytest.mark.attack(22)
+def test_a_replaced_audit_key_is_found(world: World) -> None:
+    """Else whoever has the database reads every later receipt: who looked at what, and by which consent."""
+    pinned = world.ring.verification_key(world.vault)
+    with world.store.read() as session:
+        row = session.get_one(tables.Vault, world.vault)
+        assert truth.audit_key(row, pinned) == world.owner.root.audit.public()
+    stranger = Root.generate()
+    forged = canonical({"kind": "vault", "vault": world.vault, "audit": stranger.audit.public().raw.hex()})
+    for certificate in (row.certificate, stranger.sign(b"PRA1/vault" + forged)):
+        world.sql("UPDATE vault SET audit_key = ?, certificate = ?", stranger.audit.public().raw, certificate)
+        with world.store.read() as session, pytest.raises(Tampered, match="signature of a stored vault"):
+            truth.audit_key(session.get_one(tables.Vault, world.vault), pinned)
+
+
+@pytest.mark.attack(22)
+def test_a_replaced_section_key_is_not_used(world: World) -> None:
+    """A writer takes section keys from its mandate alone, and the mandate's body is named by its certificate."""
+    world.connect()
+    stranger = Root.generate()
+    with world.store.read() as session:
+        row = session.exec(select(tables.Mandate)).one()
+    head = {"format": 1, "kind": "mandate", "vault": world.vault, "name": row.id}
+    body = world.worker.open(head, row.box)
+    own = b64(world.owner.root.section(world.owner.sections["results"]).private_key().public().raw).encode()
+    other = b64(stranger.section(world.owner.sections["results"]).private_key().public().raw).encode()
+    assert own in body
+    row.box = world.worker.seal(head, body.replace(own, other))
+    with pytest.raises(Tampered, match="not the one its certificate names"):
+        mandates.open_mandate(row, world.worker, world.owner.root.verification_key)
+
+
+def test_a_vault_that_is_not_there(world: World) -> None:
+    with world.store.read() as session, pytest.raises(Tampered, match="row is missing"):
+        truth.head(session, "a" * 26, world.owner.root.verification_key)
