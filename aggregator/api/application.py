@@ -54,10 +54,10 @@ def create_app(service: Service) -> FastAPI:
         AggregatorError: errors.known,
         NotJson: errors.known,
         HTTPException: _http,
-        Exception: errors.unknown,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+    app.add_middleware(_LastResort)
     app.add_middleware(_Headers)
     return app
 
@@ -81,6 +81,28 @@ async def _http(_: Request, error: Exception) -> Response:
     """What the router itself refuses: no such route, no such method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     return errors.outcome(status, _ISSUE_CODES.get(status, "processing"), "there is nothing here that answers this")
+
+
+class _LastResort:
+    """Answers what nothing else caught, and lets it go no further: a server would log its traceback and message."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            answer = errors.unknown(error)
+            if scope["type"] == "http" and not started:
+                await answer(scope, receive, send)
 
 
 class _Headers:

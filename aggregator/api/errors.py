@@ -70,7 +70,7 @@ async def known(_: Request, error: Exception) -> Response:
     return answer(error)
 
 
-async def unknown(_: Request, error: Exception) -> Response:
+def unknown(error: Exception) -> Response:
     """For everything else: its name in the log, without the message or locals, which could hold health data."""
     logger.error("unexpected %s", type(error).__name__)
     return outcome(500, "exception", _OURS_TO_MEND)

@@ -1,0 +1,35 @@
+"""Worlds for the tests over HTTP: one that is only read, shared; and a fresh one for tests that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.http_world import HttpWorld, classes, http_world
+
+
+def _settled(world: HttpWorld) -> HttpWorld:
+    world.sign_up("erika", "Muster", "1957-08-13")
+    world.sign_up("berta", "Anders", "1990-02-03")
+    world.connect("erika", "a")
+    world.connect("berta", "b")
+    assert {one.status for one in world.sync()} == {"fresh"}
+    world.consent("praxis")
+    world.consent("labor", **{"class": classes("results")})
+    return world
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
+    """Erika lets the practice read all that is not sensitive, the laboratory its results; Berta lets nobody."""
+    with http_world(tmp_path_factory.mktemp("world")) as world:
+        yield _settled(world)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[HttpWorld]:
+    """The same, this test's own."""
+    with http_world(tmp_path) as world:
+        yield _settled(world)

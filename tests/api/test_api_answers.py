@@ -1,0 +1,127 @@
+"""Answers and refusals over HTTP: status, form, headers; nothing gives a 500."""
+
+from __future__ import annotations
+
+import pytest
+
+from fhir_profiles.check import check
+from fhir_profiles.text import loads
+from tests.api.http_world import HttpWorld, consent
+
+REFUSALS = (
+    ("/fhir/Nonsense", 404),
+    ("/fhir/Nonsense/x", 404),
+    ("/fhir/Observation?code:below=x", 400),
+    ("/fhir/Observation?date=yesterday", 400),
+    ("/fhir/Observation?_count=many", 400),
+    ("/fhir/Observation?_page=AAAA", 400),
+    ("/fhir/Observation?_page=%FF%00", 400),
+    ("/fhir/Observation?patient=a.b,c.d", 400),
+    ("/fhir/Observation?" + "&".join(f"a{n}=1" for n in range(300)), 400),
+    ("/fhir/Observation/../../etc/passwd", 404),
+    ("/fhir/Observation/%00", 404),
+    ("/fhir", 404),
+    ("/nowhere", 404),
+)
+
+
+@pytest.mark.parametrize(("path", "status"), REFUSALS)
+def test_each_refusal_is_an_outcome_with_its_status(shared: HttpWorld, path: str, status: int) -> None:
+    answer = shared.get(path, shared.token("praxis"))
+    assert answer.status_code == status, answer.text
+    outcome = loads(answer.content)
+    assert outcome["resourceType"] == "OperationOutcome"
+    assert [issue for issue in check(outcome) if issue.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    "header", [{}, {"Authorization": "Bearer x"}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}]
+)
+def test_without_a_right_token_nothing_is_said(shared: HttpWorld, header: dict[str, str]) -> None:
+    for path in ("/fhir/Observation", f"/fhir/Patient/{shared.patients['erika']}", "/app/connections"):
+        answer = shared.get(path, header)
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert answer.json()["issue"][0]["code"] == "login"
+
+
+@pytest.mark.attack(44, 47)
+def test_every_answer_forbids_caching_framing_and_referers(shared: HttpWorld) -> None:
+    for path in ("/fhir/metadata", "/nowhere", f"/fhir/Patient/{shared.patients['erika']}", "/healthz"):
+        headers = shared.get(path, shared.owner()).headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+def test_a_read_names_version_and_time(shared: HttpWorld) -> None:
+    answer = shared.get(f"/fhir/Patient/{shared.patients['erika']}", shared.owner())
+    assert answer.headers["etag"] == 'W/"1"'
+    assert answer.headers["last-modified"] == "Sat, 21 Nov 2026 20:30:00 GMT"
+    assert answer.headers["content-type"] == "application/fhir+json"
+
+
+def test_the_capability_statement_is_valid_and_says_only_what_is_there(shared: HttpWorld) -> None:
+    answer = shared.http.get("/fhir/metadata")
+    statement = loads(answer.content)
+    assert check(statement) == ()
+    for one in statement["rest"][0]["resource"]:
+        parameters = "&".join(f"{name['name']}=x" for name in one["searchParam"] if name["type"] in ("token", "string"))
+        found = shared.get(
+            f"/fhir/{one['type']}?{parameters.replace('_id=x&', '').replace('_id=x', '')}",
+            {**shared.token("praxis"), "Prefer": "handling=strict"},
+        )
+        assert found.status_code == 200, (one["type"], found.text)
+
+
+def test_smart_configuration_names_the_token_endpoint(shared: HttpWorld) -> None:
+    told = shared.http.get("/fhir/.well-known/smart-configuration").json()
+    assert told["token_endpoint"] == f"{shared.service.base_url}/auth/token"
+    assert told["token_endpoint_auth_methods_supported"] == ["private_key_jwt"]
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "status"),
+    [
+        (b"{", "application/fhir+json", 400),
+        (b'{"resourceType":"Consent","resourceType":"Consent"}', "application/fhir+json", 400),
+        (b"[]", "application/fhir+json", 400),
+        (b'{"resourceType":"Patient"}', "application/fhir+json", 422),
+        (b'{"resourceType":"Consent"}', "application/fhir+json", 422),
+        (b"<Consent/>", "application/fhir+xml", 415),
+        (b"[" * 100_000, "application/fhir+json", 400),
+        (b'{"resourceType":"' + b"x" * 3_000_000 + b'"}', "application/fhir+json", 413),
+        (b'{"resourceType":"Consent","status":"\\ud800"}', "application/fhir+json", 400),
+        (b"\xff\xfe", "application/fhir+json", 400),
+    ],
+)
+@pytest.mark.attack(46)
+def test_a_bad_consent_is_refused(shared: HttpWorld, body: bytes, media_type: str, status: int) -> None:
+    headers = shared.owner() | {"Content-Type": media_type}
+    answer = shared.http.post("/fhir/Consent", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["resourceType"]) == (status, "OperationOutcome")
+
+
+def test_only_the_owner_signs(shared: HttpWorld) -> None:
+    told = consent(shared.patients["erika"], "praxis")
+    assert shared.http.post("/fhir/Consent", json=told, headers=shared.token("praxis")).status_code == 403
+    other = consent(shared.patients["berta"], "praxis")
+    assert shared.http.post("/fhir/Consent", json=other, headers=shared.owner()).status_code == 422
+
+
+def test_a_search_by_post_keeps_the_query_out_of_the_url(shared: HttpWorld) -> None:
+    form = {"patient": shared.patients["erika"], "code": "http://loinc.org|4548-4"}
+    answer = shared.http.post("/fhir/Observation/_search", data=form, headers=shared.token("labor"))
+    assert answer.json()["total"] == 2
+
+
+def test_a_search_over_several_records_goes_from_one_to_the_next(fresh: HttpWorld) -> None:
+    fresh.consent("labor", "berta")
+    caller, url, seen, pages = fresh.token("labor"), "/fhir/Observation?_count=2", [], 0
+    while url:
+        bundle = fresh.get(url, caller).json()
+        seen += [entry["resource"]["id"].partition(".")[0] for entry in bundle.get("entry", [])]
+        url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), "")
+        pages += 1
+    vaults = {fresh.patients[login].partition(".")[0]: number for login, number in (("erika", 3), ("berta", 1))}
+    assert {vault: seen.count(vault) for vault in vaults} == vaults
+    assert pages == 3

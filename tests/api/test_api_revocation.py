@@ -1,0 +1,118 @@
+"""What a patient takes back is closed at once: for open views, pages, and periods that end while a view is open."""
+
+from __future__ import annotations
+
+import pytest
+from sqlmodel import select
+
+from aggregator.vault import tables
+from tests.api.http_world import HttpWorld, classes, consent
+
+
+def _inactive(world: HttpWorld, whole_id: str, client: str) -> None:
+    told = consent(world.patients["erika"], client) | {"id": whole_id, "status": "inactive"}
+    answer = world.http.put(f"/fhir/Consent/{whole_id}", json=told, headers=world.owner())
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.attack(17)
+def test_a_revocation_closes_an_open_page(fresh: HttpWorld) -> None:
+    signed = fresh.consent("fremd")
+    caller, whole = fresh.token("fremd"), fresh.patients["erika"]
+    page = fresh.get(f"/fhir/Observation?patient={whole}&_count=1", caller).json()
+    following = next(link["url"] for link in page["link"] if link["relation"] == "next")
+    _inactive(fresh, signed, "fremd")
+    never = fresh.get("/fhir/Observation?patient=aaaaaaaaaaaaaaaaaaaaaaaaaa.x", caller)
+    for path in (following, f"/fhir/Observation?patient={whole}", f"/fhir/Patient/{whole}"):
+        answer = fresh.get(path, caller)
+        assert (answer.status_code, answer.content) == (404, never.content)
+
+
+@pytest.mark.attack(17)
+def test_a_narrower_consent_narrows_the_open_view(fresh: HttpWorld) -> None:
+    caller, whole = fresh.token("labor"), fresh.patients["erika"]
+    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).json()["total"] == 3
+    deny = {"type": "deny", "class": [{"system": "http://hl7.org/fhir/resource-types", "code": "Observation"}]}
+    fresh.consent("labor", **deny)
+    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).status_code in (200, 404)
+    assert "entry" not in fresh.get(f"/fhir/Observation?patient={whole}", caller).json()
+
+
+@pytest.mark.attack(18)
+def test_a_consent_that_ends_while_a_view_is_open(fresh: HttpWorld) -> None:
+    fresh.consent("fremd", period={"start": "2026-01-01", "end": "2026-11-21T21:33:00+01:00"})
+    caller, whole = fresh.token("fremd"), fresh.patients["erika"]
+    assert fresh.get(f"/fhir/Condition?patient={whole}", caller).json()["total"] == 1
+    fresh.clock.advance(minutes=3, seconds=1)
+    assert "entry" not in fresh.get(f"/fhir/Condition?patient={whole}", caller).json()
+
+
+@pytest.mark.attack(25, 27)
+def test_an_old_grant_row_put_back_opens_nothing(fresh: HttpWorld) -> None:
+    signed = fresh.consent("fremd")
+    vault = fresh.patients["erika"].partition(".")[0]
+    with fresh.service.store.read() as session:
+        old = [row.model_dump() for row in session.exec(select(tables.Grant).where(tables.Grant.vault == vault))]
+    _inactive(fresh, signed, "fremd")
+    with fresh.service.store.write() as session:
+        session.add_all(tables.Grant(**row) for row in old)
+    assert fresh.get(f"/fhir/Condition?patient={fresh.patients['erika']}", fresh.token("fremd")).status_code == 404
+
+
+def test_a_grant_ends_without_a_fresh_unlock(fresh: HttpWorld) -> None:
+    fresh.clock.advance(minutes=10)
+    answer = fresh.http.put("/fhir/Consent/x.y", json=consent(fresh.patients["erika"], "labor"), headers=fresh.owner())
+    assert answer.status_code == 404
+    answer = fresh.http.post("/fhir/Consent", json=consent(fresh.patients["erika"], "labor"), headers=fresh.owner())
+    assert (answer.status_code, answer.json()["issue"][0]["code"]) == (403, "security")
+    assert fresh.http.delete("/app/grants/labor", headers=fresh.owner()).json() == {"ended": 1}
+    assert fresh.get(f"/fhir/Observation?patient={fresh.patients['erika']}", fresh.token("labor")).status_code == 404
+    assert fresh.get(f"/fhir/Observation?patient={fresh.patients['erika']}", fresh.token("praxis")).status_code == 200
+
+
+def test_a_view_follows_what_a_sync_brings(fresh: HttpWorld) -> None:
+    caller, whole = fresh.token("labor"), fresh.patients["erika"]
+    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).json()["total"] == 3
+    fresh.clinic.load(
+        {
+            "resourceType": "Bundle",
+            "type": "transaction",
+            "entry": [
+                {
+                    "resource": {
+                        "resourceType": "Observation",
+                        "id": "neu",
+                        "status": "final",
+                        "category": [
+                            {
+                                "coding": [
+                                    {
+                                        "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+                                        "code": "laboratory",
+                                    }
+                                ]
+                            }
+                        ],
+                        "code": {"coding": [{"system": "http://loinc.org", "code": "2160-0"}]},
+                        "subject": {"reference": "Patient/a"},
+                    },
+                    "request": {"method": "PUT", "url": "Observation/neu"},
+                }
+            ],
+        },
+        "new",
+    )
+    fresh.sync()
+    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).json()["total"] == 4
+
+
+def test_a_sensitive_section_opens_when_it_is_named(fresh: HttpWorld) -> None:
+    from pathlib import Path
+
+    from fhir_profiles.text import loads
+
+    fresh.clinic.load(loads(Path(__file__).with_name("hidden.json").read_bytes()), "hidden")
+    fresh.sync()
+    fresh.consent("fremd", **{"class": classes("mental-health")})
+    found = {one["resourceType"] for one in fresh.everything(fresh.token("fremd"))}
+    assert found == {"Condition", "MedicationRequest", "Observation", "Patient", "Practitioner"}
