@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from aggregator.consent.decide import Context, Decider, Facts, Party, Permit, facts_of, parse
+from aggregator.consent.decide import Context, Decider, Facts, Party, Permit, Policy, boundaries, facts_of, parse
 from aggregator.consent.section_table import DIRECTORY, SectionTable
 from aggregator.vault.fold import State
 from fhir_profiles.text import Resource, loads
@@ -22,30 +22,38 @@ Consents = Callable[[int], Sequence[Resource]]
 
 @dataclass(slots=True)
 class Withheld:
-    """Answers for one vault; each (position, version, party, purpose, day) is decided once."""
+    """Answers for one vault; each (position, version, party, purpose, time between boundaries) is decided once."""
 
     state: State
     consents: Consents
     table: SectionTable
     _facts: dict[int, Sequence[tuple[str, Facts]]] = field(default_factory=dict)
-    _known: dict[tuple[int, int, str, str, datetime], Mapping[tuple[str, str], int]] = field(default_factory=dict)
+    _policies: dict[int, Sequence[Policy]] = field(default_factory=dict)
+    _known: dict[tuple[int, int, str, str, datetime | None], Mapping[tuple[str, str], int]] = field(
+        default_factory=dict
+    )
 
     def by_section(
         self, party: Party, purpose: str, at: datetime, log_position: int, grant_version: int, resource_type: str
     ) -> dict[str, int]:
         """Section -> how many resources of this type ("" for all) the party did not see. The directory is left out."""
-        hour = at.replace(minute=0, second=0, microsecond=0)  # periods begin and end on the hour or the day
-        key = (log_position, grant_version, party.id, purpose, hour)
+        policies = self._policies_of(grant_version)
+        # Until the same next boundary no period begins or ends, so the decisions are the same.
+        key = (log_position, grant_version, party.id, purpose, boundaries(policies, at))
         if key not in self._known:
-            self._known[key] = self._count(Context(party, purpose, at), log_position, grant_version)
+            self._known[key] = self._count(Decider(policies, Context(party, purpose, at)), log_position)
         found: Counter[str] = Counter()
         for (kind, section), number in self._known[key].items():
             if resource_type in ("", kind):
                 found[section] += number
         return dict(sorted(found.items()))
 
-    def _count(self, context: Context, log_position: int, grant_version: int) -> Mapping[tuple[str, str], int]:
-        decider = Decider([parse(one) for one in self.consents(grant_version)], context)
+    def _policies_of(self, grant_version: int) -> Sequence[Policy]:
+        if grant_version not in self._policies:
+            self._policies[grant_version] = [parse(one) for one in self.consents(grant_version)]
+        return self._policies[grant_version]
+
+    def _count(self, decider: Decider, log_position: int) -> Mapping[tuple[str, str], int]:
         return Counter(
             (facts.resource_type, section)
             for section, facts in self._all_facts(log_position)
