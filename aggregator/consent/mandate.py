@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -50,16 +51,15 @@ class Expected:
     @classmethod
     def of(cls, person: Person, key: bytes) -> Expected:
         kvnr = _kvnr_tag(key, person.kvnr) if person.kvnr else None
-        return cls(key, kvnr, _name_tag(key, person.family, person.given, person.birth_date))
+        return cls(key, kvnr, _name_tag(key, person))
 
     def compare(self, subject: Subject) -> bool | None:
         """Is it that person: by the insurance number, else by name and birth date; None where the source is silent."""
         numbers = [identifier.value for identifier in subject.identifiers if identifier.system == KVNR]
         if numbers and self.kvnr is not None:
             return all(_kvnr_tag(self.key, number) == self.kvnr for number in numbers)
-        if subject.family and subject.birth_date:
-            return _name_tag(self.key, subject.family, subject.given, subject.birth_date) == self.name
-        return None
+        name = _name_tag(self.key, subject)
+        return name == self.name if name and self.name else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,20 +170,35 @@ def _parse(vault: str, mandate: str, body: dict[str, Any]) -> Mandate:
 
 
 def _kvnr_tag(key: bytes, number: str) -> bytes:
-    return handle(key, "kvnr", number.strip().upper())
+    return handle(key, "kvnr", comparable_number(number))
 
 
-def _name_tag(key: bytes, family: str, given: str, birth_date: str) -> bytes:
-    first = re.split(r"[\s-]", given.strip(), maxsplit=1)[0]  # sources differ in how many given names they hold
-    return handle(key, "name", fold_name(family), fold_name(first), birth_date[:10])
+def _name_tag(key: bytes, who: Person | Subject) -> bytes:
+    """Empty where the name cannot be compared."""
+    name = comparable_name(who)
+    return handle(key, "name", *name) if name else b""
 
 
+def comparable_number(number: str) -> str:
+    """An insurance number as it is compared."""
+    return number.strip().upper()
+
+
+def comparable_name(who: Person | Subject) -> tuple[str, str, str] | None:
+    """Family name, first given name and birth date as they are compared; None where one of them is not wholly said."""
+    first = re.split(r"[\s-]", who.given.strip(), maxsplit=1)[0]  # sources differ in how many given names they hold
+    stated = (_fold(who.family), _fold(first), who.birth_date)
+    return stated if stated[0] and stated[1] and _WHOLE_DATE.fullmatch(who.birth_date) else None
+
+
+_WHOLE_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SPELLINGS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 
 
-def fold_name(name: str) -> str:
-    """A name as it is compared: case, blanks, hyphens and the two spellings of an umlaut make no difference."""
-    return "".join(char for char in name.casefold().translate(_SPELLINGS) if char.isalnum())
+def _fold(name: str) -> str:
+    """Case, blanks, hyphens, and how an umlaut is written or encoded make no difference."""
+    composed = unicodedata.normalize("NFC", name)
+    return "".join(char for char in composed.casefold().translate(_SPELLINGS) if char.isalnum())
 
 
 def _header(vault: str, mandate: str) -> dict[str, Any]:

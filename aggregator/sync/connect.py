@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, delete, select, update
 
 from aggregator.consent import mandate
 from aggregator.consent.mandate import Expected, Person, Signer
@@ -30,6 +29,8 @@ from fhir_profiles.codes import KVNR
 _CODE_LIFE = timedelta(days=30)
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no I, O, 0, 1: a code is read from paper
 _CODE_LENGTH = 16  # 80 bits
+_THE_PERSON = ""
+"""A feed's account in a vault: a vault has one person, whose names and numbers may yet be corrected."""
 
 
 class Connections:
@@ -51,7 +52,8 @@ class Connections:
             raise CallerError(f"{source.title} is connected with an activation code from the practice")
         source.check(account)
         settings = {name: value for name, value in account.items() if value is not None}
-        return self._write(signer, source, str(account[source.spec.account_id]), settings, is_feed=False)
+        with self._store.write() as session:
+            return self._write(session, signer, source, str(account[source.spec.account_id]), settings)
 
     def end(self, vault: str, connection: str) -> None:
         """End a connection and its mandate: nothing more is written. What is in the vault stays."""
@@ -62,6 +64,7 @@ class Connections:
             row.ended = True
             held = (col(tables.Mandate.vault) == vault, col(tables.Mandate.id) == row.mandate)
             session.exec(update(tables.Mandate).where(*held).values(ended=True))
+            session.exec(delete(Route).where(col(Route.connection) == connection))
 
     def issue_code(self, authority: str, person: Person) -> str:
         """A code by which a practice vouches for a person whose identity it has seen; stored as a handle alone."""
@@ -86,7 +89,7 @@ class Connections:
     def redeem(self, signer: Signer, code: str) -> str:
         """Connect the signer to the feed that the code came from. Raises Refused: deliberately not said why."""
         handle = self._code(code)
-        with self._store.write() as session:
+        with self._store.write() as session:  # a code is used up by the commit that connects, or not at all
             row = session.get(Activation, handle)
             if row is None or row.used or row.expires < self._clock().timestamp():
                 raise Refused("this activation code is not valid; ask the practice for a new one")
@@ -95,54 +98,48 @@ class Connections:
             person = Person(**told["person"])
             if Expected.of(signer.person, signer.root.tag_key()).compare(as_subject(person)) is not True:
                 raise Refused("this activation code is not valid; ask the practice for a new one")
-        source = self._registry.source(told["authority"])
-        account = hashlib.sha256(canonical(asdict(person))).hexdigest()[:16]
-        return self._write(signer, source, account, {}, is_feed=True, verified=person)
+            source = self._registry.source(told["authority"])
+            connection = self._write(session, signer, source, _THE_PERSON, {})
+            self._verify(session, source, connection, person)
+        return connection
 
     def _write(
-        self,
-        signer: Signer,
-        source: Source,
-        account: str,
-        settings: Mapping[str, Any],
-        *,
-        is_feed: bool,
-        verified: Person | None = None,
+        self, session: Session, signer: Signer, source: Source, account: str, settings: Mapping[str, Any]
     ) -> str:
+        """Mandate and connection; of a connection that was there before the id, the ledger and the cursor stay."""
         handle = signer.root.source(source.authority, account)
-        with self._store.write() as session:
-            before = session.exec(
-                select(Connection).where(Connection.vault == signer.vault, Connection.source == handle)
-            ).first()
-            connection = before.id if before else secrets.token_hex(16)
-            row = session.get_one(tables.Vault, signer.vault)
-            made = mandate.issue(row, signer, self._keys.public(), authority=source.authority, account=account)
-            session.add(made)
-            if before:
-                old = (col(tables.Mandate.vault) == signer.vault, col(tables.Mandate.id) == before.mandate)
-                session.exec(update(tables.Mandate).where(*old).values(ended=True))
-            box = canonical({"authority": source.authority, "account": dict(settings)})
-            session.merge(
-                Connection(
-                    id=connection,
-                    vault=signer.vault,
-                    mandate=made.id,
-                    source=handle,
-                    settings=self._keys.seal(settings_header(signer.vault, connection), box),
-                    state=before.state if before else None,
-                    is_feed=is_feed,
-                )
+        same = (Connection.vault == signer.vault, Connection.source == handle)
+        before = session.exec(select(Connection).where(*same)).first()
+        connection = before.id if before else secrets.token_hex(16)
+        row = session.get_one(tables.Vault, signer.vault)
+        made = mandate.issue(row, signer, self._keys.public(), authority=source.authority, account=account)
+        session.add(made)
+        if before:
+            old = (col(tables.Mandate.vault) == signer.vault, col(tables.Mandate.id) == before.mandate)
+            session.exec(update(tables.Mandate).where(*old).values(ended=True))
+        box = canonical({"authority": source.authority, "account": dict(settings)})
+        session.merge(
+            Connection(
+                id=connection,
+                vault=signer.vault,
+                mandate=made.id,
+                source=handle,
+                settings=self._keys.seal(settings_header(signer.vault, connection), box),
+                state=before.state if before else None,
+                is_feed=source.is_feed,
             )
-            if verified:
-                self._verify(session, source, connection, verified)
+        )
         return connection
 
     def _verify(self, session: Session, source: Source, connection: str, person: Person) -> None:
-        """Write the routing tags, and have the feed offer again what it holds already."""
+        """Write the routing tags, and have the feed offer again what it holds already.
+
+        A run that is under way loses its lease: it would put the cursor back behind what the new person is to receive.
+        """
         feed = feed_id(self._keys, source.authority)
         for tag in _all_tags(self._keys, source.authority, person):
             session.merge(Route(feed=feed, tag=tag, connection=connection))
-        session.exec(update(Feed).where(col(Feed.id) == feed).values(state=None, next_at=0.0))
+        session.exec(update(Feed).where(col(Feed.id) == feed).values(state=None, next_at=0.0, lease=""))
 
     def _code(self, code: str) -> bytes:
         plain = "".join(char for char in code.upper() if char.isalnum())

@@ -10,15 +10,25 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 from sqlmodel import Session, col, delete, select, update
 
-from aggregator.consent.mandate import fold_name
-from aggregator.errors import Stale
+from aggregator.consent.mandate import comparable_name, comparable_number
+from aggregator.errors import AggregatorError, Stale
 from aggregator.sync.registry import Source
-from aggregator.sync.run import Outcome, Progress, Worker, commit, judge, next_try, outcome
+from aggregator.sync.run import (
+    LeaseLost,
+    MandateEnded,
+    Outcome,
+    Progress,
+    Worker,
+    commit,
+    judge,
+    outcome,
+    require_mandate,
+    told,
+)
 from aggregator.sync.tables import Connection, Feed, Quarantine, Route
 from aggregator.sync.writing import VaultWriter, standing_items
 from aggregator.vault.encoding import b64, canonical
@@ -37,22 +47,25 @@ def tags(keys: WorkerKeys, authority: str, subject: Subject) -> Iterator[bytes]:
     """The keyed tags by which an item finds its person: the insurance number, else name and birth date."""
     numbers = [identifier.value for identifier in subject.identifiers if identifier.system == KVNR]
     for number in numbers:
-        yield keys.feed_tag(authority, "kvnr", number.strip().upper())
-    if not numbers and subject.family and subject.birth_date:
-        name = (fold_name(subject.family), fold_name(subject.given), subject.birth_date[:10])
+        yield keys.feed_tag(authority, "kvnr", comparable_number(number))
+    name = comparable_name(subject)
+    if not numbers and name:
         yield keys.feed_tag(authority, "name", *name)
 
 
 @dataclass(slots=True)
 class _FeedRun:
-    """What one run of a feed holds: a writer per connection, and what nobody claimed."""
+    """What one run of a feed holds: a writer per connection, and what nobody claimed.
+
+    failed: the connections whose vault could not be written; the cursor waits until it can.
+    """
 
     worker: Worker
     source: Source
     feed: Feed
     lease: str
-    writers: dict[str, VaultWriter] = field(default_factory=dict)
-    rows: dict[str, Connection] = field(default_factory=dict)
+    writers: dict[str, VaultWriter | None] = field(default_factory=dict)
+    failed: dict[str, AggregatorError] = field(default_factory=dict)
     unclaimed: set[str] = field(default_factory=set)
 
     def batch(self, batch: Batch) -> None:
@@ -66,7 +79,7 @@ class _FeedRun:
         with commit(self.worker, self.feed, self.lease, Feed) as session:
             for item in lost:
                 session.merge(self._quarantine(item))
-            if batch.cursor is not None:
+            if batch.cursor is not None and not self.failed:
                 state = self.worker.seal_state("", self.feed.id.hex(), batch.cursor, set())
                 session.exec(update(Feed).where(col(Feed.id) == self.feed.id).values(state=state))
 
@@ -84,41 +97,57 @@ class _FeedRun:
             by_connection[connection].append(item)
 
     def _claimed(self, subject: Subject) -> list[str]:
+        """The connections of the one person whose item this is; nobody's where two people share name and birth date."""
         wanted = list(tags(self.worker.keys, self.source.authority, subject))
         with self.worker.store.read() as session:
             found = session.exec(
                 select(Route.connection).where(col(Route.feed) == self.feed.id, col(Route.tag).in_(wanted))
             )
-            return sorted(set(found))
+            connections = sorted(set(found))
+        by_number = any(identifier.system == KVNR for identifier in subject.identifiers)
+        return connections if by_number or len(connections) == 1 else []
 
     def _write(self, connection: str, items: list[Item]) -> None:
-        writer = self.open_writer(connection)
+        """One vault's own commit; where it fails, the other vaults still get theirs. Raises LeaseLost."""
+        with self.worker.store.read() as session:
+            row = session.get_one(Connection, connection)
+        writer = self.writer(row)
         if writer is None:
             return
-        with commit(self.worker, self.feed, self.lease, Feed) as session:
-            writer.write(session, items, None, self.worker.clock())
-            patients = writer.normaliser.patients
-            state = self.worker.seal_state(writer.mandate.vault, connection, None, patients)
-            session.exec(update(Connection).where(col(Connection.id) == connection).values(state=state))
+        try:
+            self._commit(writer, row, items)
+        except LeaseLost:
+            raise
+        except MandateEnded:
+            self.writers[connection] = None
+        except AggregatorError as error:
+            self.failed[connection] = error
 
-    def open_writer(self, connection: str) -> VaultWriter | None:
-        """The writer into one vault, opened once a run; None where its mandate has ended."""
-        if connection not in self.writers:
-            with self.worker.store.read() as session:
-                row = session.get_one(Connection, connection)
+    def _commit(self, writer: VaultWriter, row: Connection, items: list[Item]) -> None:
+        with writer.all_or_nothing(), commit(self.worker, self.feed, self.lease, Feed) as session:
+            require_mandate(session, row)
+            writer.write(session, items, None, self.worker.clock())
+            state = self.worker.seal_state(row.vault, row.id, None, writer.normaliser.patients)
+            session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=state))
+
+    def writer(self, row: Connection) -> VaultWriter | None:
+        """The writer into one vault, opened once a run; None where its mandate ended or it cannot be opened."""
+        if row.id not in self.writers:
+            try:
                 state = self.worker.state(row.vault, row.id, row.state)
-                try:
-                    self.writers[connection] = self.worker.writer(session, row, self.source, set(state["patients"]))
-                except Stale:
-                    return None
-                self.rows[connection] = row
-        return self.writers[connection]
+                with self.worker.store.read() as session:
+                    self.writers[row.id] = self.worker.writer(session, row, self.source, set(state["patients"]))
+            except MandateEnded:
+                self.writers[row.id] = None
+            except AggregatorError as error:
+                self.writers[row.id], self.failed[row.id] = None, error
+        return self.writers[row.id]
 
     def _quarantine(self, item: Skipped) -> Quarantine:
         owner = self.feed.id.hex()
         name = self.worker.keys.feed_tag("item", item.origin.source_id).hex()
         head = header("quarantine", "", name=name)
-        told = {"detail": item.detail, "locator": item.origin.locator, "raw": b64(item.raw)}
+        content = {"detail": item.detail, "locator": item.origin.locator, "raw": b64(item.raw)}
         return Quarantine(
             owner=owner,
             source=self.feed.id,
@@ -127,7 +156,7 @@ class _FeedRun:
             reason=item.reason,
             at=self.worker.clock().timestamp(),
             note=self.worker.keys.seal(head, canonical(_note(self.source, item.origin))),
-            payload=self.worker.keys.seal(head, orjson.dumps(told)) if item.raw else None,
+            payload=self.worker.keys.seal(head, orjson.dumps(content)) if item.raw else None,
         )
 
 
@@ -148,7 +177,7 @@ async def run_feed(
         failure = error
     status, error_text = judge(held.feed.id.hex(), failure)
     _finish(held, status, error_text, failure)
-    return _outcomes(held, status, error_text, time.perf_counter() - started)
+    return [*_served(held, status, error_text), _own(held, status, error_text, time.perf_counter() - started)]
 
 
 def _claim(worker: Worker, source: Source) -> _FeedRun:
@@ -179,41 +208,43 @@ async def _pull(held: _FeedRun, progress: Progress | None, *, again: bool) -> No
 
 
 def _finish(held: _FeedRun, status: str, error: str, failure: Exception | None) -> None:
-    worker, now = held.worker, held.worker.clock()
-    at = next_try(held.source, now, held.feed.failures, failure, worker.longest_backoff)
-    told: dict[str, Any] = {"status": status, "error": error}
-    if failure is None:
-        told["last_success"] = now.timestamp()
-    with worker.store.write() as session:
-        session.exec(
-            update(Feed)
-            .where(col(Feed.id) == held.feed.id, col(Feed.lease) == held.lease)
-            .values(
-                failures=held.feed.failures + 1 if failure else 0,
-                lease="",
-                next_at=at,
-                waiting=len(held.unclaimed),
-                **told,
-            )
-        )
+    """Say how it ended and when to come again, and give the lease back, unless another run has taken it."""
+    values = told(held.worker, held.source, held.feed.failures, status, error, failure)
+    mine = (col(Feed.id) == held.feed.id, col(Feed.lease) == held.lease)
+    with held.worker.store.write() as session:
+        session.exec(update(Feed).where(*mine).values(lease="", waiting=len(held.unclaimed), **values))
         served = col(Connection.id).in_(_connections(session, held.feed.id))
-        session.exec(update(Connection).where(served).values(**told))
+        session.exec(update(Connection).where(served).values(**values))
 
 
 def _connections(session: Session, feed: bytes) -> list[str]:
     return sorted(set(session.exec(select(Route.connection).where(Route.feed == feed))))
 
 
-def _outcomes(held: _FeedRun, status: str, error: str, seconds: float) -> list[Outcome]:
+def _served(held: _FeedRun, status: str, error: str) -> list[Outcome]:
+    """An outcome for each connection: how the feed's run ended, or what kept this one vault from being written."""
     with held.worker.store.read() as session:
-        served = _connections(session, held.feed.id)
-        aside = len(standing_items(session, held.feed.id.hex(), held.feed.id))
+        rows = [session.get_one(Connection, served) for served in _connections(session, held.feed.id)]
     made = []
-    for connection in served:
-        writer = held.open_writer(connection)
-        if writer is not None:
-            made.append(outcome(held.worker, held.rows[connection], held.source, writer, status, error, 0.0))
-    own = Outcome(
+    for row in rows:
+        writer = held.writer(row)
+        ended = _failed(held, row, held.failed[row.id]) if row.id in held.failed else (status, error)
+        made.append(outcome(held.worker, row, held.source, writer, *ended, seconds=0.0))
+    return made
+
+
+def _failed(held: _FeedRun, row: Connection, failure: AggregatorError) -> tuple[str, str]:
+    status, error = judge(row.id, failure)
+    with held.worker.store.write() as session:
+        session.exec(update(Connection).where(col(Connection.id) == row.id).values(status=status, error=error))
+    return status, error
+
+
+def _own(held: _FeedRun, status: str, error: str, seconds: float) -> Outcome:
+    """The feed's own outcome: what stands aside because nobody knows whose it is."""
+    with held.worker.store.read() as session:
+        aside = len(standing_items(session, held.feed.id.hex(), held.feed.id))
+    return Outcome(
         connection=held.feed.id.hex(),
         vault=None,
         authority=held.source.authority,
@@ -227,4 +258,3 @@ def _outcomes(held: _FeedRun, status: str, error: str, seconds: float) -> list[O
         error=error,
         seconds=seconds,
     )
-    return [*made, own]

@@ -18,10 +18,9 @@ from fhir_profiles.check import check
 from fhir_profiles.text import Resource, dumps
 
 # Where R4 says whose a resource is: https://hl7.org/fhir/R4/compartmentdefinition-patient.html, elements of its own.
-_WHOSE = ("subject", "patient", "beneficiary", "for", "individual", "policyHolder")
+# Not `policyHolder`: a child's Coverage names a parent there.
+_WHOSE = ("subject", "patient", "beneficiary", "for", "individual")
 _LITERAL = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
-# An Attachment's url may point to a Binary as a reference does.
-_POINTS = frozenset({"reference", "url"})
 # A document keeps its own references: they point into the document, not into the vault.
 _CLOSED_TYPES = frozenset({"Bundle"})
 
@@ -101,21 +100,28 @@ class Normaliser:
             if same is None:
                 return Refused(Reason.NO_SUBJECT, "the source does not say who this patient is", keep=False)
             if not same:
+                # A source may give an id to somebody else: what comes under it from now on is not this person's.
+                self.patients.discard(item.origin.source_id)
                 return Refused(Reason.OTHER_PERSON, "", keep=False)
             self.patients.add(item.origin.source_id)
             return None
         if not self.patients:
             return Refused(Reason.OTHER_PERSON, "", keep=False)
-        return self._subject(resource)
-
-    def _subject(self, resource: Resource) -> Refused | None:
-        for name in _WHOSE:
-            stated = resource.get(name)
-            target = stated.get("reference") if isinstance(stated, dict) else None
-            found = _LITERAL.fullmatch(target) if isinstance(target, str) else None
-            if found and found[1] == "Patient" and f"Patient/{found[2]}" not in self.patients:
-                return Refused(Reason.OTHER_PERSON, "", keep=False)
+        if any(self._another(resource, stated) for name in _WHOSE for stated in _listed(resource.get(name))):
+            return Refused(Reason.OTHER_PERSON, "", keep=False)
         return None
+
+    def _another(self, resource: Resource, stated: Any) -> bool:
+        """Does this Reference name somebody else: by a Patient of the source, a contained one, or an identifier?"""
+        if not isinstance(stated, dict):
+            return False
+        target = str(stated.get("reference", ""))
+        found = _LITERAL.fullmatch(target)
+        if found and found[1] == "Patient":
+            return f"Patient/{found[2]}" not in self.patients
+        said = [subject_of({"identifier": [stated.get("identifier")]})]
+        said += [subject_of(one) for one in resource.get("contained", []) if f"#{one.get('id')}" == target]
+        return any(self.mandate.expected.compare(subject) is False for subject in said)
 
     def _rewrite(self, resource: Resource, source_id: str) -> Resource:
         closed = resource["resourceType"] in _CLOSED_TYPES
@@ -130,8 +136,7 @@ class Normaliser:
     def _walk(self, node: Any) -> Any:
         if type(node) is dict:
             return {
-                name: self._target(child) if name in _POINTS and type(child) is str else self._walk(child)
-                for name, child in node.items()
+                name: self._target(child) if _points(name, child) else self._walk(child) for name, child in node.items()
             }
         if type(node) is list:
             return [self._walk(child) for child in node]
@@ -148,6 +153,15 @@ class Normaliser:
 
     def _patient(self) -> str:
         return f"Patient/{self.mandate.vault}.{self.mandate.patient}"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _points(name: str, value: Any) -> bool:
+    """A Reference's target; or an Attachment's url that points to a Binary as a reference does."""
+    return type(value) is str and (name == "reference" or (name == "url" and value.startswith("Binary/")))
 
 
 def _ordered(resource: Resource) -> Resource:

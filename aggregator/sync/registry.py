@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -67,7 +67,7 @@ class Registry:
     def __init__(self, sources: Mapping[str, SourceSettings]) -> None:
         self._sources = {name: Source(name, settings, load(settings.connector)) for name, settings in sources.items()}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Source]:
         return iter(self._sources.values())
 
     def source(self, authority: str) -> Source:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -23,7 +22,7 @@ from aggregator.errors import AggregatorError, Stale
 from aggregator.sync.normalise import Normaliser
 from aggregator.sync.registry import Registry, Source
 from aggregator.sync.tables import Connection
-from aggregator.sync.writing import VaultWriter, standing_items
+from aggregator.sync.writing import Tally, VaultWriter, standing_items
 from aggregator.vault import ledger, tables
 from aggregator.vault.encoding import canonical
 from aggregator.vault.key_ring import WorkerKeys
@@ -49,9 +48,20 @@ Progress = Callable[[int, int | None], None]
 """Called with (items so far, items in all where the source tells)."""
 
 
+class LeaseLost(Stale):
+    """Another run holds what this one held."""
+
+
+class MandateEnded(Stale):
+    """The patient ended the connection, or made it anew."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended. found = stored + unchanged + quarantined; times in seconds."""
+    """How a run ended. found = stored + unchanged + quarantined; seconds: how long it took.
+
+    (An item that changed twice within one run, or that was stored and then set aside, counts in both.)
+    """
 
     connection: str
     vault: str | None
@@ -84,7 +94,9 @@ class Worker:
     def claim(self, session: Session, model: Any, key: str, identity: Any) -> str | None:
         """Take the row's lease if nobody holds it: the token, or None. A conditional UPDATE, so two cannot both win."""
         token, now = secrets.token_hex(16), self.clock().timestamp()
-        free = or_(col(model.lease) == "", col(model.lease_until) < now)
+        until = col(model.lease_until)
+        # One that ends later than any taken now could was taken before the clock was set back.
+        free = or_(col(model.lease) == "", until < now, until > now + self.lease_seconds)
         changed = session.exec(
             update(model)
             .where(col(getattr(model, key)) == identity, free)
@@ -96,7 +108,7 @@ class Worker:
         """The connection's mandate, checked against the key that the key service pinned. Raises Stale, Tampered."""
         stored = session.get(tables.Mandate, (row.vault, row.mandate))
         if stored is None or stored.ended:
-            raise Stale("the mandate of this connection has ended")
+            raise MandateEnded("the mandate of this connection has ended")
         return open_mandate(stored, self.keys, self.key_service.verification_key(row.vault))
 
     def writer(self, session: Session, row: Connection, source: Source, patients: set[str]) -> VaultWriter:
@@ -139,68 +151,87 @@ async def run(worker: Worker, connection: str, progress: Progress | None = None,
     Raises Stale when another run holds the connection.
     """
     started = time.perf_counter()
+    held = _claim(worker, connection)
+    failure: Exception | None = None
+    try:
+        await held.pull(progress, again=again)
+    except Exception as error:  # noqa: BLE001 - a connector may be a third party's: whatever it raises ends this run alone
+        failure = error
+    status, error_text = judge(connection, failure)
+    held.finish(status, error_text, failure)
+    return outcome(worker, held.row, held.source, held.writer, status, error_text, time.perf_counter() - started)
+
+
+def _claim(worker: Worker, connection: str) -> _Run:
     with worker.store.write() as session:
         lease = worker.claim(session, Connection, "id", connection)
         if lease is None:
             raise Stale("this connection is being synced already")
-        row = session.get_one(Connection, connection)
-    source = worker.registry.source(worker.settings(row)["authority"])
+        return _Run(worker, session.get_one(Connection, connection), lease)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one run of a connection holds. Source and writer are there once they could be opened."""
+
+    worker: Worker
+    row: Connection
+    lease: str
+    source: Source | None = None
     writer: VaultWriter | None = None
-    failure: Exception | None = None
-    try:
-        state = worker.state(row.vault, row.id, row.state)
+
+    async def pull(self, progress: Progress | None, *, again: bool) -> None:
+        """Open what the connection needs, then store batch by batch."""
+        worker, row = self.worker, self.row
+        settings, state = worker.settings(row), worker.state(row.vault, row.id, row.state)
+        self.source = worker.registry.source(settings["authority"])
         with worker.store.read() as session:
-            writer = worker.writer(session, row, source, set(state["patients"]))
-        await _pull(worker, row, lease, source, writer, None if again else state["cursor"], progress)
-    except Exception as error:  # noqa: BLE001 - a connector may be a third party's: whatever it raises ends this run alone
-        failure = error
-    status, error_text = judge(row.id, failure)
-    _finish(worker, row, lease, source, status, error_text, failure)
-    return outcome(worker, row, source, writer, status, error_text, time.perf_counter() - started)
+            self.writer = worker.writer(session, row, self.source, set(state["patients"]))
+        cursor = None if again or state["cursor"] is None else Cursor(state["cursor"])
+        done = 0
+        async with worker.client() as client:
+            connector = self.source.connector(settings["account"], client, worker.clock)
+            async for batch in connector.pull(cursor):
+                self._store(self.writer, batch)
+                done += len(batch.items)
+                if progress:
+                    progress(done, batch.total)
 
+    def _store(self, writer: VaultWriter, batch: Batch) -> None:
+        """Items and the cursor behind them, together or not at all."""
+        worker, row = self.worker, self.row
+        with writer.all_or_nothing(), commit(worker, row, self.lease, Connection) as session:
+            require_mandate(session, row)
+            writer.write(session, batch.items, batch.listed, worker.clock())
+            if batch.cursor is not None:
+                box = worker.seal_state(row.vault, row.id, batch.cursor, writer.normaliser.patients)
+                session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=box))
 
-async def _pull(
-    worker: Worker,
-    row: Connection,
-    lease: str,
-    source: Source,
-    writer: VaultWriter,
-    cursor: str | None,
-    progress: Progress | None,
-) -> None:
-    account = worker.settings(row)["account"]
-    done = 0
-    async with worker.client() as client:
-        connector = source.connector(account, client, worker.clock)
-        async for batch in connector.pull(Cursor(cursor) if cursor is not None else None):
-            with commit(worker, row, lease, Connection) as session:
-                writer.write(session, batch.items, batch.listed, worker.clock())
-                _move_cursor(worker, session, row, batch, writer)
-            done += len(batch.items)
-            if progress:
-                progress(done, batch.total)
-
-
-def _move_cursor(worker: Worker, session: Session, row: Connection, batch: Batch, writer: VaultWriter) -> None:
-    if batch.cursor is None:
-        return
-    box = worker.seal_state(row.vault, row.id, batch.cursor, writer.normaliser.patients)
-    session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=box))
+    def finish(self, status: str, error: str, failure: Exception | None) -> None:
+        """Say how it ended and when to come again, and give the lease back, unless another run has taken it."""
+        worker, row = self.worker, self.row
+        values = told(worker, self.source, row.failures, status, error, failure)
+        with worker.store.write() as session:
+            held = (col(Connection.id) == row.id, col(Connection.lease) == self.lease)
+            session.exec(update(Connection).where(*held).values(lease="", **values))
 
 
 @contextmanager
 def commit(worker: Worker, row: Any, lease: str, model: Any) -> Iterator[Session]:
-    """One transaction that counts only while the lease is held and the mandate lives (fencing). Raises Stale."""
+    """One transaction that counts only while the lease is held (fencing). Raises LeaseLost."""
     with worker.store.write() as session:
         until = worker.clock().timestamp() + worker.lease_seconds
         held = (col(model.id) == row.id, col(model.lease) == lease)
         if session.exec(update(model).where(*held).values(lease_until=until)).rowcount != 1:
-            raise Stale("another run took this connection over")
-        if isinstance(row, Connection):
-            mandate = session.get(tables.Mandate, (row.vault, row.mandate))
-            if mandate is None or mandate.ended:
-                raise Stale("the mandate of this connection has ended")
+            raise LeaseLost("another run took this connection over")
         yield session
+
+
+def require_mandate(session: Session, row: Connection) -> None:
+    """Inside a commit: nothing is written for a mandate that ended meanwhile (fencing). Raises MandateEnded."""
+    mandate = session.get(tables.Mandate, (row.vault, row.mandate))
+    if mandate is None or mandate.ended:
+        raise MandateEnded("the mandate of this connection has ended")
 
 
 def judge(what: str, failure: Exception | None) -> tuple[str, str]:
@@ -214,60 +245,50 @@ def judge(what: str, failure: Exception | None) -> tuple[str, str]:
     return (SIGN_IN if isinstance(failure, NeedsPatient) else BROKEN), told
 
 
-def next_try(source: Source, now: datetime, failures: int, failure: Exception | None, longest: float) -> float:
-    """When to pull again (Unix seconds): the interval, the source's own wish, or a doubling wait."""
-    at = now.timestamp()
-    if failure is None:
-        return at + source.interval
-    wait = min(_FIRST_BACKOFF * 2.0 ** min(failures, 16), longest)
+def told(
+    worker: Worker, source: Source | None, failures: int, status: str, error: str, failure: Exception | None
+) -> dict[str, Any]:
+    """The columns that say how a run ended. `failures`: in a row before this run."""
+    now = worker.clock().timestamp()
+    if failure is None and source is not None:
+        at = now + source.interval
+        return {"status": status, "error": error, "failures": 0, "next_at": at, "last_success": now}
+    at = now + _wait(failures, failure, worker.longest_backoff)
+    return {"status": status, "error": error, "failures": failures + 1, "next_at": at}
+
+
+def _wait(failures: int, failure: Exception | None, longest: float) -> float:
+    """Seconds until the next try: the source's own wish, else doubling; a source cannot send us away for ever."""
     if isinstance(failure, Transient) and failure.retry_after is not None:
-        return at + max(failure.retry_after.total_seconds(), 1.0)
-    return at + wait
-
-
-def _finish(
-    worker: Worker, row: Connection, lease: str, source: Source, status: str, error: str, failure: Exception | None
-) -> None:
-    now = worker.clock()
-    failures = row.failures + 1 if failure else 0
-    values: dict[str, Any] = {"status": status, "error": error, "failures": failures, "lease": ""}
-    values["next_at"] = next_try(source, now, row.failures, failure, worker.longest_backoff)
-    if failure is None:
-        values["last_success"] = now.timestamp()
-    with worker.store.write() as session:
-        held = (col(Connection.id) == row.id, col(Connection.lease) == lease)
-        session.exec(update(Connection).where(*held).values(**values))
+        return min(max(failure.retry_after.total_seconds(), 1.0), longest)
+    return min(_FIRST_BACKOFF * 2.0 ** min(failures, 16), longest)
 
 
 def outcome(
     worker: Worker,
     row: Connection,
-    source: Source,
+    source: Source | None,
     writer: VaultWriter | None,
     status: str,
     error: str,
     seconds: float,
 ) -> Outcome:
-    found, quarantined = standing(worker.store, row, writer) if writer else (0, 0)
-    stored, deleted = (writer.tally.stored, writer.tally.deleted) if writer else (0, 0)
+    """The Outcome of one connection. A run that could not open its mandate knows of no items."""
+    with worker.store.read() as session:
+        aside = standing_items(session, row.vault, row.source)
+    tally = writer.tally if writer else Tally()
+    shown = writer.ledger.lines.keys() | aside if writer else aside
     return Outcome(
         connection=row.id,
         vault=row.vault,
-        authority=source.authority,
-        connector=source.spec.name,
-        found=found,
-        stored=stored,
-        unchanged=found - stored - quarantined,
-        quarantined=quarantined,
-        deleted=deleted,
+        authority=source.authority if source else "",
+        connector=source.spec.name if source else "",
+        found=len(shown),
+        stored=tally.stored,
+        unchanged=len(shown - tally.written - aside),
+        quarantined=len(aside),
+        deleted=tally.deleted,
         status=status,
         error=error,
         seconds=seconds,
     )
-
-
-def standing(store: Store, row: Connection, writer: VaultWriter) -> tuple[int, int]:
-    """(found, quarantined): distinct items that this connection has ever shown, and those that stand aside now."""
-    with store.read() as session:
-        aside = standing_items(session, row.vault, row.source)
-    return len(writer.ledger.lines.keys() | aside), len(aside)

@@ -9,13 +9,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlmodel import col, select, update
+from sqlmodel import col, or_, select, update
 
 from aggregator.errors import AggregatorError, Stale
 from aggregator.sync.feeds import feed_id, run_feed
+from aggregator.sync.registry import Source
 from aggregator.sync.run import Outcome, Progress, Worker, run
 from aggregator.sync.tables import Connection, Feed
 
@@ -44,8 +44,12 @@ async def sync(
             except Stale:
                 return []
 
-    done = await asyncio.gather(*(guarded(job) for job in jobs))
-    return [outcome for outcomes in done for outcome in outcomes]
+    # One that fails for a reason of our own (a full disk) is told when all others have had their turn.
+    done = await asyncio.gather(*(guarded(job) for job in jobs), return_exceptions=True)
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+    return [outcome for outcomes in done if not isinstance(outcomes, BaseException) for outcome in outcomes]
 
 
 _Job = Callable[[], Awaitable[list[Outcome]]]
@@ -55,7 +59,9 @@ def _accounts(worker: Worker, due_only: bool, again: bool, observe: Observe | No
     now = worker.clock().timestamp()
     with worker.store.read() as session:
         query = select(Connection).where(col(Connection.is_feed).is_(False), col(Connection.ended).is_(False))
-        rows = session.exec(query.where(Connection.next_at <= now) if due_only else query).all()
+        # What was last pulled in the future was pulled before the clock was set back.
+        due = or_(col(Connection.next_at) <= now, col(Connection.last_success) > now)
+        rows = session.exec(query.where(due) if due_only else query).all()
 
     def job(connection: str) -> _Job:
         async def pull() -> list[Outcome]:
@@ -73,10 +79,10 @@ def _feeds(worker: Worker, due_only: bool, again: bool, observe: Observe | None)
             continue
         with worker.store.read() as session:
             row = session.get(Feed, feed_id(worker.keys, source.authority))
-        if due_only and row is not None and row.next_at > now:
+        if due_only and row is not None and now < row.next_at and (row.last_success or 0.0) <= now:
             continue
 
-        async def pull(source: Any = source) -> list[Outcome]:
+        async def pull(source: Source = source) -> list[Outcome]:
             return await run_feed(worker, source, _progress(observe, source.authority), again=again)
 
         jobs.append(pull)
@@ -116,14 +122,12 @@ class Schedule:
         return outcomes
 
     def _spread(self, outcome: Outcome) -> None:
-        """Jitter: connections that started together do not stay together."""
-        if outcome.vault is None:
-            return
-        interval = self._worker.registry.source(outcome.authority).interval
-        shift = interval * random.uniform(0, self._jitter)  # noqa: S311 - spreads load, guards nothing
+        """Jitter, a share of the wait: connections that started together do not stay together."""
+        share = random.uniform(0, self._jitter)  # noqa: S311 - spreads load, guards nothing
+        wait = col(Connection.next_at) - self._worker.clock().timestamp()
         with self._worker.store.write() as session:
             session.exec(
                 update(Connection)
-                .where(col(Connection.id) == outcome.connection)
-                .values(next_at=col(Connection.next_at) + shift)
+                .where(col(Connection.id) == outcome.connection, wait > 0)
+                .values(next_at=col(Connection.next_at) + wait * share)
             )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import orjson
@@ -20,19 +21,25 @@ from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.ledger import Ledger, Line
 from aggregator.vault.seal import header
-from connectors.contract import Deleted, Found, Item, Origin
+from connectors.contract import Deleted, Found, Item, Origin, Reason
 from fhir_profiles.text import dumps
 
 UNSORTED = "unsorted"
+# Of what is, or may be, about another person nothing is kept, whatever a connector hands over with it.
+_SOMEBODY_ELSES = frozenset({Reason.OTHER_PERSON, Reason.NO_SUBJECT})
 
 
 @dataclass(slots=True)
 class Tally:
-    """What one run did: versions written, resources ended, and the items (local ids) that it set aside."""
+    """What one run did: versions written and resources ended; the items (local ids) that it wrote and set aside."""
 
     stored: int = 0
     deleted: int = 0
+    written: set[str] = field(default_factory=set)
     aside: set[str] = field(default_factory=set)
+
+    def copy(self) -> Tally:
+        return Tally(self.stored, self.deleted, set(self.written), set(self.aside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,23 @@ class Aside:
     origin: Origin
     detail: str = ""
     raw: bytes | None = None
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """One batch, sorted: operations by section name; how each item (local id) ended, the last word on it counts."""
+
+    operations: dict[str, list[Operation]] = field(default_factory=lambda: defaultdict(list))
+    aside: dict[str, Aside] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
+
+    def settle(self, item: str) -> None:
+        self.aside.pop(item, None)
+        self.settled.add(item)
+
+    def set_aside(self, aside: Aside) -> None:
+        self.settled.discard(aside.item)
+        self.aside[aside.item] = aside
 
 
 @dataclass(slots=True)
@@ -59,44 +83,51 @@ class VaultWriter:
 
     def write(self, session: Session, items: Iterable[Item], listed: frozenset[str] | None, now: datetime) -> None:
         """Sort the items, append what changed, and keep the books. Raises Stale when another run was faster."""
-        operations: dict[str, list[Operation]] = defaultdict(list)
-        aside: list[Aside] = []
-        settled: set[str] = set()
+        made = _Sorted()
         for item in items:
-            self._sort(item, instant(now), operations, aside, settled)
-        # Someone else's listing says nothing about this person.
-        if listed is not None and self.normaliser.patients:
-            settled |= self._unlisted_aside(session, listed)
-            self._end_unlisted(listed, instant(now), operations)
-        self._append(session, operations)
-        self.tally.aside |= {one.item for one in aside}
-        self._quarantine(session, aside, settled - self.tally.aside, now)
+            self._sort(item, instant(now), made)
+        # A listing without this person's own Patient is somebody else's, or nobody's: it says nothing about this one.
+        if listed is not None and self.normaliser.patients & listed:
+            made.settled |= self._unlisted_aside(session, listed, made)
+            self._end_unlisted(listed, instant(now), made.operations)
+        self._append(session, made.operations)
+        self.tally.aside = self.tally.aside - made.settled | made.aside.keys()
+        self._quarantine(session, made, now)
         ledger.save(session, self.ledger)
 
-    def _sort(
-        self,
-        item: Item,
-        now: str,
-        operations: dict[str, list[Operation]],
-        aside: list[Aside],
-        settled: set[str],
-    ) -> None:
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What a failed commit did not keep, this writer forgets as well."""
+        lines, revision = dict(self.ledger.lines), self.ledger.revision
+        patients, tally = set(self.normaliser.patients), self.tally.copy()
+        try:
+            yield
+        except BaseException:
+            self.ledger.lines, self.ledger.revision = lines, revision
+            self.normaliser.patients, self.tally = patients, tally
+            raise
+
+    def _sort(self, item: Item, now: str, made: _Sorted) -> None:
         local = self.normaliser.local(item.origin.source_id)
         if isinstance(item, Found):
-            normal = self.normaliser.normalise(item)
-            if isinstance(normal, Refused):
-                raw = dumps(item.resource) if normal.keep else None
-                aside.append(Aside(local, normal.reason, item.origin, normal.detail, raw))
-            else:
-                settled.add(local)
-                self._put(normal, now, operations)
+            self._found(local, item, now, made)
         elif isinstance(item, Deleted):
-            settled.add(local)
-            self._end(local, item.resource_type, self.normaliser.origin(item), now, operations)
+            made.settle(local)
+            self._end(local, item.resource_type, self.normaliser.origin(item), now, made.operations)
         else:
             # Before the person is known the payload could be anybody's: it stays at the source, and a retry brings it.
-            raw = item.raw if item.raw and self.normaliser.patients else None
-            aside.append(Aside(local, item.reason, item.origin, item.detail, raw))
+            ours = self.normaliser.patients and item.reason not in _SOMEBODY_ELSES
+            aside = Aside(local, item.reason, item.origin)
+            made.set_aside(replace(aside, detail=item.detail, raw=item.raw) if ours and item.raw else aside)
+
+    def _found(self, local: str, item: Found, now: str, made: _Sorted) -> None:
+        normal = self.normaliser.normalise(item)
+        if isinstance(normal, Refused):
+            raw = dumps(item.resource) if normal.keep else None
+            made.set_aside(Aside(local, normal.reason, item.origin, normal.detail, raw))
+        else:
+            made.settle(local)
+            self._put(normal, now, made.operations)
 
     def _put(self, normal: Normal, now: str, operations: dict[str, list[Operation]]) -> None:
         section = self.mandate.sections[normal.section]
@@ -120,6 +151,7 @@ class VaultWriter:
         operations[normal.section].append(put)
         self.ledger.lines[normal.local] = Line(tag, section.id, version)
         self.tally.stored += 1
+        self.tally.written.add(normal.local)
 
     def _end(
         self, local: str, resource_type: str, origin: dict[str, str], now: str, operations: dict[str, list[Operation]]
@@ -140,10 +172,11 @@ class VaultWriter:
         for local in self.ledger.live() - held:
             self._end(local, "", {"source": self.mandate.authority}, now, operations)
 
-    def _unlisted_aside(self, session: Session, listed: frozenset[str]) -> set[str]:
+    def _unlisted_aside(self, session: Session, listed: frozenset[str], made: _Sorted) -> set[str]:
         """What stood aside and is neither listed nor came again in this run: the source has mended or dropped it."""
         held = {self.normaliser.local(source_id) for source_id in listed}
-        return standing_items(session, self.mandate.vault, self.mandate.source) - held - self.tally.aside
+        came = self.tally.aside | made.aside.keys()
+        return standing_items(session, self.mandate.vault, self.mandate.source) - held - came
 
     def _append(self, session: Session, operations: dict[str, list[Operation]]) -> None:
         row = session.get(tables.Vault, self.mandate.vault)
@@ -155,9 +188,9 @@ class VaultWriter:
         ]
         log.append(session, row, envelopes)
 
-    def _quarantine(self, session: Session, aside: Sequence[Aside], settled: set[str], now: datetime) -> None:
+    def _quarantine(self, session: Session, made: _Sorted, now: datetime) -> None:
         vault, source = self.mandate.vault, self.mandate.source
-        if settled and (standing := standing_items(session, vault, source) & settled):
+        if made.settled and (standing := standing_items(session, vault, source) & made.settled):
             session.exec(
                 delete(Quarantine).where(
                     col(Quarantine.owner) == vault,
@@ -165,7 +198,7 @@ class VaultWriter:
                     col(Quarantine.item).in_(standing),
                 )
             )
-        for one in aside:
+        for one in made.aside.values():
             session.merge(self._row(one, now))
 
     def _row(self, one: Aside, now: datetime) -> Quarantine:
