@@ -100,7 +100,7 @@ class Accounts:
         return SignedUp(owner, code)
 
     def prove_recovery(self, login: str, code: str) -> None:
-        """The code, typed back: before that nothing is synced. Raises CallerError, SignInFailed."""
+        """The code, typed back: before that nothing is synced. Raises CallerError for a slip, SignInFailed."""
         self._unlock(login, unlockers.RECOVERY, code)
         with self._store.write() as session:
             account = session.get(Account, self._login(login))
@@ -126,8 +126,11 @@ class Accounts:
             row = session.get(OwnerSession, _token_id(token))
             if row is None or row.expires <= self._clock().timestamp():
                 raise SignInFailed("the session has ended; sign in again")
-            inner = self._key_service.unlock(row.vault, _session_header(row), row.box)
-            root = Root(unwrap(expand(token.encode(), "row"), _session_header(row), inner))
+            try:
+                inner = self._key_service.unlock(row.vault, _session_header(row), row.box)
+                root = Root(unwrap(expand(token.encode(), "row"), _session_header(row), inner))
+            except Tampered:
+                raise SignInFailed("the session has ended; sign in again") from None
             return self._owner(session, row, root, token)
 
     def sign_out(self, token: str) -> None:
@@ -148,6 +151,8 @@ class Accounts:
             return found is not None and found.recovery_proven
 
     def _unlock(self, login: str, kind: str, secret: str) -> tuple[str, Root]:
+        if kind == unlockers.RECOVERY:
+            unlockers.parse_code(secret)  # a slip is told for every login, known or not
         handle_ = self._login(login)
         self._count_try(handle_)
         with self._store.read() as session:
@@ -155,7 +160,7 @@ class Accounts:
             row = session.get(Unlocker, (account.vault, kind)) if account else None
         try:
             if row is None:
-                unlockers.waste_time(secret)
+                unlockers.waste_time(kind, secret)
                 raise Tampered("no such account")
             root = unlockers.unlock(self._key_service, row, secret)
         except Tampered:
@@ -230,4 +235,5 @@ def _sections_header(vault: str) -> dict[str, Any]:
 
 
 def _session_header(row: OwnerSession) -> dict[str, Any]:
-    return header("session", row.vault, name=row.token.hex())
+    # The times are part of it: whoever can write the database makes no session longer, and no unlock fresher.
+    return header("session", row.vault, name=f"{row.token.hex()}/{row.unlocked_at}/{row.expires}")

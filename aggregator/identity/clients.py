@@ -167,8 +167,9 @@ def _purpose(client: Client, claims: Mapping[str, Any]) -> str:
     extensions = claims.get("extensions")
     b2b = extensions.get("hl7-b2b") if isinstance(extensions, dict) else None
     stated = b2b.get("purpose_of_use") if isinstance(b2b, dict) else None
-    wanted = [stated] if isinstance(stated, str) else stated or [_DEFAULT_PURPOSE]
-    for one in wanted:
+    if stated is None:
+        stated = [_DEFAULT_PURPOSE]
+    for one in stated if isinstance(stated, list) else [stated]:
         code = str(one).rpartition("#")[2].rpartition("|")[2]
         if code in registered:
             return code

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from sqlmodel import Session, col, delete, select
 
 from aggregator.consent.decide import Party
@@ -22,7 +23,7 @@ from aggregator.vault.envelope import Put
 from aggregator.vault.fold import State, Version
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.keys import OWNER
-from aggregator.vault.seal import header, wrap
+from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
 from aggregator.vault.view import IDENTITY
 from connectors.contract import Clock
@@ -46,7 +47,7 @@ class Signing:
         self._clock = clock
 
     def introduce(self, owner: Owner, person: Person) -> str:
-        """Write the vault's one Patient; returns its whole id."""
+        """Write the vault's one Patient; returns its whole id. Raises UnlockNeeded, Invalid."""
         self._accounts.may_sign(owner)
         whole = f"{owner.vault}.{owner.patient}"
         resource: Resource = {
@@ -57,6 +58,8 @@ class Signing:
         }
         if person.kvnr:
             resource["identifier"] = [{"system": KVNR, "value": person.kvnr}]
+        if errors := _errors(resource):
+            raise Invalid(tuple(errors))
         with self._store.write() as session:
             row, state = self._open(session, owner, IDENTITY)
             put = self._put(owner.patient, resource, state.sections.get(IDENTITY, {}).get(owner.patient, []))
@@ -122,9 +125,12 @@ class Signing:
             found = session.exec(
                 select(tables.Grant).where(tables.Grant.vault == owner.vault, tables.Grant.grantee == grantee)
             ).all()
-            row.grant_version += bool(found)
-            session.add(row)
-            self._retire(session, found)
+            if found:
+                consents = archived(session, owner, row.grant_version)
+                row.grant_version += 1
+                session.add(row)
+                self._retire(session, found)
+                _archive(session, row, owner, consents)
         self.finish_revocations()
         return len(found)
 
@@ -160,7 +166,7 @@ class Signing:
     def _refuse_invalid(self, owner: Owner, consent: Resource) -> None:
         if consent.get("resourceType") != "Consent":
             raise Invalid(("resourceType: a Consent is expected here",))
-        errors = [f"{issue.expression}: {issue.text}" for issue in check(consent) if issue.severity == "error"]
+        errors = _errors(consent)
         patient = consent.get("patient", {})
         named = patient.get("reference") if isinstance(patient, dict) else None
         if named is not None and named != f"Patient/{owner.vault}.{owner.patient}":
@@ -177,10 +183,7 @@ class Signing:
             row, owner.root, self._key_service, owner.sections, owner.patient, consents, self._parties
         )
         session.add_all(made)
-        told = {"version": row.grant_version, "consents": [dumps(one).decode() for one in consents]}
-        head = archive_header(row.id, row.grant_version)
-        box = wrap(owner.root.owner_key(), head, canonical(told))
-        session.add(tables.GrantArchive(vault=row.id, version=row.grant_version, box=box))
+        _archive(session, row, owner, consents)
 
     def _retire(self, session: Session, grants: Sequence[tables.Grant]) -> None:
         """Take the grants' rows and images away and leave the intent to destroy their keys."""
@@ -202,9 +205,28 @@ def consents_of(state: State) -> list[Resource]:
     ]
 
 
+def archived(session: Session, owner: Owner, version: int) -> list[Resource]:
+    """The Consents that were in force with a grant version; none before the first. Raises Tampered."""
+    row = session.get(tables.GrantArchive, (owner.vault, version))
+    if row is None:
+        return []
+    told = orjson.loads(unwrap(owner.root.owner_key(), archive_header(owner.vault, version), row.box))
+    return [loads(text) for text in told["consents"]]
+
+
+def _archive(session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource]) -> None:
+    told = {"version": row.grant_version, "consents": [dumps(one).decode() for one in consents]}
+    box = wrap(owner.root.owner_key(), archive_header(row.id, row.grant_version), canonical(told))
+    session.add(tables.GrantArchive(vault=row.id, version=row.grant_version, box=box))
+
+
 def archive_header(vault: str, version: int) -> dict[str, Any]:
     """The header of one grant version in the archive."""
     return header("grants", vault, name=str(version))
+
+
+def _errors(resource: Resource) -> list[str]:
+    return [f"{issue.expression}: {issue.text}" for issue in check(resource) if issue.severity == "error"]
 
 
 def _own_consent(versions: Sequence[Version]) -> bool:

@@ -63,9 +63,10 @@ def unlock(key_service: KeyService, row: Unlocker, secret: str) -> Root:
     return Root(unwrap(key, _header(row.vault, row.kind), inner))
 
 
-def waste_time(password: str) -> None:
-    """As much work as a wrong password costs, for a login that does not exist."""
-    _argon2(password, bytes(16), Argon2Parameters())
+def waste_time(kind: str, secret: str) -> None:
+    """As much work as a wrong secret costs, for a login that does not exist."""
+    if kind == PASSWORD:
+        _argon2(secret, bytes(16), Argon2Parameters())
 
 
 def format_code(code: str) -> str:
