@@ -24,7 +24,7 @@ from aggregator.consent.decide import openable, parse
 from aggregator.errors import Refused, SignInFailed, Stale
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import FhirError, NotFound
-from aggregator.vault import tables
+from aggregator.vault import tables, truth
 from aggregator.vault import view as views
 from aggregator.vault.seal import PublicKey
 from aggregator.vault.view import Reader, View
@@ -82,7 +82,7 @@ class Access:
         """Receipt a refusal in the vault's chain, or in the system's where there is no such vault: equal in work."""
         with self._service.store.read() as session:
             row = session.get(tables.Vault, vault) or session.get_one(tables.Vault, SYSTEM)
-        opening = Opening(row.id, PublicKey(row.audit_key))
+        opening = Opening(row.id, self._audit_key(row))
         entry = self._entry(_who(principal, row), act, "refused", reason=reason)
         await self._service.receipts.write(opening.first(entry))
 
@@ -178,9 +178,15 @@ class Access:
     async def _opening(self, principal: Principal, vault: str) -> tuple[Opening, dict[str, Any]]:
         with self._service.store.read() as session:
             row = session.get_one(tables.Vault, vault)
-        opening, who = Opening(vault, PublicKey(row.audit_key)), _who(principal, row)
+        opening, who = Opening(vault, self._audit_key(row)), _who(principal, row)
         await self._service.receipts.write(opening.first(self._entry(who, Act("operation", ""), "opened")))
         return opening, who
+
+    def _audit_key(self, row: tables.Vault) -> PublicKey:
+        """What receipts are sealed to: of a vault as its root signed it, for the system from the key service itself."""
+        if row.id == SYSTEM:
+            return self._service.key_service.system_audit().public()
+        return truth.audit_key(row, self._service.key_service.verification_key(row.id))
 
     def _grant(self, principal: Principal, vault: str) -> tables.Grant | None:
         grantee = self._service.key_service.handle("party", principal.party)
