@@ -1,34 +1,44 @@
-"""What many tests need: a frozen clock that is not UTC, a fresh store with its key ring, a patient who signed up."""
+"""What many tests need: a frozen clock that is not UTC, a fresh store with its key ring, a patient who signed up.
+
+The world is imported where it is used, so that a test of the connectors does not load the service.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from aggregator.identity.accounts import SignedUp
-from tests.vault import world as worlds
-from tests.vault.world import FrozenClock, World
+if TYPE_CHECKING:
+    from aggregator.identity.accounts import SignedUp
+    from tests.vault.world import FrozenClock, World
 
 
 @pytest.fixture
 def clock() -> FrozenClock:
     """Stands at 2026-11-21T21:30+01:00 until it is moved."""
+    from tests.vault.world import FrozenClock
+
     return FrozenClock()
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SignedUp]:
     """The folder of one installation with one signed-up patient: made once, copied by `world`."""
+    from tests.vault.world import sign_up
+
     folder = tmp_path_factory.mktemp("template")
-    return folder, worlds.sign_up(folder)
+    return folder, sign_up(folder)
 
 
 @pytest.fixture
 def world(template: tuple[Path, SignedUp], tmp_path: Path) -> Iterator[World]:
     """A fresh store and key ring with a signed-up owner, this test's own."""
+    from tests.vault.world import copy
+
     folder, signed_up = template
-    made = worlds.copy(folder, signed_up.owner, tmp_path)
+    made = copy(folder, signed_up.owner, tmp_path)
     yield made
     made.close()

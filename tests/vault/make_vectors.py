@@ -1,0 +1,313 @@
+"""Writes `aggregator/vault/vectors`: `python -m tests.vault.make_vectors`.
+
+Only for a new construct or a new version of the format: boxes hold random keys and nonces, so every run writes others,
+and a vector that changes without the format's version is a break of what is at rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from aggregator.audit.receipts import Opening, Sealed
+from aggregator.identity.unlockers import Argon2Parameters, _argon2, format_code
+from aggregator.vault.encoding import b64, canonical
+from aggregator.vault.envelope import Delete, Operation, Put, Remove, line, seal
+from aggregator.vault.keys import Root, SectionKey, Writer
+from aggregator.vault.seal import PrivateKey, SuiteId, expand, header, read_header, wrap
+from tests.vault.vectors import FOLDER, attempt
+
+Vector = dict[str, Any]
+
+ROOT = Root(bytes(range(32)))
+OTHER_ROOT = Root(bytes(range(1, 33)))
+VAULT, OTHER_VAULT = "aaaqeayeaudaocajbifqydiob4", "bbaqeayeaudaocajbifqydiob4"
+SECTION, SOURCE = "5ec7104a5ec7104a", "00112233445566778899aabbccddeeff"
+SEED = ROOT.section(SECTION)
+WRITER = Writer("6d616e646174652d6d616e64617465", bytes(range(2, 34)))
+HEAD = header("envelope", VAULT, section=SECTION, epoch=1, writer="owner")
+TEXT = '{"resourceType":"Observation","valueQuantity":{"value":0.40}}'
+AT = "2026-11-21T20:30:00.000Z"
+CODE = "abcdefghijklmnopqrstuvwxyz"
+
+
+def vector(construct: str, title: str, inputs: dict[str, Any], expect: str = "open") -> Vector:
+    """One case; what it gives is filled in by today's code, and proven by the tests ever after."""
+    made = {"title": title, "construct": construct, "expect": expect, "inputs": inputs}
+    return made | ({"gives": attempt(made)} if expect == "open" else {})
+
+
+def all_vectors() -> Iterator[tuple[str, Vector]]:
+    """(file name, vector) of every case."""
+    for make in (_derived, _sealed, _wrapped, _envelopes, _certificates, _at_rest, _receipts, _unlockers):
+        yield from make()
+
+
+def _derived() -> Iterator[tuple[str, Vector]]:
+    given: dict[str, Any] = {"root": ROOT.secret.hex(), "section": SECTION, "epoch": 1, "source": SOURCE}
+    yield "keys", vector("keys", "every key of a vault, from its root", given)
+    yield "keys-epoch-2", vector("keys", "another epoch changes the section's keys alone", given | {"epoch": 2})
+    source = {"authority": "klinik-nord", "account": "erika", "source_id": "Observation/4711"}
+    given = {"vault": bytes(range(16)).hex(), "id_key": ROOT.ids().key.hex()} | source
+    yield "ids", vector("ids", "a vault's id, and a resource's from its source key", given)
+    lengths = [0, 1, 2, 7, 8, 9, 100, 999, 1000, 1025, 65_537, 1_000_000, 1_000_000_007]
+    yield "padme", vector("padme", "padded lengths", {"lengths": lengths})
+    envelopes = [b"first".hex(), b"second".hex(), b"third".hex()]
+    yield "log-chain", vector("log chain", "chain values from 0 on", {"vault": VAULT, "envelopes": envelopes})
+    contents = [TEXT, TEXT.replace("0.40", "0.4")]
+    given = {"vault": VAULT, "source": SOURCE, "content_key": ROOT.ledger_keys(bytes.fromhex(SOURCE))[32:].hex()}
+    yield (
+        "ledger-tag",
+        vector("ledger tag", "two contents that differ in number text alone", given | {"contents": contents}),
+    )
+
+
+def _sealed() -> Iterator[tuple[str, Vector]]:
+    def case(title: str, expect: str = "open", **change: Any) -> Vector:
+        return vector("sealed box", title, given | change, expect)
+
+    keys = {suite: PrivateKey(ROOT.secret, suite) for suite in SuiteId}
+    boxes = {suite: key.public().seal(HEAD, TEXT.encode()) for suite, key in keys.items()}
+    for suite in SuiteId:
+        given = {"seed": ROOT.secret.hex(), "suite": int(suite), "header": HEAD, "plaintext": TEXT}
+        given["box"] = b64(boxes[suite])
+        yield f"sealed-suite-{suite}", case(f"sealed under suite {suite}")
+        yield f"sealed-suite-{suite}-wrong-key", case("another private key", "wrong key", seed=OTHER_ROOT.secret.hex())
+        yield (
+            f"sealed-suite-{suite}-wrong-header",
+            case("another vault", "wrong header", header=HEAD | {"vault": OTHER_VAULT}),
+        )
+        cut = b64(boxes[suite][:-1])
+        yield f"sealed-suite-{suite}-truncated", case("the last byte is missing", "truncated", box=cut)
+        yield f"sealed-suite-{suite}-changed", case("one bit is another", "changed", box=b64(flip(boxes[suite])))
+    given = {
+        "seed": ROOT.secret.hex(),
+        "suite": 1,
+        "header": HEAD,
+        "plaintext": TEXT,
+        "box": b64(boxes[SuiteId.X25519]),
+    }
+    yield "sealed-suite-lowered", case("sealed under suite 2 for a reader of suite 1", "suite lowered")
+    renamed = with_header(boxes[SuiteId.X25519], canonical({**HEAD, "suite": 1}))
+    yield "sealed-suite-renamed", case("the same, and the header says 1", "wrong key", box=b64(renamed))
+    yield "sealed-wrong-form", case("a wrapped box", "wrong form", box=b64(wrap(ROOT.secret, HEAD, TEXT.encode())))
+
+
+def _wrapped() -> Iterator[tuple[str, Vector]]:
+    def case(title: str, expect: str = "open", **change: Any) -> Vector:
+        return vector("wrapped box", title, given | change, expect)
+
+    box = wrap(ROOT.secret, HEAD, TEXT.encode())
+    given = {"key": ROOT.secret.hex(), "header": HEAD, "plaintext": TEXT, "box": b64(box)}
+    at = 6 + len(read_header(box))
+    yield "wrapped", case("wrapped under a key")
+    yield "wrapped-empty", case("nothing, wrapped", plaintext="", box=b64(wrap(ROOT.secret, HEAD, b"")))
+    yield "wrapped-wrong-key", case("another key", "wrong key", key=OTHER_ROOT.secret.hex())
+    yield "wrapped-wrong-header", case("another section", "wrong header", header=HEAD | {"section": "0" * 16})
+    other = b64(box[:at] + expand(OTHER_ROOT.secret, "commit") + box[at + 32 :])
+    yield "wrapped-commitment", case("the key opens the body, but the box commits to another", "commitment", box=other)
+    title = "the commitment is the reader's, the body is under another key"
+    yield "wrapped-commitment-forged", case(title, "changed", key=OTHER_ROOT.secret.hex(), box=other)
+    yield "wrapped-truncated", case("the last byte is missing", "truncated", box=b64(box[:-1]))
+    yield "wrapped-cut-in-the-frame", case("the nonce is missing", "truncated", box=b64(box[: at + 32]))
+    yield "wrapped-changed", case("one bit is another", "changed", box=b64(flip(box)))
+    yield "wrapped-wrong-form", case("another beginning", "wrong form", box=b64(b"PRS1" + box[4:]))
+
+
+def operations() -> list[Operation]:
+    """Every operation, and a resource with the very text that a line is cut at."""
+    origin = {"source": "klinik-nord", "locator": "/fhir/Basic/1"}
+    resource = b'{"resourceType":"Basic","text":",\\"resource\\":","value":0.40}'
+    common: dict[str, Any] = {"resource_type": "Basic", "updated": AT, "origin": origin}
+    return [
+        Put(local="a" * 26, version=1, resource=resource, warnings=("a warning",), **common),
+        Delete(local="b" * 26, version=2, **common),
+        Remove(local="c" * 26, resource_type="Basic"),
+    ]
+
+
+def _envelopes() -> Iterator[tuple[str, Vector]]:
+    def case(title: str, expect: str = "open", **change: Any) -> Vector:
+        return vector("envelope", title, given | change, expect)
+
+    key = SectionKey(SECTION, 1, SEED.private_key().public())
+    envelope = seal(VAULT, key, WRITER, operations())
+    given = {
+        "vault": VAULT,
+        "section": SECTION,
+        "epoch": 1,
+        "section_seed": SEED.seed.hex(),
+        "writer": WRITER.id,
+        "writer_public_key": WRITER.public().hex(),
+        "envelope": b64(envelope),
+    }
+    yield "envelope", case("a put, a delete and a remove")
+    other = OTHER_ROOT.verification_key.hex()
+    yield "envelope-forged-author", case("signed by another key", "signature", writer_public_key=other)
+    yield "envelope-signature-changed", case("one bit of the signature", "signature", envelope=b64(flip(envelope)))
+    yield "envelope-truncated", case("the signature is cut off", "signature", envelope=b64(envelope[:-64]))
+    yield "envelope-other-vault", case("in another vault's log", "wrong header", vault=OTHER_VAULT)
+    yield "envelope-other-epoch", case("another epoch of the section", "wrong header", epoch=2)
+    yield "envelope-other-writer", case("under another writer's name", "wrong header", writer="owner")
+    yield (
+        "envelope-wrong-seed",
+        case("another section's seed", "wrong key", section_seed=OTHER_ROOT.section(SECTION).seed.hex()),
+    )
+    head = header("envelope", VAULT, section=SECTION, epoch=1, writer=WRITER.id)
+    box = key.public.seal(head, b"no operations")
+    nonsense = box + WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
+    yield "envelope-nonsense", case("signed, but not operations", "no operations", envelope=b64(nonsense))
+
+
+def _certificates() -> Iterator[tuple[str, Vector]]:
+    mandate = {
+        "kind": "mandate",
+        "vault": VAULT,
+        "mandate": WRITER.id,
+        "writer": b64(WRITER.public()),
+        "sections": [SECTION],
+        "from": 5,
+        "body": hashlib.sha256(b"body").hexdigest(),
+    }
+    asked = [[SECTION, 4], [SECTION, 5], ["0" * 16, 5]]
+    yield from _certificate("mandate certificate", "PRA1/mandate", mandate, asked=asked)
+    grant = {
+        "kind": "grant",
+        "vault": VAULT,
+        "grant": "67" * 16,
+        "version": 3,
+        "grantee": b64(bytes(16)),
+        "body": hashlib.sha256(b"payload").hexdigest(),
+    }
+    yield from _certificate("grant certificate", "PRA1/grant", grant)
+    manifest = {
+        "kind": "snapshot",
+        "vault": VAULT,
+        "position": 7,
+        "chain": b64(bytes(32)),
+        "sections": {SECTION: "00" * 32},
+    }
+    yield from _certificate("snapshot manifest", "PRA1/snapshot", manifest)
+
+
+def _certificate(construct: str, prefix: str, stated: dict[str, Any], **more: Any) -> Iterator[tuple[str, Vector]]:
+    name, text = construct.replace(" ", "-"), canonical(stated)
+    given = {
+        "verification_key": ROOT.verification_key.hex(),
+        "prefix": prefix,
+        "text": text.decode(),
+        "signature": ROOT.sign(prefix.encode() + text).hex(),
+    } | more
+    yield name, vector(construct, f"a {construct}, signed by the root", given)
+    forged = given | {"signature": OTHER_ROOT.sign(prefix.encode() + text).hex()}
+    yield f"{name}-forged", vector(construct, "signed by another root", forged, "signature")
+    other = given | {"text": text.decode().replace(VAULT, OTHER_VAULT)}
+    yield f"{name}-other-vault", vector(construct, "the text was changed", other, "signature")
+    moved = given | {"signature": ROOT.sign(b"PRA1/heads" + text).hex()}
+    yield f"{name}-other-kind", vector(construct, "signed as something else", moved, "signature")
+
+
+def _at_rest() -> Iterator[tuple[str, Vector]]:
+    put, delete, _ = operations()
+    newer = [(4, "owner", put), (5, WRITER.id, put), (7, WRITER.id, delete)]
+    text = b"\n".join(line(operation, position=position, writer=writer) for position, writer, operation in newer)
+    head = header("snapshot", VAULT, section=SECTION, epoch=1)
+    given = {
+        "section": SECTION,
+        "epoch": 1,
+        "section_seed": SEED.seed.hex(),
+        "header": head,
+        "plaintext": text.decode(),
+    }
+    given["box"] = b64(wrap(SEED.snapshot_key(), head, text))
+    yield "snapshot-section", vector("snapshot section", "current versions and history together", given)
+    changed = given | {"section_seed": OTHER_ROOT.section(SECTION).seed.hex()}
+    yield "snapshot-section-wrong-seed", vector("snapshot section", "another seed", changed, "wrong key")
+    head = header("ledger", VAULT, name=SOURCE)
+    text = canonical({"a" * 26: ["dGFnLXRhZy10YWctdGFnLQ==", SECTION, 3, 0], "b" * 26: ["eA==", SECTION, 2, 1]})
+    key = ROOT.ledger_keys(bytes.fromhex(SOURCE))[:32]
+    given = {"key": key.hex(), "header": head, "plaintext": text.decode(), "box": b64(wrap(key, head, text))}
+    yield "ledger-row", vector("wrapped box", "two lines of a ledger, one ended", given)
+    moved = given | {"header": head | {"name": "0" * 32}}
+    yield "ledger-row-other-source", vector("wrapped box", "in another source's row", moved, "wrong header")
+
+
+def _receipts() -> Iterator[tuple[str, Vector]]:
+    opening = Opening(VAULT, ROOT.audit.public())
+    made = [opening.first({"kind": "opened"}), *(opening.next({"kind": "answered", "shown": n}, None) for n in (3, 0))]
+    given = {"vault": VAULT, "audit_seed": expand(ROOT.secret, "audit").hex(), "rows": [_row(one) for one in made]}
+    yield "receipts", vector("receipts", "an opening, two answers, and the chain's heads", given)
+    swapped = given | {"rows": [_row(made[0]), _row(made[2]) | {"number": 1}]}
+    yield "receipts-other-number", vector("receipts", "an answer under another number", swapped, "changed")
+    yield (
+        "receipts-other-vault",
+        vector("receipts", "in another vault's chain", given | {"vault": OTHER_VAULT}, "wrong header"),
+    )
+    stranger = given | {"audit_seed": expand(OTHER_ROOT.secret, "audit").hex()}
+    yield "receipts-wrong-key", vector("receipts", "another owner", stranger, "wrong key")
+    heads = [{"vault": VAULT, "position": n, "head": f"{n:064x}"} for n in range(1, 6)]
+    yield (
+        "merkle-roots",
+        vector("merkle roots", "the leaves, and the roots over the first one to five", {"heads": heads}),
+    )
+
+
+def _row(sealed: Sealed) -> dict[str, Any]:
+    return {"opening": sealed.opening.hex(), "number": sealed.number, "box": b64(sealed.box)}
+
+
+def _unlockers() -> Iterator[tuple[str, Vector]]:
+    text = format_code(CODE)
+    yield "recovery-code", vector("recovery code", "a code as it is shown, and its key", {"text": text})
+    slip = text[:10] + ("2" if text[10] != "2" else "3") + text[11:]
+    yield "recovery-code-slip", vector("recovery code", "a slip in the second group", {"text": slip}, "slip")
+    shred = bytes(range(3, 35))
+    for kind, secret, parameters, key in (
+        ("password", "Grüße an Käthe", PARAMETERS, _argon2("Grüße an Käthe", bytes(16), Argon2Parameters())),
+        ("recovery", text, {}, bytes.fromhex(attempt({"construct": "recovery code", "inputs": {"text": text}})["key"])),
+    ):
+        head = header("unlocker", VAULT, name=kind)
+        box = b64(wrap(shred, head, wrap(key, head, ROOT.secret)))
+        given = {"vault": VAULT, "kind": kind, "parameters": parameters, "shred_key": shred.hex(), "secret": secret}
+        given |= {"box": box}
+        yield f"unlocker-{kind}", vector("unlocker", f"the root by {kind}", given)
+        destroyed = given | {"shred_key": bytes(32).hex()}
+        yield f"unlocker-{kind}-without-shred-key", vector("unlocker", "another shred key", destroyed, "wrong key")
+        if kind == "password":
+            yield from _weakened(given)
+
+
+PARAMETERS = {"memory_kib": 65536, "iterations": 3, "lanes": 4, "salt": bytes(16).hex()}
+
+
+def _weakened(given: dict[str, Any]) -> Iterator[tuple[str, Vector]]:
+    yield "unlocker-wrong-password", vector("unlocker", "another password", given | {"secret": "x" * 12}, "wrong key")
+    decomposed = given | {"secret": "Gru\u0308ße an Ka\u0308the"}
+    yield "unlocker-password-decomposed", vector("unlocker", "the same password, typed elsewhere", decomposed)
+    for name, low in (("memory_kib", 65535), ("iterations", 2), ("lanes", 3)):
+        lowered = given | {"parameters": PARAMETERS | {name: low}}
+        title, expect = f"{name} of {low} in the row", "below the Argon2 floor"
+        yield f"unlocker-{name.replace('_', '-')}-lowered", vector("unlocker", title, lowered, expect)
+
+
+def with_header(box: bytes, top: bytes) -> bytes:
+    """The box with another header before the same rest."""
+    return box[:4] + len(top).to_bytes(2, "big") + top + box[6 + len(read_header(box)) :]
+
+
+def flip(box: bytes) -> bytes:
+    """The box with the lowest bit of its last byte changed."""
+    return box[:-1] + bytes([box[-1] ^ 1])
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, made in all_vectors():
+        (FOLDER / f"{name}.json").write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""What a vector of `aggregator/vault/vectors` says, tried with today's code.
+
+A vector names its construct, the inputs, and what is expected: "open" with what it gives, or why it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from aggregator.audit import receipts
+from aggregator.audit.chain import first_head, leaf, merkle_root, next_head
+from aggregator.audit.tables import Receipt
+from aggregator.identity.tables import Unlocker
+from aggregator.identity.unlockers import parse_code, unlock
+from aggregator.vault.encoding import b32, padme, unb64
+from aggregator.vault.envelope import line, open_envelope, parse_line
+from aggregator.vault.keys import IdKey, Root, SectionSeed, read_certificate, verify
+from aggregator.vault.ledger import Ledger
+from aggregator.vault.log import first_link, link
+from aggregator.vault.seal import PrivateKey, SuiteId, expand, unwrap
+
+FOLDER = Path(__file__).parents[2] / "aggregator" / "vault" / "vectors"
+
+REFUSALS = {
+    "wrong key": "does not open with its key|belongs to another key",
+    "wrong header": "stands where another belongs",
+    "wrong form": "has another form",
+    "commitment": "belongs to another key",
+    "suite lowered": "stands where another belongs",
+    "changed": "was changed|does not open with its key",
+    "truncated": "cut off|was changed|does not open with its key",
+    "signature": "the signature of a stored",
+    "no operations": "holds no operations",
+    "below the Argon2 floor": "below the floor",
+    "slip": "group 2 of the recovery code has a slip",
+}
+"""What each refusal is called in a vector, and what the error says of it."""
+
+Inputs = Mapping[str, Any]
+
+
+def read(name: str) -> dict[str, Any]:
+    """One vector by its file's name."""
+    vector: dict[str, Any] = orjson.loads((FOLDER / f"{name}.json").read_bytes())
+    return vector
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def attempt(vector: Mapping[str, Any]) -> dict[str, Any]:
+    """What the construct gives for the inputs. Raises what the code raises."""
+    return CONSTRUCTS[vector["construct"]](vector["inputs"])
+
+
+def told(plaintext: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(plaintext).hexdigest()}
+
+
+def _keys(given: Inputs) -> dict[str, Any]:
+    root, source = Root(bytes.fromhex(given["root"])), bytes.fromhex(given["source"])
+    seed = root.section(given["section"], given["epoch"])
+    ledger = root.ledger_keys(source)
+    return {
+        "root_verification_key": root.verification_key.hex(),
+        "section_seed": seed.seed.hex(),
+        "section_public_key_sha256": hashlib.sha256(seed.private_key().public().raw).hexdigest(),
+        "snapshot_key": seed.snapshot_key().hex(),
+        "id_key": root.ids().key.hex(),
+        "tag_key": root.tag_key().hex(),
+        "ledger_seal_key": ledger[:32].hex(),
+        "ledger_content_key": ledger[32:].hex(),
+        "owner_key": root.owner_key().hex(),
+        "image_key": root.image_key().hex(),
+        "audit_public_key_sha256": hashlib.sha256(root.audit.public().raw).hexdigest(),
+    }
+
+
+def _ids(given: Inputs) -> dict[str, Any]:
+    vault = b32(bytes.fromhex(given["vault"]))
+    local = IdKey(bytes.fromhex(given["id_key"])).local(given["authority"], given["account"], given["source_id"])
+    return {"vault": vault, "local": local, "id": f"{vault}.{local}"}
+
+
+def _padme(given: Inputs) -> dict[str, Any]:
+    return {"padded": [padme(length) for length in given["lengths"]]}
+
+
+def _sealed(given: Inputs) -> dict[str, Any]:
+    key = PrivateKey(bytes.fromhex(given["seed"]), SuiteId(given["suite"]))
+    return told(key.open(given["header"], unb64(given["box"])))
+
+
+def _wrapped(given: Inputs) -> dict[str, Any]:
+    return told(unwrap(bytes.fromhex(given["key"]), given["header"], unb64(given["box"])))
+
+
+def _envelope(given: Inputs) -> dict[str, Any]:
+    seed = SectionSeed(given["section"], given["epoch"], bytes.fromhex(given["section_seed"]))
+    public = bytes.fromhex(given["writer_public_key"])
+    operations = open_envelope(given["vault"], unb64(given["envelope"]), seed, given["writer"], public)
+    return {"lines": [line(operation).decode() for operation in operations]}
+
+
+def _log(given: Inputs) -> dict[str, Any]:
+    chain = [first_link(given["vault"])]
+    for envelope in given["envelopes"]:
+        chain.append(link(chain[-1], bytes.fromhex(envelope)))
+    return {"chain": [value.hex() for value in chain]}
+
+
+def _signed(given: Inputs) -> dict[str, Any]:
+    """A mandate's or grant's certificate, or a snapshot's manifest: canonical JSON under its own prefix."""
+    text = given["text"].encode()
+    key, signature = bytes.fromhex(given["verification_key"]), bytes.fromhex(given["signature"])
+    verify(key, signature, given["prefix"].encode() + text, "certificate")
+    return {"sha256": hashlib.sha256(text).hexdigest()}
+
+
+def _mandate(given: Inputs) -> dict[str, Any]:
+    _signed(given)
+    made = read_certificate(orjson.loads(given["text"]))
+    covers = [made.covers(section, position) for section, position in given["asked"]]
+    return {"writer": made.writer, "public": made.public.hex(), "covers": covers}
+
+
+def _snapshot(given: Inputs) -> dict[str, Any]:
+    seed = SectionSeed(given["section"], given["epoch"], bytes.fromhex(given["section_seed"]))
+    plaintext = unwrap(seed.snapshot_key(), given["header"], unb64(given["box"]))
+    versions = []
+    for text in plaintext.split(b"\n"):
+        operation, members = parse_line(text)
+        versions.append([members["position"], members["writer"], line(operation).decode()])
+    return {"versions": versions, "row_sha256": hashlib.sha256(unb64(given["box"])).hexdigest()}
+
+
+def _ledger_tag(given: Inputs) -> dict[str, Any]:
+    books = Ledger(given["vault"], bytes.fromhex(given["source"]), bytes(32) + bytes.fromhex(given["content_key"]))
+    return {"tags": [books.tag(content.encode()) for content in given["contents"]]}
+
+
+def _receipts(given: Inputs) -> dict[str, Any]:
+    vault = given["vault"]
+    rows = [
+        Receipt(
+            vault=vault,
+            position=position,
+            opening=bytes.fromhex(one["opening"]),
+            number=one["number"],
+            box=unb64(one["box"]),
+        )
+        for position, one in enumerate(given["rows"], 1)
+    ]
+    entries = receipts.read(rows, vault, PrivateKey(bytes.fromhex(given["audit_seed"])))
+    heads = [first_head(vault)]
+    for row in rows:
+        heads.append(next_head(heads[-1], row.opening, row.number, row.box))
+    return {"entries": [entry for _, entry in entries], "heads": [head.hex() for head in heads]}
+
+
+def _merkle(given: Inputs) -> dict[str, Any]:
+    leaves = [leaf(one["vault"], one["position"], bytes.fromhex(one["head"])) for one in given["heads"]]
+    roots = [merkle_root(leaves[:size]).hex() for size in range(1, len(leaves) + 1)]
+    return {"leaves": [one.hex() for one in leaves], "roots": roots}
+
+
+def _recovery(given: Inputs) -> dict[str, Any]:
+    code = parse_code(given["text"])
+    key = expand(hashlib.sha256(b"PRA1/recovery" + code.encode()).digest(), "recovery")
+    return {"code": code, "key": key.hex()}
+
+
+class _ShredKey:
+    """As much of a key service as an unlocker row asks of one."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def unlock(self, vault: str, head: dict[str, Any], box: bytes) -> bytes:
+        assert vault == head["vault"]
+        return unwrap(self._key, head, box)
+
+
+def _unlocker(given: Inputs) -> dict[str, Any]:
+    row = Unlocker(
+        vault=given["vault"],
+        kind=given["kind"],
+        parameters=orjson.dumps(given["parameters"]).decode(),
+        box=unb64(given["box"]),
+    )
+    root = unlock(_ShredKey(bytes.fromhex(given["shred_key"])), row, given["secret"])  # type: ignore[arg-type] - see above
+    return {"root": root.secret.hex()}
+
+
+CONSTRUCTS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
+    "keys": _keys,
+    "ids": _ids,
+    "padme": _padme,
+    "sealed box": _sealed,
+    "wrapped box": _wrapped,
+    "envelope": _envelope,
+    "log chain": _log,
+    "mandate certificate": _mandate,
+    "grant certificate": _signed,
+    "snapshot manifest": _signed,
+    "snapshot section": _snapshot,
+    "ledger tag": _ledger_tag,
+    "receipts": _receipts,
+    "merkle roots": _merkle,
+    "recovery code": _recovery,
+    "unlocker": _unlocker,
+}
