@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
+from aggregator.api.front_page import front_page
 from aggregator.api.service import Service
 from aggregator.errors import CallerError
 from aggregator.sync import quarantine
@@ -41,14 +42,20 @@ class AppRoutes:
         """FastAPI's router."""
         router = APIRouter(prefix="/app")
         add: Callable[..., Any] = router.add_api_route
+        add("", self.front, methods=["GET"])
         add("/sources", self.sources, methods=["GET"])
         add("/connections", self.connections, methods=["GET"])
         add("/connections", self.connect, methods=["POST"])
         add("/connections/{connection}", self.disconnect, methods=["DELETE"])
+        add("/connections/{connection}/again", self.again, methods=["POST"])
         add("/activations", self.activate, methods=["POST"])
         add("/quarantine", self.quarantine, methods=["GET"])
         add("/grants/{party}", self.end_grant, methods=["DELETE"])
         return router
+
+    async def front(self) -> Response:
+        """For who comes with a browser."""
+        return Response(front_page(self._service.base_url), media_type="text/html")
 
     async def sources(self, request: Request) -> Response:
         """What can be connected, and what each needs of the patient."""
@@ -88,6 +95,12 @@ class AppRoutes:
         owner = self._callers.of(request).as_owner()
         self._service.connections.end(owner.vault, connection)
         return Response(status_code=204)
+
+    async def again(self, request: Request, connection: str) -> Response:
+        """Have the next tick pull this connection from the beginning: what stands aside is tried once more."""
+        owner = self._callers.of(request).as_owner()
+        self._service.connections.again(owner.vault, connection)
+        return Response(status_code=202)
 
     async def activate(self, request: Request) -> Response:
         """{code}: redeem a practice's activation code."""

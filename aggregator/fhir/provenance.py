@@ -9,6 +9,7 @@ from aggregator.vault.envelope import Put
 from aggregator.vault.fold import State
 from aggregator.vault.image import Record
 from fhir_profiles.build import codeable, coding, reference
+from fhir_profiles.profiles import WARNING_URL
 from fhir_profiles.text import Resource, dumps
 
 TYPE = "Provenance"
@@ -40,6 +41,8 @@ def _resource(vault: str, put: Put) -> Resource:
         "activity": codeable(coding(_LIFECYCLE, "receive" if "sha256" in origin else "originate")),
         "agent": [{"type": codeable(coding(_AGENT, "author")), "who": {"display": origin["source"]}}],
     }
+    if put.warnings:
+        made["extension"] = [{"url": WARNING_URL, "valueString": warning} for warning in put.warnings]
     if "connector" in origin:
         assembler = {"type": codeable(coding(_AGENT, "assembler")), "who": {"display": origin["connector"]}}
         made["agent"].append(assembler)

@@ -58,13 +58,17 @@ class Connections:
     def end(self, vault: str, connection: str) -> None:
         """End a connection and its mandate: nothing more is written. What is in the vault stays."""
         with self._store.write() as session:
-            row = session.get(Connection, connection)
-            if row is None or row.vault != vault:
-                raise CallerError("there is no such connection")
+            row = _own(session, vault, connection)
             row.ended = True
             held = (col(tables.Mandate.vault) == vault, col(tables.Mandate.id) == row.mandate)
             session.exec(update(tables.Mandate).where(*held).values(ended=True))
             session.exec(delete(Route).where(col(Route.connection) == connection))
+
+    def again(self, vault: str, connection: str) -> None:
+        """Have the next tick pull it from the beginning: what stands aside is tried once more, nothing is doubled."""
+        with self._store.write() as session:
+            row = _own(session, vault, connection)
+            row.state, row.next_at = None, 0.0
 
     def issue_code(self, authority: str, person: Person) -> str:
         """A code by which a practice vouches for a person whose identity it has seen; stored as a handle alone."""
@@ -144,6 +148,13 @@ class Connections:
     def _code(self, code: str) -> bytes:
         plain = "".join(char for char in code.upper() if char.isalnum())
         return self._keys.feed_tag("activation", plain)
+
+
+def _own(session: Session, vault: str, connection: str) -> Connection:
+    row = session.get(Connection, connection)
+    if row is None or row.vault != vault or row.ended:
+        raise CallerError("there is no such connection")
+    return row
 
 
 def as_subject(person: Person) -> Subject:

@@ -1,0 +1,85 @@
+"""What a patient does beside FHIR: sources, connections, what stands aside."""
+
+from __future__ import annotations
+
+from fhir_profiles.text import Resource
+from tests.api.http_world import HttpWorld
+
+WRONG: Resource = {
+    "resourceType": "Observation",
+    "id": "falsch",
+    "status": "final",
+    "code": {"text": "HbA1c"},
+    "subject": {"reference": "Patient/a"},
+    "valueQuantity": {"value": "7.2"},
+}
+
+
+def _load(world: HttpWorld, resource: Resource) -> None:
+    request = {"method": "PUT", "url": f"Observation/{resource['id']}"}
+    entry = [{"resource": resource, "request": request}]
+    world.clinic.load({"resourceType": "Bundle", "type": "transaction", "entry": entry}, "wrong")
+
+
+def test_a_connection_says_in_words_how_fresh_it_is(shared: HttpWorld) -> None:
+    (told,) = shared.get("/app/connections", shared.owner()).json()["connections"]
+    assert (told["source"], told["status"], told["error"]) == ("klinik", "fresh", "")
+    assert told["in_words"] == {"de": "aktuell", "en": "up to date"}
+    assert told["last_success"] == "2026-11-21T20:30:00+00:00"
+
+
+def test_the_front_page_tells_where_to_go_on_in_both_languages(shared: HttpWorld) -> None:
+    page = shared.http.get("/app")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert 'lang="de"' in page.text
+    assert 'lang="en"' in page.text
+    assert f"{shared.service.base_url}/fhir" in page.text
+
+
+def test_what_stands_aside_opens_for_the_patient_and_comes_back_when_mended(fresh: HttpWorld) -> None:
+    _load(fresh, WRONG)
+    fresh.sync()
+    (aside,) = fresh.get("/app/quarantine", fresh.owner()).json()["items"]
+    assert (aside["reason"], aside["detail"]) == (
+        "invalid",
+        "Observation.valueQuantity.value: expects a JSON number, found string",
+    )
+    assert '"value":"7.2"' in aside["raw"]
+    assert fresh.get("/app/quarantine", fresh.owner("berta")).json()["items"] == []
+    _load(fresh, WRONG | {"valueQuantity": {"value": 7}})
+    fresh.sync()
+    assert fresh.get("/app/quarantine", fresh.owner()).json()["items"] == []
+
+
+def test_pull_again_is_asked_of_ones_own_connection_alone(fresh: HttpWorld) -> None:
+    (told,) = fresh.get("/app/connections", fresh.owner()).json()["connections"]
+    assert told["next"] is not None
+    path = f"/app/connections/{told['id']}/again"
+    assert fresh.http.post(path, headers=fresh.owner("berta")).status_code == 400
+    assert fresh.http.post(path, headers=fresh.owner()).status_code == 202
+    assert fresh.get("/app/connections", fresh.owner()).json()["connections"][0]["next"] is None
+
+
+def test_a_connection_that_ended_is_pulled_no_more(fresh: HttpWorld) -> None:
+    (told,) = fresh.get("/app/connections", fresh.owner()).json()["connections"]
+    path = f"/app/connections/{told['id']}"
+    assert fresh.http.delete(path, headers=fresh.owner("berta")).status_code == 400
+    assert fresh.http.delete(path, headers=fresh.owner()).status_code == 204
+    assert [outcome.connection for outcome in fresh.sync()] != [told["id"]]
+    assert fresh.get("/app/connections", fresh.owner()).json() == {"connections": []}
+    assert fresh.get("/fhir/Observation", fresh.owner()).json()["total"] == 3
+
+
+def test_nothing_is_connected_before_the_recovery_code_is_proven(fresh: HttpWorld) -> None:
+    told = {"login": "carla", "password": "Korrekt Pferd Batterie", "family": "C", "given": "Carla"}
+    made = fresh.http.post("/auth/sign-up", json=told | {"birth_date": "1999-09-09"}).json()
+    body = {"source": "klinik", "account": {"patient_id": "a"}}
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    answer = fresh.http.post("/app/connections", json=body, headers=headers)
+    assert answer.status_code == 400
+    assert "recovery code" in answer.json()["issue"][0]["diagnostics"]
+
+
+def test_sign_up_names_what_is_missing(shared: HttpWorld) -> None:
+    answer = shared.http.post("/auth/sign-up", json={"login": "x", "password": "y", "family": "z", "given": "g"})
+    assert (answer.status_code, answer.json()["issue"][0]["diagnostics"]) == (400, "birth_date: a string is needed")
