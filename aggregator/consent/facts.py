@@ -1,7 +1,7 @@
 """What a consent decision needs to know of one resource, computed once, when the resource is folded.
 
-Dates mean stretches of time (https://hl7.org/fhir/R4/datatypes.html#dateTime): 2026-11 is a month. A date without a
-zone is taken in Europe/Berlin, where this service's patients and sources are.
+Dates mean stretches of time (https://hl7.org/fhir/R4/datatypes.html#dateTime): 2026-11 is a month. How they are read:
+fhir_profiles/dates.py.
 """
 
 from __future__ import annotations
@@ -12,24 +12,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from aggregator.consent.section_table import Coding, Placement, SectionTable
 from fhir_profiles.codes import CONFIDENTIALITY
+from fhir_profiles.dates import EVER, stretch
 from fhir_profiles.text import Resource
 
-ZONE = ZoneInfo("Europe/Berlin")
 Span = tuple[datetime, datetime]
 """(low, high), aware, high excluded."""
 
+# A query may leave out seconds and zone; a dateTime may not, and what is no dateTime is not guessed at.
+_WHOLE = re.compile(r"[^T]*|.*T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 CONFIDENTIALITY_LEVELS = ("U", "L", "M", "N", "R", "V")
 """From unrestricted to very restricted. What carries none is N, normal."""
-
-_DATE_TIME = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d))?)?)?", re.ASCII
-)
 
 # What a resource is, as distinct from what it mentions: provision.code of a permit is looked for in these alone.
 _CLASSIFYING = (
@@ -143,23 +141,11 @@ def period(value: Any) -> Span | None:
     return (low, high) if low < high else None
 
 
-@lru_cache(maxsize=4096)
 def span(text: str) -> Span | None:
     """The stretch that a FHIR date, dateTime or instant means; None for what is none."""
-    match = _DATE_TIME.fullmatch(text)
-    try:
-        return _span(match) if match else None
-    except (ValueError, OverflowError):  # no such day, or beyond what datetime holds
-        return None
+    found = stretch(text) if _WHOLE.fullmatch(text) else None
+    return (_moment(found[0]), _moment(found[1])) if found else None
 
 
-def _span(match: re.Match[str]) -> Span:
-    year, month, day, time, fraction, zone = match.groups()
-    if time:
-        low = datetime.fromisoformat(f"{match[0][:19]}{zone}".replace("Z", "+00:00")).astimezone(UTC)
-        low += timedelta(microseconds=int((fraction or "0")[:6].ljust(6, "0")))
-        return low, low + (timedelta(milliseconds=1) if fraction else timedelta(seconds=1))
-    first = datetime(int(year), int(month or 1), int(day or 1), tzinfo=ZONE)
-    after = (first + timedelta(days=1 if day else 31 if month else 366)).replace(hour=0)
-    after = after if day else after.replace(day=1) if month else after.replace(month=1, day=1)
-    return first.astimezone(UTC), after.astimezone(UTC)
+def _moment(milliseconds: int) -> datetime:
+    return LAST if milliseconds >= EVER[1] else _EPOCH + timedelta(milliseconds=milliseconds)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aggregator.fhir.bundle import Answer, Page, answer
-from aggregator.fhir.dates import stretch
 from aggregator.fhir.outcome import BadQuery, UnknownParameter
 from aggregator.fhir.page import COUNT, DEFAULT_COUNT, PAGE, Links, Pairs, count, single
 from aggregator.fhir.read import read
 from aggregator.fhir.view import View
+from fhir_profiles.dates import stretch
 
 PARAMETERS = ("_type", "_since", COUNT, PAGE)
 

@@ -16,9 +16,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from aggregator.fhir.dates import EVER, stretch
 from aggregator.fhir.parameters import Element, Kind, indexed
 from aggregator.vault.image import Span, Term
+from fhir_profiles.dates import EVER, stretch
 
 Pair = tuple[str, str]
 _Finder = Callable[[Mapping[str, Any]], Iterable[Any]]

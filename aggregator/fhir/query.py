@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from aggregator.fhir import page
-from aggregator.fhir.dates import stretch
 from aggregator.fhir.index import fold, reference_term
 from aggregator.fhir.outcome import BadQuery, UnknownParameter
 from aggregator.fhir.page import Pairs
 from aggregator.fhir.parameters import Kind, Parameter, parameter
+from fhir_profiles.dates import stretch
 
 
 @dataclass(frozen=True, slots=True)

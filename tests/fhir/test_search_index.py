@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.fhir.dates import EVER, stretch
 from aggregator.fhir.index import SearchIndex, fold
 from aggregator.fhir.parameters import indexed, of_type, parameter
+from fhir_profiles.dates import EVER, stretch
 from tests.fhir.world import INDEX, handmade
 
 NAMES = {one.scope: one.name for one in indexed()}

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from aggregator.fhir.dates import stretch
 from aggregator.fhir.index import SearchIndex
 from aggregator.fhir.page import Links
 from aggregator.vault.image import Image, Record, Tombstone, build
 from fhir_profiles.check import check
+from fhir_profiles.dates import stretch
 from fhir_profiles.text import Resource, loads
 
 HERE = Path(__file__).parent

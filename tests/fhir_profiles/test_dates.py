@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from aggregator.fhir.dates import EVER, stretch
+from fhir_profiles.dates import EVER, stretch
 
 MEANINGS = {
     "2026": ("2026-01-01T00:00:00+01:00", "2027-01-01T00:00:00+01:00"),
