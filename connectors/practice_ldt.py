@@ -4,23 +4,23 @@ https://update.kbv.de/ita-update/Labor/Labordatenkommunikation/
 
 Each file is one batch. A file that is not whole and right (checksum, trailer, character set) is quarantined as a whole
 and without a subject: half a report is worse than none. The cursor holds what has been read, by name and content, for
-the files that still lie in the folder; a file that is replaced under its name is read again. The folder is the
-operator's: nothing in it is moved or deleted, so old files are archived by whoever puts them there.
+the files that still lie in the folder; a file that is replaced under its name is read again, and all are when the map
+of test codes changes. The folder is the operator's: nothing in it is moved or deleted, so old files are archived by
+whoever puts them there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import orjson
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from connectors import xdt
+from connectors import operator_map, xdt
 from connectors.contract import (
     Batch,
     Clock,
@@ -41,7 +41,7 @@ from connectors.refused import Refused
 
 _TRAILER_WAIT = timedelta(minutes=5)  # a younger file without its end is still on its way, not broken
 _CURSOR_EVERY = 25  # files; the cursor grows with the folder, and repeating a few files after a crash is harmless
-_MARK = 24  # hex digits of the content's SHA-256: enough to see that a file is another one
+_MARK = 24  # hex digits of a SHA-256: enough to see that a file or its codes' meanings are others
 _MOST_FILES = 50_000  # keeps the cursor below 3 MB
 _REPORT = "8205"
 
@@ -65,11 +65,6 @@ class _Row(BaseModel):
     loinc: str
     display: str
     unit: str = ""
-
-
-class _Rows(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    test: list[_Row]
 
 
 class PracticeLdt:
@@ -117,10 +112,11 @@ class PracticeLdt:
         if raw is None:
             return "", []
         digest = hashlib.sha256(raw).hexdigest()
-        if digest[:_MARK] == known:
+        mark = _mark(digest, loinc)
+        if mark == known:
             return "", []
         source = Source(name=entry.name, raw=raw, sha256=digest, fetched_at=self._clock(), loinc=loinc)
-        return digest[:_MARK], _file_items(source, settled=abs(entry.age) >= _TRAILER_WAIT)
+        return mark, _file_items(source, settled=abs(entry.age) >= _TRAILER_WAIT)
 
     def _too_large(self, entry: Entry) -> Skipped:
         origin = Origin.of(b"", locator=entry.name, source_id=f"file/{entry.name}", fetched_at=self._clock())
@@ -170,19 +166,15 @@ def _refused(source: Source, reason: Reason, detail: str) -> Skipped:
 
 
 def _loinc_map(settings: LdtSettings) -> LoincMap:
-    rows = _rows(settings.loinc_map) if settings.loinc_map else []
+    rows = operator_map.rows("loinc_map", settings.loinc_map, "test", _Row)
     meanings = {(row.local, row.unit): Meaning(loinc=row.loinc, display=row.display) for row in rows}
     return LoincMap(system=settings.authority_system, meanings=meanings)
 
 
-def _rows(path: Path) -> list[_Row]:
-    try:
-        return _Rows.model_validate(tomllib.loads(path.read_text("utf-8"))).test
-    except OSError:
-        raise NeedsOperator("The file of the setting loinc_map cannot be read.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError):
-        problem = "The file of the setting loinc_map is wrong: it needs [[test]] tables with local, loinc, display."
-        raise NeedsOperator(problem) from None
+def _mark(digest: str, loinc: LoincMap) -> str:
+    """What was read, and with which meanings: when the operator maps another code, the reports are read again."""
+    meanings = sorted((*key, meaning.loinc, meaning.display) for key, meaning in loinc.meanings.items())
+    return hashlib.sha256(orjson.dumps([digest, meanings])).hexdigest()[:_MARK]
 
 
 SPEC = ConnectorSpec(

@@ -94,6 +94,7 @@ class _Report:
         self._order = self._order_key()
         self._materials = list(record.within("Obj_0037"))
         self._results = list(record.within("Obj_0060"))
+        self._observed = [*self._observations()]
 
     def _order_key(self) -> tuple[str, str]:
         laboratory = self._laboratory["id"] if self._laboratory else ""
@@ -111,9 +112,8 @@ class _Report:
         if self._laboratory:
             yield self._found(self._laboratory, self._file.header.line)
         yield from self._specimens()
-        results = [*self._observations()]
-        yield from results
-        report = self._diagnostic_report(results)
+        yield from self._observed
+        report = self._diagnostic_report()
         yield report
         yield from self._attachments(report.resource)
         yield from self._unmapped()
@@ -171,7 +171,7 @@ class _Report:
                 yield self._found(resource, observed.line, observed.warnings)
             seen[key] += 1
 
-    def _diagnostic_report(self, results: list[Found]) -> Found:
+    def _diagnostic_report(self) -> Found:
         status = REPORT_STATUS.get(self._info.value("8401"))
         collected = sorted({told for material in self._materials if (told := moment(material.child("8219")))})
         resource = present(
@@ -186,7 +186,7 @@ class _Report:
             issued=instant(self._info.child("8216")),
             performer=[reference(type_and_id(self._laboratory))] if self._laboratory else [],
             specimen=[reference(f"Specimen/{self._specimen_id(material)}") for material in self._materials],
-            result=[reference(type_and_id(found.resource)) for found in results],
+            result=[reference(type_and_id(found.resource)) for found in self._observed],
             conclusion=paragraphs([*self._info.children("8247"), *self._info.children("8167")]),
         )
         return self._found(resource, self._record.line, self._warnings(status))
@@ -234,10 +234,17 @@ class _Report:
             author=[reference(type_and_id(self._laboratory))] if self._laboratory else [],
             description=attachment.value("6327"),
             content=[{"attachment": own}],
-            context={"related": [reference(type_and_id(report))]},
+            context=present(event=self._shown(), related=[reference(type_and_id(report))]),
         )
         unknown = "the file format of an attachment (6303) is missing or unknown"
         return self._found(resource, attachment.line, (unknown,) if media_type == _ANY_BYTES else ())
+
+    def _shown(self) -> list[Part]:
+        """What a document of the report shows, for its bytes cannot tell: every test, what has no rule by its name."""
+        tested = [found.resource["code"] for found in self._observed]
+        unmapped = [codeable(text=UNMAPPED_RESULTS[group.name]) for group in self._record.within(*UNMAPPED_RESULTS)]
+        shown = tested + unmapped
+        return [code for position, code in enumerate(shown) if code not in shown[:position]]
 
     def _unmapped(self) -> Iterator[Skipped]:
         for group in self._record.within(*UNMAPPED_RESULTS):

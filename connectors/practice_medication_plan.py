@@ -33,6 +33,7 @@ from connectors.contract import (
 )
 from connectors.folder import Entry, Folder
 from connectors.local_id import local_id
+from connectors.practice_medication_plan_atc import AtcMap, atc_map
 from connectors.practice_medication_plan_page import Page, Plan, merge, missing_pages, read_page
 from connectors.practice_medication_plan_resources import plan_items
 from connectors.refused import Refused
@@ -43,11 +44,13 @@ _LARGEST = 1_000_000  # bytes; the largest plan fits into three bar codes of 1,5
 class MedicationPlanSettings(Settings):
     """Where the plans lie and whose they are.
 
-    folder: the practice's folder. page_wait_hours: how long a plan waits for a missing page. patient_number: the
-    patient's number at the practice; without "_", so that no number is the beginning of another's file names.
+    folder: the practice's folder. atc_map: a TOML file of [[product]] tables with pzn, atc, display: what the packages
+    hold. page_wait_hours: how long a plan waits for a missing page. patient_number: the patient's number at the
+    practice; without "_", so that no number is the beginning of another's file names.
     """
 
     folder: Path
+    atc_map: Path | None = None
     page_wait_hours: PositiveInt = 72
     patient_number: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,64}$")]
 
@@ -61,12 +64,13 @@ class PracticeMedicationPlan:
         self._folder = Folder(settings.folder, clock)
 
     async def check(self) -> None:
-        """Raise NeedsOperator unless the folder can be listed."""
+        """Raise NeedsOperator unless the folder can be listed and the map of packages can be read."""
+        atc_map(self._settings.atc_map)
         await self._entries()
 
     async def pull(self, cursor: Cursor | None) -> AsyncIterator[Batch]:
         """One batch: the newest whole plan, and what had to be quarantined."""
-        now, before = self._clock(), _waiting(cursor)
+        now, before, atc = self._clock(), _waiting(cursor), atc_map(self._settings.atc_map)
         entries = await self._entries()
         if not all(entry.settled for entry in entries):
             return  # the newest plan may be the one that is being written
@@ -78,7 +82,7 @@ class PracticeMedicationPlan:
             else:
                 plans += _merged(found, now, skipped)
         skipped += [self._overdue(pages[plan_id], now) for plan_id, since in waiting.items() if self._late(since, now)]
-        found_items = self._newest(plans, now, skipped)
+        found_items = self._newest(plans, now, atc, skipped)
         listed = frozenset(item.origin.source_id for item in found_items) if found_items else None
         yield Batch((*found_items, *skipped), cursor=_cursor(waiting), listed=listed)
 
@@ -110,13 +114,13 @@ class PracticeMedicationPlan:
         refused = Refused(Reason.PAGE_MISSING, f"{pages[0].pages} pages belong to the plan, and not all of them came")
         return _skipped_plan(refused, pages, now)
 
-    def _newest(self, plans: list[Plan], now: datetime, skipped: list[Skipped]) -> list[Found]:
+    def _newest(self, plans: list[Plan], now: datetime, atc: AtcMap, skipped: list[Skipped]) -> list[Found]:
         """The items of the newest plan; a refusal goes to `skipped`."""
         newest = max(plans, key=lambda plan: (plan.printed, plan.plan_id), default=None)
         if newest is None:
             return []
         try:
-            return plan_items(newest, self._settings.patient_number, now)
+            return plan_items(newest, self._settings.patient_number, now, atc)
         except Refused as refused:
             skipped.append(_skipped(refused, newest.raw, newest.names, _plan_source(newest.plan_id), now))
             return []

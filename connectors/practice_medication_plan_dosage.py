@@ -10,6 +10,7 @@ import re
 import tomllib
 from importlib import resources
 
+from connectors.practice_medication_plan_atc import AtcMap, whole_pzn
 from connectors.practice_medication_plan_page import Attributes, Entry, lines
 from fhir_profiles.build import Part, codeable, coding, present, quantity
 from fhir_profiles.codes import PZN
@@ -29,7 +30,6 @@ _TIMES = {"m": ("MORN", "morgens"), "d": ("NOON", "mittags"), "v": ("EVE", "aben
 _AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,3})(?:,[0-9]{1,2})?")
 _FRACTION = re.compile(r"[0-9]/[0-9]")
 _FORM_CODE = re.compile(r"[A-Z]{3}")
-_PZN_DIGITS = 8  # the plan drops leading zeros
 _CONTAINED = "medication"
 _UNNAMED = "ohne Namen"
 
@@ -48,14 +48,13 @@ def section_concept(section: Attributes) -> Part:
 
 def pzn(entry: Entry) -> str:
     """The medication's Pharmazentralnummer with all its digits, or an empty text."""
-    told = entry.own.get("p", "")
-    return told.zfill(_PZN_DIGITS) if told else ""
+    return whole_pzn(entry.own.get("p", ""))
 
 
-def statement(entry: Entry) -> tuple[Part, tuple[str, ...]]:
+def statement(entry: Entry, atc: AtcMap) -> tuple[Part, tuple[str, ...]]:
     """What a medication or recipe says as members of a MedicationStatement, and warnings.
 
-    Without id, subject, source and times, which are the plan's.
+    Without id, subject, source and times, which are the plan's. atc: what the operator says the packages hold.
     """
     doses, warnings = ([], []) if entry.kind == "R" else _dosages(entry)
     if entry.section.get("c", _AS_NEEDED) not in _SECTION:
@@ -67,7 +66,7 @@ def statement(entry: Entry) -> tuple[Part, tuple[str, ...]]:
         note=[{"text": lines(entry.own.get("x"))}] if lines(entry.own.get("x")) else [],
         dosage=doses,
     )
-    return _medication(entry) | made, tuple(warnings)
+    return _medication(entry, atc) | made, tuple(warnings)
 
 
 def _category(section: Attributes) -> Part:
@@ -78,11 +77,11 @@ def _category(section: Attributes) -> Part:
     return made
 
 
-def _medication(entry: Entry) -> Part:
+def _medication(entry: Entry, atc: AtcMap) -> Part:
     if entry.kind == "R":
         return {"medicationCodeableConcept": codeable(text=lines(entry.own.get("t")) or _UNNAMED)}
     ingredients = [name for told in entry.ingredients if (name := _ingredient(told))]
-    named = [coding(PZN, pzn(entry), entry.own.get("a", ""))] if pzn(entry) else []
+    named = [*atc.codings(pzn(entry)), coding(PZN, pzn(entry), entry.own.get("a", ""))] if pzn(entry) else []
     name = entry.own.get("a", "") or ("" if named else ", ".join(ingredients) or _UNNAMED)
     form = _form(entry.own)
     if not ingredients and not form:

@@ -19,6 +19,7 @@ from datetime import datetime
 from connectors import german_person
 from connectors.contract import Found, Origin, Reason, Subject
 from connectors.local_id import local_id, type_and_id
+from connectors.practice_medication_plan_atc import AtcMap
 from connectors.practice_medication_plan_dosage import heading, pzn, section_concept, statement
 from connectors.practice_medication_plan_page import Attributes, Entry, Plan, lines
 from connectors.refused import Refused
@@ -38,7 +39,7 @@ _INSTANCE = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0
 _YES = "1"
 
 
-def plan_items(plan: Plan, account: str, fetched_at: datetime) -> list[Found]:
+def plan_items(plan: Plan, account: str, fetched_at: datetime, atc: AtcMap) -> list[Found]:
     """Everything the plan says. account: the patient's number at the practice. Raises Refused: NO_SUBJECT."""
     patient = plan.patient
     subject = german_person.subject(
@@ -48,7 +49,7 @@ def plan_items(plan: Plan, account: str, fetched_at: datetime) -> list[Found]:
     )
     if subject is None:
         raise Refused(Reason.NO_SUBJECT, "the plan names neither an insurance number nor a name with a birth date")
-    made = list(_resources(plan, subject, account))
+    made = list(_resources(plan, subject, account, atc))
     return [
         Found(resource, _origin(plan, resource, fetched_at), subject=subject, warnings=warnings)
         for resource, warnings in made
@@ -60,13 +61,13 @@ def _origin(plan: Plan, resource: Resource, fetched_at: datetime) -> Origin:
     return Origin.of(plan.raw, locator=locator, source_id=type_and_id(resource), fetched_at=fetched_at)
 
 
-def _resources(plan: Plan, subject: Subject, account: str) -> Iterator[tuple[Resource, tuple[str, ...]]]:
+def _resources(plan: Plan, subject: Subject, account: str, atc: AtcMap) -> Iterator[tuple[Resource, tuple[str, ...]]]:
     patient, author = _patient(plan.patient, subject, account), _author(plan.author)
     yield patient, ()
     if author is not None:
         yield author, ()
     shared = _Shared(plan, patient, author)
-    statements = [(entry, *shared.statement(entry)) for entry in plan.entries if entry.kind != "X"]
+    statements = [(entry, *shared.statement(entry, atc)) for entry in plan.entries if entry.kind != "X"]
     for _, resource, warnings in statements:
         yield resource, warnings
     yield from shared.observations()
@@ -125,12 +126,12 @@ class _Shared:
         self._list_source = self._author if author and author["resourceType"] == "Practitioner" else {}
         self._seen: Counter[tuple[str, ...]] = Counter()
 
-    def statement(self, entry: Entry) -> tuple[Resource, tuple[str, ...]]:
+    def statement(self, entry: Entry, atc: AtcMap) -> tuple[Resource, tuple[str, ...]]:
         """The MedicationStatement of a medication or recipe, and its warnings."""
         key = _identity(entry)
         local = local_id("statement", *key, self._seen[key])
         self._seen[key] += 1
-        own, warnings = statement(entry)
+        own, warnings = statement(entry, atc)
         common = present(
             subject=self._subject,
             effectiveDateTime=self._plan.moment,

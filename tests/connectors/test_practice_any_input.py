@@ -12,6 +12,7 @@ from connectors import xdt
 from connectors.contract import Found
 from connectors.practice_ldt_report import Source, report_items
 from connectors.practice_ldt_result import LoincMap
+from connectors.practice_medication_plan_atc import AtcMap
 from connectors.practice_medication_plan_page import merge, read_page
 from connectors.practice_medication_plan_resources import plan_items
 from connectors.refused import Refused
@@ -92,7 +93,7 @@ def test_any_plan(
     by = _element("A", author | {"t": "2026-03-01T12:00:00"})
     body = head + by + _element("O", observed) + _element("S", section, *inner)
     raw = _element("MP", {"v": "028", "U": "A1"}, body).encode("iso-8859-1")
-    found = plan_items(merge([read_page("7_1.xml", raw)]), "7", NOW)
+    found = plan_items(merge([read_page("7_1.xml", raw)]), "7", NOW, AtcMap({}))
     assert _errors(found) == []
     assert len({item.origin.source_id for item in found}) == len(found)
 

@@ -226,6 +226,17 @@ def test_a_folder_with_too_many_files_is_the_operators(tmp_path: Path, monkeypat
         pull(tmp_path)
 
 
+def test_a_code_that_the_operator_maps_later_is_mapped_in_the_reports_that_were_read_before(tmp_path: Path) -> None:
+    put(tmp_path, "a.ldt", report(result("CRP", "3.0")))
+    read = pull(tmp_path)
+    assert items(pull(tmp_path, last_cursor(read))) == []
+    (tmp_path / "map.toml").write_text('[[test]]\nlocal = "CRP"\nloinc = "1988-5"\ndisplay = "CRP"\n', "utf-8")
+    again = pull(tmp_path, last_cursor(read), loinc_map=tmp_path / "map.toml")
+    [observed] = [item for item in items(again) if isinstance(item, Found) and "Observation" in item.origin.source_id]
+    assert [coding["code"] for coding in observed.resource["code"]["coding"]] == ["1988-5", "CRP"]
+    assert items(pull(tmp_path, last_cursor(again), loinc_map=tmp_path / "map.toml")) == []
+
+
 @pytest.mark.parametrize(
     "content",
     [b"[[test", b"[[test]]\nlocal = 1\n", b'[[test]]\nlocal = "A"\nloinc = "1-1"\ndisplay = ""\nunti = "g"\n', b"\xff"],

@@ -16,14 +16,17 @@ from pydantic import ValidationError
 from connectors import conformance
 from connectors.contract import Batch, Cursor, Found, NeedsOperator, Reason, Skipped
 from connectors.practice_medication_plan import SPEC, MedicationPlanSettings
+from connectors.practice_medication_plan_atc import AtcMap
 from connectors.practice_medication_plan_dosage import statement
 from connectors.practice_medication_plan_page import Entry
 from fhir_profiles import check, text
+from fhir_profiles.codes import ATC, PZN
 from fhir_profiles.text import Resource
 
 TestPracticeMedicationPlan = conformance.suite(SPEC, Path(__file__).parent / "practice_medication_plan")
 
 NOW = datetime(2026, 3, 14, 9, 26, 53, tzinfo=timezone(timedelta(hours=-3, minutes=-30)))
+NO_MAP = AtcMap({})
 OUTSIDE = Path(os.environ.get("AGGREGATOR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "bmp"
 
 
@@ -48,10 +51,12 @@ def put(folder: Path, name: str, content: bytes, age: timedelta = timedelta(hour
     os.utime(folder / name, (changed, changed))
 
 
-def pull(folder: Path, cursor: Cursor | None = None, now: datetime = NOW, number: str = "7") -> list[Batch]:
+def pull(
+    folder: Path, cursor: Cursor | None = None, now: datetime = NOW, number: str = "7", atc_map: Path | None = None
+) -> list[Batch]:
     async def run() -> list[Batch]:
         async with httpx.AsyncClient() as client:
-            settings = MedicationPlanSettings(folder=folder, patient_number=number)
+            settings = MedicationPlanSettings(folder=folder, patient_number=number, atc_map=atc_map)
             connector = SPEC.connect(settings, client, lambda: now)
             await connector.check()
             return [batch async for batch in connector.pull(cursor)]
@@ -167,10 +172,48 @@ def test_a_folder_that_is_not_there_is_the_operators(tmp_path: Path) -> None:
         pull(tmp_path / "nowhere")
 
 
+def test_a_package_that_the_operator_names_has_its_atc_code_from_then_on(tmp_path: Path) -> None:
+    put(tmp_path, "7_1.xml", plan('<M p="811744" m="1"><W w="Sertralin" s="50 mg"/></M><M p="4711" m="1"/>'))
+    [before] = pull(tmp_path)
+    table = tmp_path / "atc.toml"
+    table.write_text('[[product]]\npzn = "811744"\natc = "N06AB06"\ndisplay = "Sertralin"\n', "utf-8")
+    [after] = pull(tmp_path, before.cursor, atc_map=table)
+    package, atc = {"system": PZN, "code": "00811744"}, {"system": ATC, "code": "N06AB06", "display": "Sertralin"}
+    [known, unknown] = statements(after).values()
+    assert statements(before).keys() == statements(after).keys()
+    assert known["contained"][0]["code"]["coding"] == [atc, package]
+    assert unknown["medicationCodeableConcept"] == {"coding": [{"system": PZN, "code": "00004711"}]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[[product",
+        'product = "x"',
+        "[[product]]\npzn = 811744\n",
+        '[[product]]\npzn = "811744"\natc = "n06"\ndisplay = ""\n',
+        '[[product]]\npzn = "123456789"\natc = "N06AB06"\ndisplay = ""\n',
+        '[[package]]\npzn = "811744"\natc = "N06AB06"\ndisplay = ""\n',
+    ],
+)
+def test_a_wrong_map_of_packages_is_the_operators(tmp_path: Path, content: str) -> None:
+    table = tmp_path / "atc.toml"
+    table.write_text(content, "utf-8")
+    with pytest.raises(
+        NeedsOperator, match=r"atc_map is wrong: it needs \[\[product\]\] tables with pzn, atc, display"
+    ):
+        pull(tmp_path, atc_map=table)
+
+
+def test_a_missing_map_of_packages_is_the_operators(tmp_path: Path) -> None:
+    with pytest.raises(NeedsOperator, match="atc_map cannot be read"):
+        pull(tmp_path, atc_map=tmp_path / "atc.toml")
+
+
 @given(amount=st.from_regex(r"(?:[1-9][0-9]{0,3}|[0-9],[0-9]{1,2}|[1-9][0-9],[0-9])", fullmatch=True))
 def test_a_dose_keeps_its_digits(amount: str) -> None:
     entry = Entry(kind="M", section={}, own={"a": "Eins", "m": amount, "du": "1"}, ingredients=())
-    [dosage] = statement(entry)[0]["dosage"]
+    [dosage] = statement(entry, NO_MAP)[0]["dosage"]
     quantity = dosage["doseAndRate"][0]["doseQuantity"]
     assert text.dumps(quantity["value"]).decode() == amount.replace(",", ".")
 
@@ -178,7 +221,7 @@ def test_a_dose_keeps_its_digits(amount: str) -> None:
 @given(amount=st.sampled_from(["1/8", "1/4", "1/3", "1/2", "2/3", "3/4"]))
 def test_a_fraction_stays_a_word(amount: str) -> None:
     entry = Entry(kind="M", section={}, own={"a": "Eins", "h": amount, "du": "1"}, ingredients=())
-    [dosage] = statement(entry)[0]["dosage"]
+    [dosage] = statement(entry, NO_MAP)[0]["dosage"]
     assert (dosage["text"], "doseAndRate" in dosage) == (f"zur Nacht: {amount} Stück", False)
 
 

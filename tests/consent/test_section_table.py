@@ -196,8 +196,6 @@ def test_a_sensitive_code_raises_without_any_label(system: str, code: str, secti
         (LOINC, "72166-2"),  # smoking status: in nearly every record
         (LOINC, "4548-4"),
         (LOINC, "8339-4"),  # birth weight: the child's own
-        ("http://fhir.de/CodeSystem/dkgev/Fachabteilungsschluessel", "2400"),
-        ("https://example.org/local", "F32.1"),  # a system that no row knows: no guessing
         ("https://fhir.kbv.de/NamingSystem/KBV_NS_Base_EBM", "03000"),
     ],
 )
@@ -205,9 +203,15 @@ def test_its_neighbours_stay_open(system: str, code: str) -> None:
     assert place(code=concept(system, code)).section == "results"
 
 
-def test_text_and_quantities_are_not_read() -> None:
-    assert place(code={"text": "Depression F32.1"}).section == "results"
-    assert place(valueQuantity={"value": 1, "system": ICD, "code": "F32"}).section == "results"
+def test_a_gynaecological_department_stays_open() -> None:
+    department = concept("http://fhir.de/CodeSystem/dkgev/Fachabteilungsschluessel", "2400")
+    assert place(type_="Encounter", serviceType=department).section == "encounters"
+
+
+def test_prose_and_quantities_are_not_read() -> None:
+    known = concept(LOINC, "4548-4")
+    assert place(code=known, valueString="Depression", note=[{"text": "F32.1"}]).section == "results"
+    assert place(code=known, valueQuantity={"value": 1, "system": ICD, "code": "F32"}).section == "results"
 
 
 DEEP = {

@@ -1,4 +1,4 @@
-"""Where records from outside land, by section; nothing clinical is the owner's alone for want of a row."""
+"""Where records from outside land, by section, and how few of them nobody can judge."""
 
 from __future__ import annotations
 
@@ -60,25 +60,25 @@ EXPECTED: dict[str, dict[str, int]] = {
         "medications": 3,
         "problems": 2,
         "procedures": 2,
-        "results": 12,
+        "results": 10,
         "sexual-health": 3,
     },
     "fhir-de": {
         "care-plans": 39,
         "communication": 5,
-        "directory": 316,
+        "directory": 271,
         "documents": 91,
         "encounters": 21,
         "genetics": 52,
         "identity": 98,
         "imaging": 3,
         "insurance": 85,
-        "medications": 165,
-        "mental-health": 2,
+        "medications": 156,
+        "mental-health": 6,
         "problems": 37,
-        "procedures": 28,
-        "results": 173,
-        "sexual-health": 2,
+        "procedures": 25,
+        "results": 163,
+        "sexual-health": 8,
         "substance-use": 4,
     },
 }
@@ -101,12 +101,22 @@ def _unbundled(node: Any) -> Iterator[Resource]:
         yield node
 
 
+# What nobody can judge by any code or name in it, and so is the owner's alone until the operator maps its codes:
+# packages under trade names, codes of projects and devices, and "unknown".
+UNJUDGED: dict[str, dict[str, int]] = {
+    "fhir-synthea": {},
+    "fhir-ips": {"Observation": 2},
+    "fhir-de": {"Medication": 40, "MedicationDispense": 4, "Observation": 10, "Procedure": 3},
+}
+
+
 @pytest.mark.outside
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data at {DATA}")
 @pytest.mark.parametrize("folder", EXPECTED)
 def test_where_they_land(folder: str) -> None:
     table = SectionTable.load()
     placed = [(table.section_of(one).section, str(one["resourceType"])) for one in _resources(folder)]
-    assert {kind for section, kind in placed if section == "unsorted"} <= NOT_CLINICAL
-    clinical = Counter(section for section, kind in placed if kind not in NOT_CLINICAL)
-    assert dict(sorted(clinical.items())) == EXPECTED[folder]
+    clinical = [(section, kind) for section, kind in placed if kind not in NOT_CLINICAL]
+    assert Counter(kind for section, kind in clinical if section == "unsorted") == UNJUDGED[folder]
+    judged = Counter(section for section, _ in clinical if section != "unsorted")
+    assert dict(sorted(judged.items())) == EXPECTED[folder]
