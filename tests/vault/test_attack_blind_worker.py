@@ -1,0 +1,127 @@
+"""The worker process, with its own keys, the whole database and a debugger, opens nothing that it wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aggregator.audit.receipts import Opening, ReceiptWriter
+from aggregator.consent.grant import signed
+from aggregator.identity import unlockers
+from aggregator.vault.seal import PrivateKey, expand, header, wrap
+from tests.vault.blind_worker import Box, Cracker, boxes
+from tests.vault.source import found, skipped, sync
+from tests.vault.test_attack_stolen_database import ACCOUNT, CURSOR, DEPRESSION, GLUCOSE, PATIENT
+from tests.vault.world import DR_B, PASSWORD, World
+
+pytestmark = pytest.mark.attack(29)
+
+PROJECT = Path(__file__).parents[2]
+ITS_OWN = {"ledger": 1, "mandate": 1, "settings": 1, "state": 1, "quarantine note": 1}
+"""What FORMAT.md lets a worker open."""
+ALL_KINDS = {
+    *ITS_OWN,
+    *("envelope", "snapshot", "image", "sections", "grant", "grants", "unlocker", "session"),
+    *("quarantine payload", "receipts", "receipt"),
+}
+
+
+@pytest.fixture
+def yesterday(world: World) -> World:
+    """Everything that a vault has at rest: written by the worker yesterday, by the owner, by readers today."""
+    world.append("results", world.put("Observation/old"))
+    world.open().close()
+    world.permit(DR_B)
+    items = [found(PATIENT), found(DEPRESSION), found(GLUCOSE), skipped(b"raw", "detail", "locator")]
+    asyncio.run(sync(world, items, ACCOUNT, CURSOR))
+    world.clock.advance(days=1)
+    world.open(world.grantee()).close()
+    world.accounts.sign_in("erika.beispiel", PASSWORD)
+    return world
+
+
+@pytest.fixture
+def opening(yesterday: World) -> Opening:
+    """An opened view's receipts."""
+    made = Opening(yesterday.vault, yesterday.owner.root.audit.public())
+    writer = ReceiptWriter(yesterday.store, yesterday.ring)
+    writer.write_now([made.first({"kind": "opened"}), made.next({"kind": "answered"}, None)])
+    writer.close()
+    return made
+
+
+def second_process(world: World, folder: Path) -> dict[str, Any]:
+    """A worker on another machine: it is given its key and a copy of the database, and nothing else."""
+    world.store.checkpoint()
+    folder.mkdir()
+    shutil.copy(world.folder / "keys" / "worker.key", folder)
+    shutil.copy(world.store.path, folder)
+    command = [sys.executable, "-m", "tests.vault.blind_worker", str(folder)]
+    done = subprocess.run(command, cwd=PROJECT, env={"PATH": ""}, capture_output=True, text=True, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+@pytest.mark.usefixtures("opening")
+def test_the_worker_opens_what_is_its_own_and_nothing_else(yesterday: World, tmp_path: Path) -> None:
+    told = second_process(yesterday, tmp_path / "worker")
+    assert told["boxes"].keys() == ALL_KINDS
+    assert told["opened"] == ITS_OWN
+    assert told["keys"] > 1000
+
+
+def test_the_right_keys_open_every_box_that_was_tried(yesterday: World, opening: Opening) -> None:
+    """The same attempts, with the keys of owner, key service and open session: so the test above can fail."""
+    found = boxes(yesterday.store)
+    cracker = Cracker([*_owners_keys(yesterday), *_key_services_keys(yesterday), opening._key])
+    shut = Counter(box.kind for box in found if cracker.opens(box) is None)
+    # The worker's own seals, and a second lock each that a password, a code or a session's token opens.
+    assert shut == Counter({"mandate": 1, "settings": 1, "state": 1, "quarantine note": 1, "unlocker": 2, "session": 1})
+
+
+def test_the_password_opens_the_unlocker(yesterday: World) -> None:
+    key = unlockers._argon2(PASSWORD, _salt(yesterday), unlockers.Argon2Parameters())
+    cracker = Cracker([key, *_key_services_keys(yesterday)])
+    opened = [cracker.opens(box) for box in boxes(yesterday.store) if box.kind == "unlocker"]
+    assert yesterday.owner.root.secret in opened
+
+
+def test_a_key_that_were_in_the_mandate_would_be_found(yesterday: World) -> None:
+    """Were one section's seed the worker's, its envelopes would open: seen by the very attempts above."""
+    seed = yesterday.owner.root.section(yesterday.owner.sections["mental-health"]).seed
+    opened = Counter(box.kind for box in boxes(yesterday.store) if Cracker([seed]).opens(box) is not None)
+    assert opened == {"envelope": 1}
+
+
+def test_past_commitment_and_encapsulation_a_data_key_is_tried_as_it_is() -> None:
+    head = header("image", "v")
+    assert Cracker([expand(bytes(32), "enc")]).opens(Box("image", wrap(bytes(32), head, b"text"))) is not None
+    box = PrivateKey(bytes(32)).public().seal(head, b"text")
+    assert Cracker([bytes(32)]).opens(Box("image", box)) == b"text"
+
+
+def _owners_keys(world: World) -> list[bytes]:
+    root = world.owner.root
+    seeds = [root.section(section) for section in world.owner.sections.values()]
+    keys = [seed.seed for seed in seeds] + [seed.snapshot_key() for seed in seeds]
+    source = root.source("fachklinik-am-see", ACCOUNT["patient_id"])
+    keys += [root.owner_key(), root.image_key(), expand(root.secret, "audit"), root.ledger_keys(source)[:32]]
+    return [*keys, world.opened().image_key]
+
+
+def _key_services_keys(world: World) -> list[bytes]:
+    return [world.ring._shred(world.vault), world.ring._grant_key(signed(world.grant()))]
+
+
+def _salt(world: World) -> bytes:
+    with world.store.read() as session:
+        row = session.get_one(unlockers.Unlocker, (world.vault, "password"))
+    return bytes.fromhex(json.loads(row.parameters)["salt"])
