@@ -60,16 +60,16 @@ class Normaliser:
         return self.mandate.ids.local(self.mandate.authority, self.mandate.account, source_id)
 
     def normalise(self, item: Found) -> Normal | Refused:
-        """Check, compare the person, rewrite, place."""
+        """Compare the person, check, rewrite, place. The person first: what is wrong in somebody else's is not kept."""
         resource = item.resource
+        if refused := self._whose(item):
+            return refused
         issues = check(resource)
         errors = [issue for issue in issues if issue.severity == "error"]
         if errors:
             unknown = any(issue.code == "not-supported" for issue in errors)
             detail = "; ".join(f"{issue.expression}: {issue.text}" for issue in errors[:5])
             return Refused(Reason.UNKNOWN_TYPE if unknown else Reason.INVALID, detail)
-        if refused := self._whose(item):
-            return refused
         placement = self.table.section_of(resource)
         warnings = (*item.warnings, *(f"{issue.expression}: {issue.text}" for issue in issues))
         return Normal(
@@ -95,7 +95,7 @@ class Normaliser:
 
     def _whose(self, item: Found) -> Refused | None:
         resource = item.resource
-        if resource["resourceType"] == "Patient":
+        if resource.get("resourceType") == "Patient":
             same = self.mandate.expected.compare(subject_of(resource))
             if same is None:
                 return Refused(Reason.NO_SUBJECT, "the source does not say who this patient is", keep=False)
@@ -107,20 +107,18 @@ class Normaliser:
             return None
         if not self.patients:
             return Refused(Reason.OTHER_PERSON, "", keep=False)
-        if any(self._another(resource, stated) for name in _WHOSE for stated in _listed(resource.get(name))):
+        if any(self._another(resource, stated) for name in _WHOSE for stated in _objects(resource.get(name))):
             return Refused(Reason.OTHER_PERSON, "", keep=False)
         return None
 
-    def _another(self, resource: Resource, stated: Any) -> bool:
+    def _another(self, resource: Resource, stated: Resource) -> bool:
         """Does this Reference name somebody else: by a Patient of the source, a contained one, or an identifier?"""
-        if not isinstance(stated, dict):
-            return False
         target = str(stated.get("reference", ""))
         found = _LITERAL.fullmatch(target)
         if found and found[1] == "Patient":
             return f"Patient/{found[2]}" not in self.patients
-        said = [subject_of({"identifier": [stated.get("identifier")]})]
-        said += [subject_of(one) for one in resource.get("contained", []) if f"#{one.get('id')}" == target]
+        said = [subject_of({"identifier": stated.get("identifier")})]
+        said += [subject_of(one) for one in _objects(resource.get("contained")) if f"#{one.get('id')}" == target]
         return any(self.mandate.expected.compare(subject) is False for subject in said)
 
     def _rewrite(self, resource: Resource, source_id: str) -> Resource:
@@ -159,6 +157,10 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def _objects(value: Any) -> list[Resource]:
+    return [one for one in _listed(value) if isinstance(one, dict)]
+
+
 def _points(name: str, value: Any) -> bool:
     """A Reference's target; or an Attachment's url that points to a Binary as a reference does."""
     return type(value) is str and (name == "reference" or (name == "url" and value.startswith("Binary/")))
@@ -178,16 +180,16 @@ def stamp(normal: Normal, version: int, updated: str) -> bytes:
 
 
 def subject_of(patient: Resource) -> Subject:
-    """Who a Patient resource says to be."""
-    names = [name for name in patient.get("name", []) if isinstance(name, dict)]
+    """Who a Patient resource says to be, as far as it can be read: it may not have been checked yet."""
+    names = _objects(patient.get("name"))
     name = next((one for one in names if one.get("use") == "official"), names[0] if names else {})
     return Subject(
         identifiers=tuple(
             Identifier(one["system"], one["value"])
-            for one in patient.get("identifier", [])
-            if isinstance(one, dict) and isinstance(one.get("system"), str) and isinstance(one.get("value"), str)
+            for one in _objects(patient.get("identifier"))
+            if isinstance(one.get("system"), str) and isinstance(one.get("value"), str)
         ),
         family=str(name.get("family", "")),
-        given=" ".join(map(str, name.get("given", []))),
+        given=" ".join(map(str, _listed(name.get("given", [])))),
         birth_date=str(patient.get("birthDate", "")),
     )

@@ -172,13 +172,17 @@ def _claim(worker: Worker, connection: str) -> _Run:
 
 @dataclass(slots=True)
 class _Run:
-    """What one run of a connection holds. Source and writer are there once they could be opened."""
+    """What one run of a connection holds. Source and writer are there once they could be opened.
+
+    cursor: the stored one.
+    """
 
     worker: Worker
     row: Connection
     lease: str
     source: Source | None = None
     writer: VaultWriter | None = None
+    cursor: Cursor | None = None
 
     async def pull(self, progress: Progress | None, *, again: bool) -> None:
         """Open what the connection needs, then store batch by batch."""
@@ -187,11 +191,11 @@ class _Run:
         self.source = worker.registry.source(settings["authority"])
         with worker.store.read() as session:
             self.writer = worker.writer(session, row, self.source, set(state["patients"]))
-        cursor = None if again or state["cursor"] is None else Cursor(state["cursor"])
+        self.cursor = state["cursor"]
         done = 0
         async with worker.client() as client:
             connector = self.source.connector(settings["account"], client, worker.clock)
-            async for batch in connector.pull(cursor):
+            async for batch in connector.pull(None if again else self.cursor):
                 self._store(self.writer, batch)
                 done += len(batch.items)
                 if progress:
@@ -204,8 +208,9 @@ class _Run:
             require_mandate(session, row)
             writer.write(session, batch.items, batch.listed, worker.clock())
             if batch.cursor is not None:
-                box = worker.seal_state(row.vault, row.id, batch.cursor, writer.normaliser.patients)
-                session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=box))
+                self.cursor = batch.cursor
+            box = worker.seal_state(row.vault, row.id, self.cursor, writer.normaliser.patients)
+            session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=box))
 
     def finish(self, status: str, error: str, failure: Exception | None) -> None:
         """Say how it ended and when to come again, and give the lease back, unless another run has taken it."""
