@@ -1,0 +1,76 @@
+"""`make bench`: one JSON line a figure, {"name", "value", "unit", "better", "target", "reference"}.
+
+    python -m tests.bench [--quick]
+
+The process under test runs on one core, who loads it on another, in a process of its own. Records are made of the
+outside Synthea Bundles (../shared/data or AGGREGATOR_TEST_DATA). Rates are the best of several runs, latencies the
+median and the 99th percentile. `--quick` leaves out the large record and repeats less: for a look, not for a note.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import vault_figures
+from tests.bench.figure import Figure, cores
+from tests.bench.http_figures import over_http
+from tests.bench.installation import of_one_person
+from tests.bench.records import DataMissing, records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is measured: record sizes, runs of what is fast, rounds and seconds of what is loaded."""
+
+    sizes: tuple[int, ...]
+    runs: int
+    rounds: int
+    seconds: float
+
+
+FULL = Scale(sizes=(640, 9000), runs=200, rounds=3, seconds=3.0)
+QUICK = Scale(sizes=(640,), runs=20, rounds=1, seconds=0.5)
+
+
+def figures(folder: Path, scale: Scale) -> Iterator[Figure]:
+    """All of them, as they are measured."""
+    everything = records(max(scale.sizes) * 6 // 5)
+    for number in scale.sizes:
+        resources = of_one_person(everything, number)
+        made, installation = vault_figures.take_in(folder / str(number), resources, 3)
+        yield made
+        installation.permit()
+        yield from vault_figures.openings(installation, number, scale.runs)
+        if number == min(scale.sizes):
+            yield from vault_figures.at_rest(installation, resources)
+            yield from vault_figures.steps(installation, resources, max(3, scale.runs // 20))
+            yield from vault_figures.receipts(installation, scale.seconds)
+            yield from over_http(installation, scale.seconds, scale.rounds)
+        installation.close()
+
+
+def main(arguments: list[str]) -> int:
+    """0 done, 1 without the outside data, 2 wrong use."""
+    if arguments not in ([], ["--quick"]):
+        sys.stderr.write("usage: python -m tests.bench [--quick]\n")
+        return 2
+    core, _ = cores()
+    os.sched_setaffinity(0, {core})
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            for figure in figures(Path(folder), QUICK if arguments else FULL):
+                sys.stdout.write(figure.line() + "\n")
+                sys.stdout.flush()
+    except DataMissing as missing:
+        sys.stderr.write(f"bench: {missing}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

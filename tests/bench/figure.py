@@ -1,0 +1,71 @@
+"""A measured figure and how it is measured: one JSON line each, the best or the middle of several runs."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Literal, TypeVar
+
+import orjson
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of the output. `reference`: the bare work measured in the same run; None where there is none."""
+
+    name: str
+    value: float
+    unit: str
+    better: Literal["higher", "lower"]
+    target: float | None = None
+    reference: float | None = None
+
+    def line(self) -> str:
+        """The figure as JSON, numbers with four significant digits."""
+        made = asdict(self)
+        for name in ("value", "target", "reference"):
+            made[name] = None if made[name] is None else float(f"{made[name]:.4g}")
+        return orjson.dumps(made).decode()
+
+    def met(self) -> bool:
+        """Is the target reached, where there is one?"""
+        if self.target is None:
+            return True
+        return self.value >= self.target if self.better == "higher" else self.value <= self.target
+
+
+@cache
+def cores() -> tuple[int, int]:
+    """(for the process under test, for whoever loads it): two where there are two. Asked before anything is pinned."""
+    known = sorted(os.sched_getaffinity(0))
+    return known[0], known[-1]
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """(seconds, what came of it)."""
+    start = time.perf_counter()
+    made = work()
+    return time.perf_counter() - start, made
+
+
+def repeated(work: Callable[[], object], runs: int) -> list[float]:
+    """Seconds of each run, ascending. What earlier work left behind is collected first, not on this work's account."""
+    gc.collect()
+    return sorted(timed(work)[0] for _ in range(runs))
+
+
+def middle(times: Sequence[float]) -> float:
+    """The median."""
+    return statistics.median(times)
+
+
+def late(times: Sequence[float]) -> float:
+    """The 99th percentile of ascending times."""
+    return times[min(len(times) - 1, len(times) * 99 // 100)]

@@ -1,0 +1,141 @@
+"""An installation to measure: a patient's vault with a record taken in the way a sync does it, and a provider's grant.
+
+Everything is as in production: SQLite in a file with fsync at every commit, the key ring in a folder, an ES384 key with
+which the provider signs in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
+
+from aggregator.api.service import Service
+from aggregator.app import open_service
+from aggregator.config import (
+    ClientSettings,
+    Config,
+    HttpSettings,
+    KeySettings,
+    SessionSettings,
+    SourceSettings,
+    StoreSettings,
+)
+from aggregator.consent.mandate import Person
+from aggregator.identity.accounts import Owner
+from aggregator.sync.run import commit
+from aggregator.sync.tables import Connection
+from aggregator.sync.writing import VaultWriter
+from connectors.fhir_items import Account, item
+from connectors.patient_compartment import DIRECTORY, PATIENT_PARAMETER
+from fhir_profiles.text import Resource, dumps, loads
+from tests.vault.world import consent
+
+PAGE = 100
+"""Resources in one commit: a page of the clinic connector's default size."""
+
+PARTY = "praxis-b"
+PERSON = Person(family="Messmann", given="Erika", birth_date="1957-08-13")
+_BASE = "https://klinik.example/fhir/"
+_TYPES = frozenset({"Patient", *PATIENT_PARAMETER, *DIRECTORY})
+_PASSWORD = "Korrekt Pferd Batterie"
+
+
+@dataclass(kw_only=True)
+class Installation:
+    """One patient, one connection to a clinic, one provider with consent."""
+
+    folder: Path
+    service: Service
+    owner: Owner
+    connection: str
+
+    def take_in(self, resources: Sequence[Resource]) -> int:
+        """From parsed resources to what is committed, page by page, as a run does it; returns how many are stored."""
+        worker, now = self.service.worker, self.service.clock()
+        account = Account(base=_BASE, patient_id=resources[0]["id"], types=_TYPES)
+        with worker.store.write() as session:
+            lease = worker.claim(session, Connection, "id", self.connection)
+            row = session.get_one(Connection, self.connection)
+        if lease is None:
+            raise RuntimeError("the connection is held")
+        with worker.store.read() as session:
+            writer: VaultWriter = worker.writer(session, row, worker.registry.source("klinik"), set())
+        for start in range(0, len(resources), PAGE):
+            items = [item(account, one, now) for one in resources[start : start + PAGE]]
+            with commit(worker, row, lease, Connection) as session:
+                writer.write(session, items, None, worker.clock())
+        with worker.store.write() as session:
+            session.get_one(Connection, self.connection).lease = ""
+        return writer.tally.stored
+
+    def permit(self) -> None:
+        """The patient permits the provider everything."""
+        self.service.signing.save_consent(self.owner, consent([self.service.registered[PARTY].party]))
+
+    def sign_in(self) -> str:
+        """The provider's access token, by a signed client assertion."""
+        audience, now = f"{self.service.base_url}/auth/token", int(time.time())
+        key = ECKey.import_key(orjson.loads((self.folder / "praxis.key.json").read_bytes()))
+        claims = {"iss": PARTY, "sub": PARTY, "aud": audience, "exp": now + 200, "jti": f"bench-{time.time_ns()}"}
+        form = {
+            "grant_type": "client_credentials",
+            "scope": "system/*.rs",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": jwt.encode({"alg": "ES384"}, claims, key, algorithms=["ES384"]),
+        }
+        return str(self.service.clients.token(form, audience)["access_token"])
+
+    def close(self) -> None:
+        self.service.close()
+
+
+def settings(folder: Path) -> Config:
+    """The configuration of the installation in this folder; a token outlives the measurement."""
+    return Config(
+        store=StoreSettings(path=folder / "store" / "aggregator.db"),
+        keys=KeySettings(folder=folder / "keys"),
+        http=HttpSettings(base_url="http://127.0.0.1:8080"),
+        session=SessionSettings(owner_minutes=120, signing_minutes=60, client_token_minutes=120),
+        sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": _BASE.rstrip("/")})},
+        clients={PARTY: ClientSettings(name="Praxis Dr. B", jwks_file=folder / "praxis.jwks.json")},
+    )
+
+
+def install(folder: Path, patient: str) -> Installation:
+    """A new installation. `patient`: the Patient's id at the clinic."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key = ECKey.generate_key("P-384")
+    (folder / "praxis.key.json").write_bytes(orjson.dumps(key.as_dict(private=True)))
+    (folder / "praxis.jwks.json").write_bytes(orjson.dumps(KeySet([key]).as_dict(private=False)))
+    service = open_service(settings(folder))
+    code = service.accounts.sign_up("erika", _PASSWORD).recovery_code
+    service.accounts.prove_recovery("erika", code)
+    owner = service.accounts.sign_in("erika", _PASSWORD)
+    service.signing.introduce(owner, PERSON)
+    connection = service.connections.connect(service.signing.signer(owner), "klinik", {"patient_id": patient})
+    return Installation(folder=folder, service=service, owner=owner, connection=connection)
+
+
+def of_one_person(resources: Sequence[Resource], number: int) -> list[Resource]:
+    """The first `number` resources as one person's record: the first Patient is PERSON, first, and the only one."""
+    patients = [one["id"] for one in resources if one["resourceType"] == "Patient"]
+    first = next(one for one in resources if one["resourceType"] == "Patient")
+    name = [{"use": "official", "family": PERSON.family, "given": [PERSON.given]}]
+    person = {**first, "name": name, "birthDate": PERSON.birth_date}
+    rest = [one for one in resources if one["resourceType"] != "Patient"][: number - 1]
+    return [person, *(_whose(one, patients) for one in rest)]
+
+
+def _whose(resource: Resource, patients: Sequence[str]) -> Resource:
+    text = dumps(resource)
+    for other in patients[1:]:
+        if other.encode() in text:
+            text = text.replace(f"Patient/{other}".encode(), f"Patient/{patients[0]}".encode())
+    made: Resource = loads(text)
+    return made

@@ -1,0 +1,196 @@
+"""What taking in, opening and keeping a record costs: in this process, on one core."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+from sqlmodel import Session, col, delete, select
+
+from aggregator.audit.receipts import Condition, Opening
+from aggregator.consent.grant import open_grant
+from aggregator.fhir.page import Links
+from aggregator.fhir.search import search
+from aggregator.sync.tables import Connection
+from aggregator.vault import tables, view
+from aggregator.vault.image import Image
+from aggregator.vault.key_service import Admission, Ticket
+from aggregator.vault.seal import PublicKey, unwrap
+from aggregator.vault.view import Reader
+from connectors.contract import Found, Origin
+from fhir_profiles.check import check
+from fhir_profiles.text import Resource, dumps
+from tests.bench.figure import Figure, late, middle, repeated, timed
+from tests.bench.installation import PARTY, Installation, install
+
+T = TypeVar("T")
+
+QUERY = (("code", "http://loinc.org|8302-2"), ("_count", "20"))
+"""Body heights: a token, and a page of twenty of which there are more."""
+
+LIMITS = {640: 0.005, 9000: 0.040}
+"""Resources -> seconds in which an image must open."""
+
+_LINKS = Links(base_url="https://record.example/fhir", seal=lambda place: place.hex(), unseal=bytes.fromhex)
+
+
+def take_in(folder: Path, resources: Sequence[Resource], runs: int) -> tuple[Figure, Installation]:
+    """Parsed resources to committed ones, each run into an installation of its own: the best, and the last one."""
+    rates, made = list[float](), install(folder / "0", resources[0]["id"])
+    for run in range(1, runs + 1):
+        seconds, stored = timed(lambda: made.take_in(resources))  # noqa: B023 - called before the loop goes on
+        if stored != len(resources):
+            raise RuntimeError(f"{len(resources) - stored} resources were set aside")
+        rates.append(stored / seconds)
+        if run < runs:
+            made.close()
+            made = install(folder / str(run), resources[0]["id"])
+    texts = [dumps(resource) for resource in resources]
+    bare = repeated(lambda: [orjson.dumps(json.loads(text)) for text in texts], runs)[0]
+    return Figure(
+        name=f"take-in {len(resources)}: parsed to committed, pages of 100",
+        value=max(rates),
+        unit="resources/s",
+        better="higher",
+        target=1500,
+        reference=len(texts) / bare,
+    ), made
+
+
+def steps(installation: Installation, resources: Sequence[Resource], runs: int) -> Iterator[Figure]:
+    """What each step of taking in costs a resource; the last one holds the first two."""
+    worker = installation.service.worker
+    with worker.store.read() as session:
+        row = session.get_one(Connection, installation.connection)
+        writer = worker.writer(session, row, worker.registry.source("klinik"), set())
+    found = [_found(resource, worker.clock()) for resource in resources]
+    yield _each("check", resources, check, runs)
+    yield _each("section table", resources, worker.table.section_of, runs)
+    yield _each("normalise, with check and section table", found, writer.normaliser.normalise, runs)
+
+
+def _found(resource: Resource, now: object) -> Found:
+    source_id = f"{resource['resourceType']}/{resource['id']}"
+    return Found(resource, Origin.of(b"", locator=source_id, source_id=source_id, fetched_at=now))  # type: ignore[arg-type]
+
+
+def _each(name: str, things: Sequence[T], work: Callable[[T], object], runs: int) -> Figure:
+    best = repeated(lambda: [work(one) for one in things], runs)[0]
+    return Figure(name=f"{name}: a resource", value=best / len(things) * 1e6, unit="µs", better="lower")
+
+
+def openings(installation: Installation, number: int, runs: int) -> Iterator[Figure]:
+    """Cold: an image at rest to the first answered query. Before that: from the log, and from the truth."""
+    owner = installation.owner
+    mine = view.owner(owner.root, owner.sections, owner.patient)
+    tail = timed(lambda: _first_answer(installation, mine, fold=True))[0]
+    yield _milliseconds(f"open {number} with the whole log as tail, owner: fold, snapshot, image", [tail])
+    for name, reader in (("owner", mine), ("grantee", grantee(installation))):
+        built = repeated(lambda: _built(installation, reader), max(1, runs // 10))  # noqa: B023 - called at once
+        yield _milliseconds(f"build the image of {number} from the truth, {name}", built)
+        cold = repeated(lambda: _first_answer(installation, reader), runs)  # noqa: B023 - called at once
+        image = _unsealed(installation, reader)
+        bare = repeated(lambda: Image.open(image), runs)  # noqa: B023 - called at once
+        limit = LIMITS.get(number)
+        yield _milliseconds(f"cold open {number}, {name}, median", [middle(cold)], limit, middle(bare))
+        yield _milliseconds(f"cold open {number}, {name}, p99", [late(cold)])
+
+
+def grantee(installation: Installation) -> Reader:
+    """The provider's reader, its grant opened by the key service."""
+    service, now = installation.service, installation.service.clock()
+    party = service.registered[PARTY].party
+    admission = Admission(party=PARTY, purpose="TREAT", scopes=("system/*.rs",), expires=int(now.timestamp()) + 600)
+    ticket = Ticket("bench", service.key_service.admit("bench", admission))
+    with service.store.read() as session:
+        row = session.exec(select(tables.Grant)).one()
+    return open_grant(row, service.key_service, ticket, now).reader(party, "TREAT", now, service.table)
+
+
+def _first_answer(installation: Installation, reader: Reader, *, fold: bool = False) -> None:
+    service, owner = installation.service, installation.owner
+    opened = view.open_view(service.store, owner.vault, reader, service.indexer, owner.root if fold else None)
+    if not search(opened, "Observation", QUERY, _LINKS).shown:
+        raise RuntimeError("the query found nothing")
+    opened.close()
+
+
+def _built(installation: Installation, reader: Reader) -> None:
+    with installation.service.store.write() as session:
+        session.exec(delete(tables.ImageRow).where(col(tables.ImageRow.reader) == reader.id))
+    _first_answer(installation, reader)
+
+
+def _unsealed(installation: Installation, reader: Reader) -> bytes:
+    """The reader's image without its seal."""
+    with installation.service.store.read() as session:
+        row = session.get_one(tables.ImageRow, (installation.owner.vault, reader.id))
+    head = {"format": 1, "kind": "image", "vault": row.vault, "name": row.reader, "writer": row.built_for}
+    return unwrap(reader.image_key, head, row.box)
+
+
+def _milliseconds(
+    name: str, times: Sequence[float], limit: float | None = None, reference: float | None = None
+) -> Figure:
+    return Figure(
+        name=name,
+        value=times[0] * 1e3,
+        unit="ms",
+        better="lower",
+        target=limit and limit * 1e3,
+        reference=reference and reference * 1e3,
+    )
+
+
+def at_rest(installation: Installation, resources: Sequence[Resource]) -> Iterator[Figure]:
+    """Bytes as stored per byte of JSON as it came: snapshot, manifest and ledger are the truth; the owner's image."""
+    with installation.service.store.read() as session:
+        truth = _size(session, tables.SnapshotSection) + _size(session, tables.Ledger)
+        truth += sum(len(row.manifest) + len(row.signature) for row in session.exec(select(tables.Snapshot)))
+        image = session.get_one(tables.ImageRow, (installation.owner.vault, "owner"))
+        log = len(session.exec(select(tables.LogEntry)).all())
+    if log:
+        raise RuntimeError("the log is not folded")
+    json_bytes, number = sum(len(dumps(resource)) for resource in resources), len(resources)
+    shares = {"truth and image": truth + len(image.box), "truth": truth, "image": len(image.box)}
+    for name, size in shares.items():
+        target = 0.2 if name == "truth and image" else None
+        share = size / json_bytes
+        yield Figure(name=f"at rest {number}: {name}", value=share, unit="bytes/byte", better="lower", target=target)
+
+
+def _size(session: Session, table: type[tables.SnapshotSection] | type[tables.Ledger]) -> int:
+    return sum(len(row.box) for row in session.exec(select(table)))
+
+
+def receipts(installation: Installation, seconds: float) -> Iterator[Figure]:
+    """Durable receipts a second through the ReceiptWriter, by how many wait at once."""
+    with installation.service.store.read() as session:
+        row = session.get_one(tables.Vault, installation.owner.vault)
+    opening = Opening(row.id, PublicKey(row.audit_key))
+    condition = Condition(row.grant_version, row.log_position)
+    asyncio.run(installation.service.receipts.write(opening.first({"kind": "opened"})))
+    for writers in (1, 32, 512):
+        done = asyncio.run(_write_for(installation, opening, condition, writers, seconds))
+        yield Figure(name=f"receipts, {writers} at once", value=done / seconds, unit="receipts/s", better="higher")
+
+
+async def _write_for(
+    installation: Installation, opening: Opening, condition: Condition, writers: int, seconds: float
+) -> int:
+    end, done = time.perf_counter() + seconds, 0
+
+    async def write() -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            entry = {"kind": "answered", "party": PARTY, "purpose": "TREAT", "query": "code=8302-2", "shown": 20}
+            await installation.service.receipts.write(opening.next(entry, condition))
+            done += 1
+
+    await asyncio.gather(*(write() for _ in range(writers)))
+    return done
