@@ -54,9 +54,14 @@ class Running:
         self.stop()
 
 
-def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> Running:
-    """Serve until stopped. Port 0 takes a free one. Raises OSError where the port is in use."""
-    listener = socket.create_server((host, port))
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A port, held before the application that will answer on it exists. Port 0 takes a free one. Raises OSError."""
+    return socket.create_server((host, port))
+
+
+def serve(app: ASGIApp, *, port: int = 0, listener: socket.socket | None = None) -> Running:
+    """Serve until stopped, on loopback or where the listener is. Raises OSError where the port is in use."""
+    listener = listener or listen(port=port)
     config = uvicorn.Config(
         _dated(app),
         log_config=None,

@@ -5,7 +5,7 @@
     clinic_bundle(person)           Klinik Nord, a transaction Bundle; clinic_faults(person) names what fails on purpose
     insurer_bundle(person)          the insurer, a transaction Bundle
     lab_reports(person, practice)   LDT 3 files, (name, bytes); LOINC_MAP tells what their codes mean
-    medication_plans(person, practice)   BMP XML files, (name, bytes)
+    medication_plans(person, practice)   BMP XML files, (name, bytes); ATC_MAP tells what their packages hold
     broken_lab_report(), stranger_lab_report()   the files that are wrong on purpose
     expected(person)                how many resources each source yields
 
@@ -26,6 +26,7 @@ from aggregator.demo.story_people import Person, Practice, facts, people, practi
 from aggregator.demo.story_plan import medication_plans
 
 __all__ = [
+    "ATC_MAP",
     "LOINC_MAP",
     "Person",
     "Practice",
@@ -41,7 +42,9 @@ __all__ = [
     "stranger_lab_report",
 ]
 
-LOINC_MAP = Path(__file__).parent / "people" / "loinc.toml"
+_MAPS = Path(__file__).parent / "people"
+ATC_MAP = _MAPS / "atc.toml"
+LOINC_MAP = _MAPS / "loinc.toml"
 
 
 def expected(person: Person) -> Mapping[str, int]:

@@ -61,6 +61,12 @@ class FhirServer:
         with self._lock:
             return bundle.take(self._store, resources, name, self._now if self._answering else self._fixed)
 
+    def body(self, path: str) -> bytes | None:
+        """What it holds now of "Type/id", as its answers show it; None where there is nothing."""
+        with self._lock:
+            found = self._store.get(*path.split("/", 1))
+        return found.body if found else None
+
     def app(self) -> FastAPI:
         """The ASGI application. Its FHIR base is /fhir."""
         app = FastAPI(openapi_url=None)

@@ -1,0 +1,80 @@
+"""The command line: `aggregator`, also `python -m aggregator`.
+
+Exit 0 done, 1 failed, 2 wrong use. A failure is one sentence on stderr; no traceback, since a traceback's values could
+be somebody's health data.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aggregator import __version__
+from aggregator.commands import audit, connectors, keys
+from aggregator.commands.common import DEFAULT_CONFIG
+from aggregator.commands.demo import demo
+from aggregator.commands.doctor import doctor
+from aggregator.commands.serve import serve
+from aggregator.commands.sync import sync
+from aggregator.errors import AggregatorError
+from connectors.contract import ConnectorError
+
+app = typer.Typer(
+    name="aggregator",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they print the values of local variables
+)
+for command in (demo, serve, sync, doctor):
+    app.command()(command)
+for name, group in (("connectors", connectors.app), ("keys", keys.app), ("audit", audit.app)):
+    app.add_typer(group, name=name)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def aggregator(
+    context: typer.Context,
+    config: Annotated[Path, typer.Option(help="The settings; config.example.toml explains each.")] = DEFAULT_CONFIG,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell and end.")] = False,
+) -> None:
+    """Gathers one person's health data into a vault that belongs to the patient and opens it by consent alone.
+
+    Example: aggregator demo
+    """
+    _ = version
+    context.obj = config
+
+
+def main() -> None:
+    """Run one command and end the process with its exit code."""
+    # A core file would hold what is open in memory.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        app()
+    except (AggregatorError, ConnectorError) as error:
+        sys.exit(_failed(str(error)))
+    except Exception as error:  # noqa: BLE001 - the last resort: what is not known may hold anything in its message
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        sys.exit(_failed(f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: this is a bug"))
+
+
+def _failed(sentence: str) -> int:
+    sys.stderr.write(f"aggregator: {sentence}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    main()

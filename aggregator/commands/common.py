@@ -1,0 +1,78 @@
+"""What the commands share: the configuration, the open service, and how they speak.
+
+Results go to stdout, everything else to stderr. Progress is shown on a terminal and never on a pipe.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from aggregator.api.service import Service
+from aggregator.app import open_service
+from aggregator.config import load
+from aggregator.sync.schedule import Observe
+
+DEFAULT_CONFIG = Path("config.toml")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
+
+out = Console(highlight=False, soft_wrap=True)
+note = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def config_file(context: typer.Context) -> Path:
+    """The file that --config names."""
+    return Path(context.find_root().obj)
+
+
+@contextmanager
+def opened(context: typer.Context) -> Iterator[Service]:
+    """The service of the configuration, until the end of the context. Raises OperatorError."""
+    service = open_service(load(config_file(context)))
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def print_json(told: Any) -> None:
+    """One object on stdout and a line's end."""
+    sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Bars on a terminal."""
+    bars = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=note,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bars:
+        yield bars
+
+
+def observer(bars: Progress, title: Callable[[str], str]) -> Observe:
+    """A bar for each thing that is synced; `title` turns its id into a name for people."""
+    tasks: dict[str, Any] = {}
+
+    def observe(name: str, done: int, total: int | None) -> None:
+        if name not in tasks:
+            tasks[name] = bars.add_task(title(name), total=total)
+        bars.update(tasks[name], completed=done, total=total)
+
+    return observe

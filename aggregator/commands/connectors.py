@@ -1,0 +1,161 @@
+"""`aggregator connectors`: what is installed and configured, whether sources answer, activation codes for patients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.markup import escape
+from sqlmodel import col, select
+
+from aggregator.api.service import Service
+from aggregator.commands.common import DEFAULT_CONFIG, AsJson, config_file, opened, out, print_json
+from aggregator.config import Config, load
+from aggregator.consent.mandate import Person
+from aggregator.errors import AggregatorError
+from aggregator.sync import registry
+from aggregator.sync.registry import Source
+from aggregator.sync.tables import Connection
+from connectors.contract import ConnectorError, ConnectorSpec
+
+app = typer.Typer(help="Connectors and sources. Example: aggregator connectors check klinik-nord")
+
+SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A source's name in the configuration.")]
+
+
+@app.callback(invoke_without_command=True)
+def connectors(context: typer.Context, as_json: AsJson = False) -> None:
+    """What is installed, what is configured, and every setting with its type and default.
+
+    Example: aggregator connectors --json
+    """
+    if context.invoked_subcommand is None:
+        told = [_told(name, _config(context)) for name in registry.installed()]
+        if as_json:
+            print_json({"connectors": told})
+        else:
+            _show(told)
+
+
+@app.command()
+def check(context: typer.Context, source: SourceName, as_json: AsJson = False) -> None:
+    """Does the source answer, and let its accounts in?
+
+    Example: aggregator connectors check klinik-nord
+    """
+    with opened(context) as service:
+        found = asyncio.run(checked(service, service.registry.source(source)))
+    if as_json:
+        print_json({"source": source, "checks": [{"what": what, "error": error} for what, error in found]})
+    for what, error in () if as_json else found:
+        out.print(f"{what}: {error or 'answers'}", markup=False)
+    if any(error for _, error in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def code(
+    context: typer.Context,
+    source: SourceName,
+    family: Annotated[str, typer.Option(help="Family name, as on the insurance card.")],
+    given: Annotated[str, typer.Option(help="Given name, as on the insurance card.")],
+    birth_date: Annotated[str, typer.Option(help="YYYY-MM-DD.")],
+    kvnr: Annotated[str | None, typer.Option(help="Statutory insurance number.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Issue an activation code for a person whose identity the practice has seen; valid once, for 30 days.
+
+    Example: aggregator connectors code labor --family Muster --given Erika --birth-date 1964-08-12
+    """
+    try:
+        person = Person(family=family, given=given, birth_date=birth_date, kvnr=kvnr)
+    except ValueError:
+        raise typer.BadParameter("a date as YYYY-MM-DD is needed", param_hint="--birth-date") from None
+    with opened(context) as service:
+        made = service.connections.issue_code(source, person)
+    if as_json:
+        print_json({"source": source, "code": made})
+    else:
+        out.print(made, markup=False)
+
+
+async def checked(service: Service, source: Source) -> list[tuple[str, str]]:
+    """(what was asked, what is wrong or ""): a feed itself; of an account source each account that is connected."""
+    found = []
+    async with service.worker.client() as client:
+        for what, account in _accounts(service, source):
+            try:
+                await source.connector(account, client, service.clock).check()
+                found.append((what, ""))
+            except (ConnectorError, AggregatorError) as error:
+                found.append((what, str(error)))
+    return found
+
+
+def _accounts(service: Service, source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+    if source.is_feed:
+        yield source.authority, {}
+        return
+    with service.store.read() as session:
+        live = (col(Connection.is_feed).is_(False), col(Connection.ended).is_(False))
+        rows = session.exec(select(Connection).where(*live).order_by(Connection.id)).all()
+    for row in rows:
+        settings = service.worker.settings(row)
+        if settings["authority"] == source.authority:
+            yield f"{source.authority} {row.id}", settings["account"]
+
+
+def _config(context: typer.Context) -> Config:
+    """Without a file in its usual place nothing is configured, and what is installed can still be listed."""
+    file = config_file(context)
+    return Config() if file == DEFAULT_CONFIG and not file.exists() else load(file)
+
+
+def _told(name: str, config: Config) -> dict[str, Any]:
+    spec = registry.load(name)
+    return {
+        "name": name,
+        "title": spec.title,
+        "version": spec.version,
+        "kind": spec.kind.value,
+        "configured": sorted(source for source, one in config.sources.items() if one.connector == name),
+        "settings": [_setting(spec, *field) for field in spec.config.model_fields.items()],
+    }
+
+
+def _setting(spec: ConnectorSpec[Any], name: str, field: FieldInfo) -> dict[str, Any]:
+    required = field.is_required()
+    default = None if required else field.get_default(call_default_factory=True, validated_data={})
+    return {
+        "name": name,
+        "type": _type(field),
+        "required": required,
+        "default": default if isinstance(default, str | int | None) else _plain(default),
+        "account": name in spec.account,
+    }
+
+
+def _type(field: FieldInfo) -> str:
+    kind = field.annotation
+    return (
+        kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind).replace("typing.", "")
+    )
+
+
+def _plain(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else dict(default) if isinstance(default, dict) else str(default)
+
+
+def _show(told: list[dict[str, Any]]) -> None:
+    for one in told:
+        configured = ", ".join(one["configured"]) or "not configured"
+        out.print(
+            f"[bold]{one['name']}[/] {one['version']}: {escape(one['title'])} ({one['kind']}; {escape(configured)})"
+        )
+        for setting in one["settings"]:
+            default = "required" if setting["required"] else f"default {setting['default']!r}"
+            whose = "; the account's" if setting["account"] else ""
+            out.print(f"  {setting['name']}: {setting['type']}, {default}{whose}", markup=False)

@@ -1,0 +1,69 @@
+"""`aggregator keys`: the embedded key ring. No secret is ever shown."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from aggregator.app import open_service
+from aggregator.commands.common import AsJson, config_file, out, print_json
+from aggregator.config import load
+from aggregator.errors import OperatorError
+
+app = typer.Typer(help="The key ring. Example: aggregator keys show", no_args_is_help=True)
+FILES = ("master.key", "worker.key", "ring.db", "destroyed")
+
+
+@app.command()
+def init(context: typer.Context) -> None:
+    """Make a new key ring and the store that belongs to it, where neither is.
+
+    Example: aggregator keys init
+    """
+    config = load(config_file(context))
+    if (config.keys.folder / FILES[0]).exists():
+        raise OperatorError(f"keys.folder: {config.keys.folder} holds a key ring already; a new one never replaces it")
+    open_service(config).close()
+    out.print(f"key ring made: {config.keys.folder}. Back it up apart from {config.store.path}.", markup=False)
+
+
+@app.command()
+def show(context: typer.Context, as_json: AsJson = False) -> None:
+    """Where the ring lies, its files and their modes, and that it belongs to the store.
+
+    Example: aggregator keys show --json
+    """
+    config = load(config_file(context))
+    folder = config.keys.folder
+    if not (folder / FILES[0]).exists():
+        raise OperatorError(f"keys.folder: {folder} holds no key ring; make one with: aggregator keys init")
+    open_service(config).close()  # refuses a ring that belongs to another store
+    files = [row for name in FILES if (row := file_row(folder / name))]
+    told = {
+        "folder": str(folder),
+        "store": str(config.store.path),
+        "belongs_to_store": True,
+        "destroyed_keys": _lines(folder / "destroyed"),
+    }
+    if as_json:
+        print_json(told | {"files": files})
+        return
+    for name, value in told.items():
+        out.print(f"{name.replace('_', ' ')}: {value}", markup=False)
+    for file in files:
+        out.print(f"  {file['mode']} {file['name']}", markup=False)
+
+
+def file_row(file: Path) -> dict[str, Any] | None:
+    """{name, mode, private}; None where the file is not there."""
+    if not file.exists():
+        return None
+    mode = stat.S_IMODE(file.stat().st_mode)
+    return {"name": file.name, "mode": f"{mode:04o}", "private": not mode & 0o077}
+
+
+def _lines(file: Path) -> int:
+    return len(file.read_text().splitlines()) if file.exists() else 0
