@@ -4,7 +4,8 @@ A medication plan has no code but the package's number (PZN), whose master data 
 its ingredients. An International Nonproprietary Name is as exact as a code, and its beginning is the same in German,
 English and Latin, and in its salts (https://www.who.int/teams/health-product-and-policy-standards/inn). So a name of
 the table stands for every word that begins with it: `sertralin` for Sertraline and Sertralinhydrochlorid. A name
-written `*depress` is found inside a word as well, for German builds compounds.
+written `*depress` is found inside a word as well, for German builds compounds; `sucht.` is that word alone, for a
+Suchtest is a screening.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Names(Generic[What]):
         folded = _folded(text)
         for word in _WORD.findall(folded):
             for name, what in self._beginnings.get(word[:_SHORTEST], ()):
-                if word.startswith(name):
+                if f"{word}.".startswith(name):
                     yield what
         yield from (what for name, what in self._anywhere if name in folded)
 

@@ -19,6 +19,7 @@ from aggregator.demo.story_fhir import (
     labelled,
     named,
     patient,
+    reason,
     ref,
     stamp,
     status,
@@ -77,6 +78,7 @@ def _stay(person: Person, row: Row) -> Stay:
         doctor=row["doctor"],
         department=department(row["doctor"])["name"],
         security=row.get("security", ""),
+        prose=row.get("prose", ""),
         facts=tuple(parse(line, start) for line in row["facts"]),
     )
 
@@ -94,18 +96,12 @@ def _encounter(stay: Stay, row: Row) -> Resource:
         "serviceType": concept(_DEPARTMENTS, place["code"], place["display"]),
         "subject": ref("Patient", stay.person.clinic_id),
         "participant": [{"individual": ref("Practitioner", stay.doctor)}],
-        "reasonCode": [_reason(stay.person, name, row["at"]) for name in row["conditions"]],
+        "reasonCode": [reason(stay.person, name, wall(row["at"]).year) for name in row["conditions"]],
         "period": {"start": stamp(wall(row["at"])), "end": stamp(wall(row["until"]))},
         "diagnosis": reasons,
         "location": [{"location": ref("Location", place["id"])}],
         "serviceProvider": ref("Organization", "klinik-nord"),
     }
-
-
-def _reason(person: Person, name: str, at: str) -> Part:
-    """The condition's code in the edition of the visit's year, so that the visit shows by itself what it was for."""
-    (icd,) = [row["icd"] for row in _clinic(person)["condition"] if row["id"] == name]
-    return diagnosis(icd, wall(at).year)
 
 
 def _condition_ref(person: Person, name: str) -> Part:

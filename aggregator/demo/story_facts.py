@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from aggregator.demo.story_fhir import LOCAL, concept, labelled, named, ref, stamp
+from aggregator.demo.story_fhir import LOCAL, concept, labelled, named, reason, ref, stamp
 from aggregator.demo.story_people import Person, moment, term
 from aggregator.demo.story_values import measured
 from fhir_profiles.build import Part, codeable, coding, quantity
 from fhir_profiles.codes import ATC, DIAGNOSTIC_SERVICE, OBSERVATION_CATEGORY, OPS, PZN
 from fhir_profiles.text import Resource
 
+_PROSE = frozenset({"Communication", "DiagnosticReport", "DocumentReference"})
 _WHEN = ("MORN", "NOON", "EVE", "NIGHT")
 
 
@@ -47,13 +48,17 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stay:
-    """An encounter and what all its facts share. security: label codes, see story_fhir.labelled."""
+    """An encounter and what all its facts share.
+
+    security: label codes, see story_fhir.labelled. prose: more of them for what is written in words, for no code tells.
+    """
 
     person: Person
     encounter: str
     doctor: str
     department: str
     security: str
+    prose: str
     facts: tuple[Fact, ...]
 
     def name(self, what: str, when: datetime) -> str:
@@ -85,8 +90,8 @@ def _order(drug: str) -> Part:
 
 
 def _head(stay: Stay, fact: Fact, kind: str, what: str) -> Part:
-    name = stay.name(what, fact.when)
-    return {"resourceType": kind, "id": name, **labelled(stay.security)}
+    prose = stay.prose if kind in _PROSE else ""
+    return {"resourceType": kind, "id": stay.name(what, fact.when), **labelled(f"{stay.security} {prose}")}
 
 
 def _about(stay: Stay) -> Part:
@@ -207,6 +212,7 @@ def _referral(stay: Stay, fact: Fact) -> Resource:
         **_about(stay),
         "authoredOn": stamp(fact.when),
         "requester": ref("PractitionerRole", f"rolle-{stay.doctor}"),
+        "reasonCode": [reason(stay.person, condition, fact.when.year)],
         "reasonReference": [ref("Condition", f"{stay.person.id}-{condition}")],
         **({"note": [{"text": note}]} if note else {}),
     }

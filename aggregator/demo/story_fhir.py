@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
-from aggregator.demo.story_people import Person, term
+from aggregator.demo.story_people import Person, facts, term
 from fhir_profiles.build import Part, codeable, coding, identifier, quantity, reference
 from fhir_profiles.codes import ACT_CODE, CONFIDENTIALITY, ICD_10_GM, IDENTIFIER_TYPE_DE, IKNR, KVNR, LOINC
 from fhir_profiles.text import Resource
 
 HL7 = "http://terminology.hl7.org/CodeSystem/"
 LOCAL = "https://klinik-nord.example/fhir/CodeSystem/befund"
+_SYSTEMS = MappingProxyType({"loinc": LOINC, "snomed": "http://snomed.info/sct", "local": LOCAL})
 
 
 def concept(system: str, code: str, display: str, version: str = "") -> Part:
@@ -30,9 +32,15 @@ def diagnosis(code: str, year: int) -> Part:
     return concept(ICD_10_GM, code, term("icd", code), str(year))
 
 
+def reason(person: Person, condition: str, year: int) -> Part:
+    """A condition's code in the edition of that year, so that what was done for it shows so by itself."""
+    (icd,) = [row["icd"] for row in facts(person.id, "clinic")["condition"] if row["id"] == condition]
+    return diagnosis(icd, year)
+
+
 def named(row: Mapping[str, Any]) -> Part:
-    """The CodeableConcept of a word of terms.toml: LOINC where the code is sure, the clinic's own otherwise."""
-    system, code = (LOINC, row["loinc"]) if "loinc" in row else (LOCAL, row["local"])
+    """The CodeableConcept of a word of terms.toml: a code that is sure, or the clinic's own."""
+    system, code = next((system, row[key]) for key, system in _SYSTEMS.items() if key in row)
     return concept(system, code, row["display"])
 
 

@@ -198,7 +198,7 @@ def sensitive(person: Person) -> set[str]:
 def test_sensitive_things_carry_the_labels_of_their_sources() -> None:
     assert [sensitive(person) for person in people()] == [
         set(),
-        {"R", "STD", "SEX"},
+        {"R", "STD", "SEX", "PREGNANT"},
         {"R", "PSY", "PSYTHPN", "ETHUD"},
     ]
 
@@ -273,4 +273,6 @@ def test_a_report_on_what_was_never_measured_is_refused() -> None:
 
 
 def _some_stay() -> Stay:
-    return Stay(person=people()[0], encounter="besuch", doctor="scholz", department="Ambulanz", security="", facts=())
+    return Stay(
+        person=people()[0], encounter="besuch", doctor="scholz", department="Ambulanz", security="", prose="", facts=()
+    )
