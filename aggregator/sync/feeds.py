@@ -165,11 +165,19 @@ def _note(source: Source, origin: Origin) -> dict[str, str]:
 
 
 async def run_feed(
-    worker: Worker, source: Source, progress: Progress | None = None, *, again: bool = False
+    worker: Worker,
+    source: Source,
+    progress: Progress | None = None,
+    *,
+    again: bool = False,
+    due_only: bool = False,
 ) -> list[Outcome]:
-    """Pull a feed: one outcome for each connection it serves, and one for the feed itself. Raises Stale."""
+    """Pull a feed: one outcome for each connection it serves, and one for the feed itself.
+
+    Raises Stale when another run holds the feed or, with `due_only`, has just pulled it.
+    """
     started = time.perf_counter()
-    held = _claim(worker, source)
+    held = _claim(worker, source, due_only=due_only)
     failure: Exception | None = None
     try:
         await _pull(held, progress, again=again)
@@ -180,13 +188,13 @@ async def run_feed(
     return [*_served(held, status, error_text), _own(held, status, error_text, time.perf_counter() - started)]
 
 
-def _claim(worker: Worker, source: Source) -> _FeedRun:
+def _claim(worker: Worker, source: Source, *, due_only: bool) -> _FeedRun:
     identity = feed_id(worker.keys, source.authority)
     with worker.store.write() as session:
         if session.get(Feed, identity) is None:
             session.add(Feed(id=identity))
             session.flush()
-        lease = worker.claim(session, Feed, "id", identity)
+        lease = worker.claim(session, Feed, identity, due_only=due_only)
         if lease is None:
             raise Stale("this feed is being synced already")
         return _FeedRun(worker, source, session.get_one(Feed, identity), lease)

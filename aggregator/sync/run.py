@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from sqlalchemy import ColumnElement, true
 from sqlmodel import Session, col, or_, update
 
 from aggregator.consent.mandate import Mandate, open_mandate
@@ -91,15 +92,23 @@ class Worker:
     lease_seconds: float = 1800.0
     longest_backoff: float = 12 * 3600.0
 
-    def claim(self, session: Session, model: Any, key: str, identity: Any) -> str | None:
-        """Take the row's lease if nobody holds it: the token, or None. A conditional UPDATE, so two cannot both win."""
+    def due(self, model: Any) -> ColumnElement[bool]:
+        """Its time has come; or it was last pulled in the future, before the clock was set back."""
+        now = self.clock().timestamp()
+        return or_(col(model.next_at) <= now, col(model.last_success) > now)
+
+    def claim(self, session: Session, model: Any, identity: Any, *, due_only: bool) -> str | None:
+        """Take the row's lease if nobody holds it: the token, or None. A conditional UPDATE, so two cannot both win.
+
+        due_only: and if nobody has pulled it since it was found to be due.
+        """
         token, now = secrets.token_hex(16), self.clock().timestamp()
         until = col(model.lease_until)
         # One that ends later than any taken now could was taken before the clock was set back.
         free = or_(col(model.lease) == "", until < now, until > now + self.lease_seconds)
         changed = session.exec(
             update(model)
-            .where(col(getattr(model, key)) == identity, free)
+            .where(col(model.id) == identity, free, self.due(model) if due_only else true())
             .values(lease=token, lease_until=now + self.lease_seconds)
         )
         return token if changed.rowcount == 1 else None
@@ -145,13 +154,20 @@ def state_header(owner: str, identity: str) -> dict[str, Any]:
     return header("state", owner, name=identity)
 
 
-async def run(worker: Worker, connection: str, progress: Progress | None = None, *, again: bool = False) -> Outcome:
+async def run(
+    worker: Worker,
+    connection: str,
+    progress: Progress | None = None,
+    *,
+    again: bool = False,
+    due_only: bool = False,
+) -> Outcome:
     """Pull one account's connection. `again`: from the beginning, so that what stands aside is tried once more.
 
-    Raises Stale when another run holds the connection.
+    Raises Stale when another run holds the connection or, with `due_only`, has just pulled it.
     """
     started = time.perf_counter()
-    held = _claim(worker, connection)
+    held = _claim(worker, connection, due_only=due_only)
     failure: Exception | None = None
     try:
         await held.pull(progress, again=again)
@@ -162,9 +178,9 @@ async def run(worker: Worker, connection: str, progress: Progress | None = None,
     return outcome(worker, held.row, held.source, held.writer, status, error_text, time.perf_counter() - started)
 
 
-def _claim(worker: Worker, connection: str) -> _Run:
+def _claim(worker: Worker, connection: str, *, due_only: bool) -> _Run:
     with worker.store.write() as session:
-        lease = worker.claim(session, Connection, "id", connection)
+        lease = worker.claim(session, Connection, connection, due_only=due_only)
         if lease is None:
             raise Stale("this connection is being synced already")
         return _Run(worker, session.get_one(Connection, connection), lease)

@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlmodel import col, or_, select, update
+from sqlmodel import col, select, update
 
 from aggregator.errors import AggregatorError, Stale
-from aggregator.sync.feeds import feed_id, run_feed
-from aggregator.sync.registry import Source
+from aggregator.sync.feeds import run_feed
 from aggregator.sync.run import Outcome, Progress, Worker, run
-from aggregator.sync.tables import Connection, Feed
+from aggregator.sync.tables import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -35,58 +36,46 @@ async def sync(
 ) -> list[Outcome]:
     """Pull every connection and feed (or those that are due), some at once. What is held elsewhere is left out."""
     gate = asyncio.Semaphore(at_once)
-    jobs = [*_feeds(worker, due_only, again, observe), *_accounts(worker, due_only, again, observe)]
 
-    async def guarded(job: Callable[[], Awaitable[list[Outcome]]]) -> list[Outcome]:
+    async def guarded(pull: _Pull) -> list[Outcome]:
         async with gate:
             try:
-                return await job()
+                return await pull(again=again, due_only=due_only)
             except Stale:
                 return []
 
     # One that fails for a reason of our own (a full disk) is told when all others have had their turn.
-    done = await asyncio.gather(*(guarded(job) for job in jobs), return_exceptions=True)
+    pulls = [*_feeds(worker, observe), *_accounts(worker, due_only, observe)]
+    done = await asyncio.gather(*map(guarded, pulls), return_exceptions=True)
+    outcomes = list[Outcome]()
     for one in done:
         if isinstance(one, BaseException):
             raise one
-    return [outcome for outcomes in done if not isinstance(outcomes, BaseException) for outcome in outcomes]
+        outcomes += one
+    return outcomes
 
 
-_Job = Callable[[], Awaitable[list[Outcome]]]
+class _Pull(Protocol):
+    async def __call__(self, *, again: bool, due_only: bool) -> list[Outcome]: ...
 
 
-def _accounts(worker: Worker, due_only: bool, again: bool, observe: Observe | None) -> list[_Job]:
-    now = worker.clock().timestamp()
+def _accounts(worker: Worker, due_only: bool, observe: Observe | None) -> list[_Pull]:
+    query = select(Connection.id).where(col(Connection.is_feed).is_(False), col(Connection.ended).is_(False))
     with worker.store.read() as session:
-        query = select(Connection).where(col(Connection.is_feed).is_(False), col(Connection.ended).is_(False))
-        # What was last pulled in the future was pulled before the clock was set back.
-        due = or_(col(Connection.next_at) <= now, col(Connection.last_success) > now)
-        rows = session.exec(query.where(due) if due_only else query).all()
+        found = session.exec(query.where(worker.due(Connection)) if due_only else query).all()
 
-    def job(connection: str) -> _Job:
-        async def pull() -> list[Outcome]:
-            return [await run(worker, connection, _progress(observe, connection), again=again)]
-
-        return pull
-
-    return [job(row.id) for row in rows]
+    return [partial(_account, worker, connection, _progress(observe, connection)) for connection in found]
 
 
-def _feeds(worker: Worker, due_only: bool, again: bool, observe: Observe | None) -> list[_Job]:
-    now, jobs = worker.clock().timestamp(), list[_Job]()
-    for source in worker.registry:
-        if not source.is_feed:
-            continue
-        with worker.store.read() as session:
-            row = session.get(Feed, feed_id(worker.keys, source.authority))
-        if due_only and row is not None and now < row.next_at and (row.last_success or 0.0) <= now:
-            continue
+async def _account(
+    worker: Worker, connection: str, progress: Progress | None, *, again: bool, due_only: bool
+) -> list[Outcome]:
+    return [await run(worker, connection, progress, again=again, due_only=due_only)]
 
-        async def pull(source: Source = source) -> list[Outcome]:
-            return await run_feed(worker, source, _progress(observe, source.authority), again=again)
 
-        jobs.append(pull)
-    return jobs
+def _feeds(worker: Worker, observe: Observe | None) -> list[_Pull]:
+    feeds = [source for source in worker.registry if source.is_feed]
+    return [partial(run_feed, worker, source, _progress(observe, source.authority)) for source in feeds]
 
 
 def _progress(observe: Observe | None, name: str) -> Progress | None:
