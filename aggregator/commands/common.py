@@ -13,8 +13,10 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
 
 from aggregator.api.service import Service
 from aggregator.app import open_service
@@ -25,7 +27,9 @@ DEFAULT_CONFIG = Path("config.toml")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
 
-out = Console(highlight=False, soft_wrap=True)
+_PIPE_WIDTH = 160  # a pipe has no width of its own
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 note = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -48,6 +52,16 @@ def print_json(told: Any) -> None:
     """One object on stdout and a line's end."""
     sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
     sys.stdout.flush()
+
+
+def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """A table that fits a terminal: columns of text, then of numbers."""
+    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    for name in numbers:
+        made.add_column(name, justify="right", no_wrap=True)
+    return made
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -22,6 +23,8 @@ from aggregator.sync.tables import Connection
 from connectors.contract import ConnectorError, ConnectorSpec
 
 app = typer.Typer(help="Connectors and sources. Example: aggregator connectors check klinik-nord")
+
+_MOST_SHOWN = 8
 
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A source's name in the configuration.")]
 
@@ -131,18 +134,23 @@ def _setting(spec: ConnectorSpec[Any], name: str, field: FieldInfo) -> dict[str,
     default = None if required else field.get_default(call_default_factory=True, validated_data={})
     return {
         "name": name,
-        "type": _type(field),
+        "type": _type(field.annotation),
         "required": required,
         "default": default if isinstance(default, str | int | None) else _plain(default),
         "account": name in spec.account,
     }
 
 
-def _type(field: FieldInfo) -> str:
-    kind = field.annotation
-    return (
-        kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind).replace("typing.", "")
-    )
+def _type(kind: Any) -> str:
+    """A type as people write it: without what pydantic checks beside it."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type, arguments))
+    named = "None" if kind is NoneType else getattr(origin or kind, "__name__", str(kind))
+    inner = ", ".join("..." if one is ... else _type(one) for one in arguments)
+    return f"{named}[{inner}]" if inner else named
 
 
 def _plain(default: Any) -> Any:
@@ -156,6 +164,11 @@ def _show(told: list[dict[str, Any]]) -> None:
             f"[bold]{one['name']}[/] {one['version']}: {escape(one['title'])} ({one['kind']}; {escape(configured)})"
         )
         for setting in one["settings"]:
-            default = "required" if setting["required"] else f"default {setting['default']!r}"
+            default = "required" if setting["required"] else f"default {_short(setting['default'])}"
             whose = "; the account's" if setting["account"] else ""
             out.print(f"  {setting['name']}: {setting['type']}, {default}{whose}", markup=False)
+
+
+def _short(default: Any) -> str:
+    long = isinstance(default, list) and len(default) > _MOST_SHOWN
+    return f"{len(default)} entries, see --json" if long else repr(default)

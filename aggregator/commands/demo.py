@@ -17,7 +17,7 @@ from rich.table import Table
 
 from aggregator.api.service import Service
 from aggregator.app import open_service
-from aggregator.commands.common import AsJson, note, observer, out, print_json, progress
+from aggregator.commands.common import AsJson, note, observer, out, print_json, progress, table
 from aggregator.config import Config
 from aggregator.demo.data_folder import DataFolder
 from aggregator.demo.outcome import outcome
@@ -98,38 +98,28 @@ def _show(world: World, told: Mapping[str, Any]) -> None:
 
 
 def _sources(told: Mapping[str, Any]) -> Table:
-    table = _table("Sources", "connection", "connector", numbers=_SOURCE_COLUMNS)
-    table.add_column("status")
+    made = table("Sources", "connection", numbers=_SOURCE_COLUMNS)
+    made.add_column("status")
     for row in told["sources"]:
         status = " ".join(filter(None, (row["status"], row.get("error", ""))))
-        numbers = [str(row[name]) for name in _SOURCE_COLUMNS]
-        table.add_row(row["connection"], row["connector"], *numbers, escape(status))
-    return table
+        made.add_row(row["connection"], *(str(row[name]) for name in _SOURCE_COLUMNS), escape(status))
+    return made
 
 
 def _patients(told: Mapping[str, Any]) -> Table:
-    table = _table("Patients", "name", numbers=("resources",))
-    table.add_column("sections")
+    made = table("Patients", "name", numbers=("resources",))
+    made.add_column("sections")
     for row in told["patients"]:
         held = ", ".join(f"{SECTIONS[name].en} {count}" for name, count in row["sections"].items() if count)
-        table.add_row(escape(row["name"]), str(row["resources"]), escape(held))
-    return table
+        made.add_row(escape(row["name"]), str(row["resources"]), escape(held))
+    return made
 
 
 def _providers(told: Mapping[str, Any], names: Mapping[str, str]) -> Table:
-    table = _table("Who sees how much of whose record", "provider", "patient", numbers=("visible", "withheld"))
+    made = table("Who sees how much of whose record", "provider", "patient", numbers=("visible", "withheld"))
     for row in told["providers"]:
-        table.add_row(row["name"], escape(names[row["patient"]]), str(row["visible"]), str(row["withheld"]))
-    return table
-
-
-def _table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name)
-    for name in numbers:
-        table.add_column(name, justify="right")
-    return table
+        made.add_row(row["name"], escape(names[row["patient"]]), str(row["visible"]), str(row["withheld"]))
+    return made
 
 
 def _tell_what_next(world: World) -> None:

@@ -9,12 +9,10 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 from sqlmodel import col, select
 
 from aggregator.api.service import Service
-from aggregator.commands.common import AsJson, note, observer, opened, out, print_json, progress
+from aggregator.commands.common import AsJson, note, observer, opened, out, print_json, progress, table
 from aggregator.errors import Stale
 from aggregator.sync import schedule
 from aggregator.sync.feeds import run_feed
@@ -121,15 +119,13 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _show(outcomes: Sequence[Outcome]) -> None:
-    table = Table()
-    for name in ("source", "connection"):
-        table.add_column(name)
-    for name in _COLUMNS:
-        table.add_column(name, justify="right")
-    for name in ("status", "who must act", "how"):
-        table.add_column(name)
+    made = table("", "source", "connection", numbers=_COLUMNS)
+    made.add_column("status")
     for outcome in outcomes:
         numbers = [str(getattr(outcome, name)) for name in _COLUMNS]
-        last = (outcome.status, _WHO[outcome.status], escape(outcome.error))
-        table.add_row(outcome.authority, outcome.connection if outcome.vault else "(the feed)", *numbers, *last)
-    out.print(table)
+        made.add_row(outcome.authority, outcome.connection if outcome.vault else "(the feed)", *numbers, outcome.status)
+    out.print(made)
+    for outcome in outcomes:
+        if outcome.error:
+            who = _WHO[outcome.status]
+            out.print(f"{outcome.authority} {outcome.connection}: {outcome.error} ({who})", markup=False)

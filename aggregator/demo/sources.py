@@ -21,6 +21,7 @@ from aggregator.demo.insurer import Insurer
 from aggregator.demo.server import serve
 from aggregator.demo.settings import SourceRow
 from aggregator.demo.story import (
+    ATC_MAP,
     LOINC_MAP,
     Practice,
     broken_lab_report,
@@ -99,7 +100,13 @@ class Sources:
         reports, planned = self.laboratory_folder(practice), self.plan_folder(practice)
         told: dict[str, str | Path] = {"folder": reports, "authority_system": _TEST_CODES, "loinc_map": LOINC_MAP}
         yield _row(laboratory(practice), "practice_ldt", f"{practice.name}: Labor", **told)
-        yield _row(plans(practice), "practice_medication_plan", f"{practice.name}: Medikationsplan", folder=planned)
+        yield _row(
+            plans(practice),
+            "practice_medication_plan",
+            f"{practice.name}: Medikationsplan",
+            folder=planned,
+            atc_map=ATC_MAP,
+        )
 
 
 def _row(authority: str, connector: str, title: str, **settings: str | Path) -> SourceRow:
