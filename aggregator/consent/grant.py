@@ -1,4 +1,4 @@
-"""Permission to read: compiled from all active Consents, signed by the patient, opened by the key service (FORMAT.md, 8)."""
+"""Permission to read: compiled from all active Consents, signed by the patient (FORMAT.md section 8)."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def signed(row: tables.Grant) -> SignedGrant:
     return SignedGrant(row.vault, row.id, row.certificate, row.signature, row.box)
 
 
-def open_grant(row: tables.Grant, key_service: KeyService, ticket: Ticket, purpose: str, now: datetime) -> Opened:
+def open_grant(row: tables.Grant, key_service: KeyService, ticket: Ticket, now: datetime) -> Opened:
     """Through the key service, which verifies the caller itself. Raises Refused, Tampered."""
-    body = orjson.loads(key_service.open_grant(signed(row), ticket, purpose, now))
+    body = orjson.loads(key_service.open_grant(signed(row), ticket, now))
     return Opened(
         row.id,
         body["version"],
