@@ -105,6 +105,10 @@ class Scripted(Registry):
     def __init__(self, *sources: Source) -> None:
         self._sources = {source.authority: source for source in sources}
 
+    def put(self, source: Source) -> None:
+        """Configure one more, or another in its place."""
+        self._sources[source.authority] = source
+
 
 @dataclass(kw_only=True)
 class SyncWorld:
