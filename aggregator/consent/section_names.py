@@ -15,10 +15,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from fhir_profiles.text import Resource
+
 What = TypeVar("What")
 
-WHOLE = "*"
-"""As an element's path: the whole resource."""
+ElementPath = tuple[str, ...]
+"""The members that lead to an element; none lead to the resource itself."""
 
 _SHORTEST = 3  # letters of a name; its first three are the key under which it is kept
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -42,6 +44,8 @@ class Names(Generic[What]):
 
     def find(self, text: str) -> Iterator[What]:
         """What the names in this text stand for; the same may come twice."""
+        if not text:
+            return
         folded = _folded(text)
         for word in _WORD.findall(folded):
             for name, what in self._beginnings.get(word[:_SHORTEST], ()):
@@ -54,23 +58,37 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def at(node: Any, path: str) -> list[Any]:
-    """Everything at a path such as `ingredient.itemCodeableConcept`; lists are walked, what is absent gives nothing."""
-    found = [node]
-    for member in () if path == WHOLE else path.split("."):
-        found = [one[member] for one in found if isinstance(one, dict) and member in one]
-        found = [part for one in found for part in (one if isinstance(one, list) else (one,))]
+def element_path(written: str) -> ElementPath:
+    """The path that is written as `ingredient.itemCodeableConcept`; `*` is the whole resource."""
+    return () if written == "*" else tuple(written.split("."))
+
+
+def at(resource: Resource, members: ElementPath) -> list[Any]:
+    """Everything at this path; lists are walked, and what is absent gives nothing."""
+    if members and members[0] not in resource:
+        return []
+    found: list[Any] = [resource]
+    for member in members:
+        held = [one[member] for one in found if isinstance(one, dict) and member in one]
+        found = [part for one in held for part in (one if isinstance(one, list) else (one,))]
     return found
 
 
 def told(nodes: Iterable[Any]) -> str:
-    """The texts and displays below these nodes, a line each."""
-    texts, stack = [], list(nodes)
+    """The texts and displays below these nodes, and those of them that are texts, a line each."""
+    texts: list[str] = []
+    stack = list(nodes)
     while stack:
         node = stack.pop()
-        if isinstance(node, dict):
-            texts += [value for key, value in node.items() if key in _TOLD and isinstance(value, str)]
-            stack.extend(value for value in node.values() if isinstance(value, dict | list))
-        elif isinstance(node, list):
-            stack.extend(node)
+        if type(node) is dict:
+            for key, value in node.items():
+                if type(value) is str:
+                    if key in _TOLD:
+                        texts.append(value)
+                elif type(value) is dict or type(value) is list:
+                    stack.append(value)
+        elif type(node) is list:
+            stack += [one for one in node if type(one) is not str]
+        elif type(node) is str:
+            texts.append(node)
     return "\n".join(texts)

@@ -208,9 +208,12 @@ def test_a_gynaecological_department_stays_open() -> None:
     assert place(type_="Encounter", serviceType=department).section == "encounters"
 
 
-def test_prose_and_quantities_are_not_read() -> None:
+def test_pages_messages_and_quantities_are_not_read() -> None:
     known = concept(LOINC, "4548-4")
-    assert place(code=known, valueString="Depression", note=[{"text": "F32.1"}]).section == "results"
+    page = {"attachment": {"title": "Depression", "data": "RGVwcmVzc2lvbg=="}}
+    assert place(type_="DocumentReference", type=known, content=[page]).section == "documents"
+    assert place(type_="Communication", payload=[{"contentString": "Depression"}]).section == "communication"
+    assert place(code=known, note=[{"text": "F32.1"}]).section == "results"
     assert place(code=known, valueQuantity={"value": 1, "system": ICD, "code": "F32"}).section == "results"
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.consent.section_names import Names, at, told
+from aggregator.consent.section_names import Names, at, element_path, told
 from aggregator.consent.section_table import Placement, SectionTable
 from fhir_profiles import codes
 from fhir_profiles.text import Resource
@@ -101,6 +101,30 @@ def test_a_note_that_names_another_sections_medicine_goes_with_it() -> None:
     note = [{"text": "Nur mit Magenschutz: mit Sertralin blutet es leichter."}]
     assert place(type_="MedicationRequest", medicationCodeableConcept=ibuprofen).section == "medications"
     assert place(type_="MedicationRequest", medicationCodeableConcept=ibuprofen, note=note).section == "mental-health"
+
+
+@pytest.mark.attack(15, 19)
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"code": concept(codes.LOINC, "1988-5"), "note": [{"text": "unter Sertralin"}]},
+        {"code": concept(codes.LOINC, "48765-2"), "valueString": "Sertralin: Ausschlag"},
+        {"code": concept(codes.LOINC, "1988-5"), "component": [{"code": {"text": "Sertralin"}}]},
+        {
+            "type_": "DiagnosticReport",
+            "code": concept(codes.LOINC, "11502-2"),
+            "conclusion": "Depression ausgeschlossen",
+        },
+        {"type_": "Encounter", "type": [{"text": "Psychotherapie, Sitzung 8"}]},
+        {"type_": "CarePlan", "activity": [{"detail": {"description": "Sertralin zwei Jahre"}}]},
+        {"type_": "CareTeam", "name": "Behandlungsteam Psychiatrie"},
+        {"type_": "DocumentReference", "description": "Brief der Psychiatrie"},
+        {"type_": "List", "note": [{"text": "Sertralin nicht absetzen"}]},
+        {"type_": "ExplanationOfBenefit", "item": [{"productOrService": {"text": "Sertralin 100 mg, 100 Stück"}}]},
+    ],
+)
+def test_what_a_thing_is_called_and_its_summary_are_read(elements: Resource) -> None:
+    assert place(**elements).section == "mental-health"
 
 
 def test_a_name_is_a_reason_and_gives_its_rows_labels() -> None:
@@ -195,8 +219,9 @@ def test_a_name_too_short_to_tell_is_refused() -> None:
 
 def test_elements_are_found_through_lists_and_content_never_raises() -> None:
     held: Resource = {"a": [{"b": {"text": "x"}}, {"b": [{"text": "y"}, 7]}, "z"], "c": None}
-    assert at(held, "a.b") == [{"text": "x"}, {"text": "y"}, 7]
-    assert at(held, "c.d") == []
-    assert sorted(told(at(held, "a.b")).split()) == ["x", "y"]
+    assert at(held, element_path("a.b")) == [{"text": "x"}, {"text": "y"}, 7]
+    assert at(held, element_path("c.d")) == at(held, element_path("x.y")) == []
+    assert at(held, element_path("*")) == [held]
+    assert sorted(told(at(held, element_path("a.b"))).split()) == ["x", "y"]
     for broken in ("x", 7, [], {"coding": 5}, {"coding": [None]}, {"text": ["x"]}, {"reference": 5}):
         assert place(type_="MedicationRequest", medicationCodeableConcept=broken, contained=broken).section != "results"

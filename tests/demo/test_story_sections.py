@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aggregator.consent.section_names import at, told
+from aggregator.consent.section_names import at, element_path, told
 from aggregator.consent.section_table import SectionTable
 from aggregator.demo.story import (
     ATC_MAP,
@@ -95,7 +95,7 @@ def words(found: Resource) -> str:
 
 
 def called(found: Resource) -> str:
-    return "; ".join(at(found, CALLED.get(found["resourceType"], "code.text")))
+    return "; ".join(at(found, element_path(CALLED.get(found["resourceType"], "code.text"))))
 
 
 @EVERYONE
