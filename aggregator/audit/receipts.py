@@ -13,11 +13,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
-from sqlalchemy import insert, select, update
-from sqlmodel import Session, col
+from sqlalchemy import Connection, Table, bindparam, insert, inspect, select, update
+from sqlmodel import Session, SQLModel, col
 
 from aggregator.audit import chain
 from aggregator.audit.tables import Receipt, SignedHeads
@@ -80,6 +80,7 @@ class Opening:
 
 def commit(session: Session, key_service: KeyService, batch: Sequence[Sealed]) -> list[bool]:
     """Append to the chains of all vaults in the batch; False where a receipt's condition no longer holds."""
+    connection = session.connection()
     by_vault: dict[str, list[int]] = defaultdict(list)
     for index, sealed in enumerate(batch):
         by_vault[sealed.vault].append(index)
@@ -87,31 +88,48 @@ def commit(session: Session, key_service: KeyService, batch: Sequence[Sealed]) -
     rows: list[dict[str, Any]] = []
     leaves: list[bytes] = []
     for vault in sorted(by_vault):
-        _append(session, vault, [(index, batch[index]) for index in by_vault[vault]], done, rows, leaves)
+        _append(connection, vault, [(index, batch[index]) for index in by_vault[vault]], done, rows, leaves)
     if rows:
-        session.execute(insert(Receipt), rows)
+        connection.execute(_INSERT_RECEIPTS, rows)
         signature = key_service.sign_heads(chain.merkle_root(leaves))
-        session.execute(insert(SignedHeads), [{"leaves": b"".join(leaves), "signature": signature}])
+        connection.execute(_INSERT_HEADS, {"leaves": b"".join(leaves), "signature": signature})
     return done
 
 
-_HEAD = (
-    col(Vault.audit_position),
-    col(Vault.audit_head),
-    col(Vault.grant_version),
-    col(Vault.log_position),
+def _table(model: type[SQLModel]) -> Table:
+    """The table beneath a model: a statement on it is not taken for the ORM's."""
+    return cast(Table, inspect(model).local_table)
+
+
+# Every request waits for these statements: built once and run on the tables themselves, without the ORM, a commit of
+# one receipt takes 0.25 ms instead of 0.86 ms (fsync 0.1 ms).
+_HEAD = select(
+    col(Vault.audit_position), col(Vault.audit_head), col(Vault.grant_version), col(Vault.log_position)
+).where(col(Vault.id) == bindparam("vault_id"))
+# The row is compared once more where it is written: what a second server did in between is then seen, not lost.
+_MOVE_HEAD = (
+    update(_table(Vault))
+    .where(
+        col(Vault.id) == bindparam("vault_id"),
+        col(Vault.audit_position) == bindparam("before"),
+        col(Vault.grant_version) == bindparam("grants"),
+        col(Vault.log_position) == bindparam("log"),
+    )
+    .values(audit_position=bindparam("position"), audit_head=bindparam("head"))
 )
+_INSERT_RECEIPTS = insert(_table(Receipt))
+_INSERT_HEADS = insert(_table(SignedHeads))
 
 
 def _append(
-    session: Session,
+    connection: Connection,
     vault: str,
     receipts: list[tuple[int, Sealed]],
     done: list[bool],
     rows: list[dict[str, Any]],
     leaves: list[bytes],
 ) -> None:
-    found = session.execute(select(*_HEAD).where(col(Vault.id) == vault)).first()
+    found = connection.execute(_HEAD, {"vault_id": vault}).first()
     if found is None:
         return
     before, head, grant_version, log_position = found
@@ -126,14 +144,8 @@ def _append(
         done[index] = True
     if position == before:
         return
-    # The row is compared once more where it is written: what a second server did in between is then seen, not lost.
-    same = (col(Vault.id) == vault, col(Vault.audit_position) == before, col(Vault.grant_version) == grant_version)
-    changed = session.execute(
-        update(Vault)
-        .where(*same, col(Vault.log_position) == log_position)
-        .values(audit_position=position, audit_head=head)
-    )
-    if getattr(changed, "rowcount", 0) != 1:
+    same = {"vault_id": vault, "before": before, "grants": grant_version, "log": log_position}
+    if connection.execute(_MOVE_HEAD, same | {"position": position, "head": head}).rowcount != 1:
         raise Stale("a vault's head moved inside a commit")
     leaves.append(chain.leaf(vault, position, head))
 
