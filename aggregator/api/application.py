@@ -45,7 +45,7 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(
         title="Patient record aggregator", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    app.include_router(FhirRoutes(service, callers, access).router())
+    app.router.routes.extend(FhirRoutes(service, callers, access).routes())
     app.include_router(AuthRoutes(service, callers).router())
     app.include_router(AppRoutes(service, callers).router())
     app.add_api_route("/healthz", _healthy, methods=["GET"])
