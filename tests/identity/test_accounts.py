@@ -1,0 +1,333 @@
+"""Sign-up, sign-in, recovery, owner sessions: what is refused, what is counted, and that no answer tells who exists."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+
+import orjson
+import pytest
+from sqlmodel import select
+
+from aggregator.errors import CallerError, SignInFailed, UnlockNeeded
+from aggregator.identity import unlockers
+from aggregator.identity.accounts import Accounts, Owner, SignedUp
+from aggregator.identity.tables import Account, Attempts, OwnerSession, Unlocker
+from aggregator.identity.unlockers import Argon2Parameters, format_code, parse_code
+from tests.vault.world import LOGIN, PASSWORD, World
+
+WRONG = "login or password is wrong"
+
+
+@pytest.fixture
+def code(template: tuple[object, SignedUp]) -> str:
+    return template[1].recovery_code
+
+
+def sessions(world: World) -> int:
+    with world.store.read() as session:
+        return len(session.exec(select(OwnerSession)).all())
+
+
+# --- sign-up, sign-in, sign-out
+
+
+def test_who_signs_in_gets_the_root_and_a_session(world: World) -> None:
+    owner = world.accounts.sign_in(LOGIN, PASSWORD)
+    assert (owner.vault, owner.root.secret) == (world.vault, world.owner.root.secret)
+    again = world.accounts.owner(owner.token)
+    assert (again, again.root.secret) == (Owner(*_parts(again)), owner.root.secret)
+    assert (again.unlocked_at, again.expires.timestamp() - again.unlocked_at.timestamp()) == (world.clock(), 30 * 60)
+
+
+def _parts(owner: Owner) -> tuple[object, ...]:
+    return owner.vault, owner.root, owner.sections, owner.unlocked_at, owner.expires, owner.token
+
+
+@pytest.mark.parametrize("login", [LOGIN.upper(), f"  {LOGIN} "])
+def test_a_login_is_the_same_in_any_case_and_with_blanks(world: World, login: str) -> None:
+    assert world.accounts.sign_in(login, PASSWORD).vault == world.vault
+
+
+def test_a_password_is_the_same_however_its_umlauts_are_composed(world: World) -> None:
+    world.accounts.sign_up("uwe", "größere Länge")
+    world.accounts.sign_in("uwe", "gro\u0308ßere La\u0308nge")
+
+
+@pytest.mark.attack(47)
+@pytest.mark.parametrize("password", ["short", "123456789"])
+def test_a_short_password_is_refused_and_nothing_is_made(world: World, password: str) -> None:
+    with pytest.raises(CallerError, match="the password needs at least 10 characters"):
+        world.accounts.sign_up("uwe", password)
+    with world.store.read() as session:
+        assert len(session.exec(select(Account)).all()) == 1
+
+
+def test_a_taken_login_is_refused_and_its_vault_unchanged(world: World) -> None:
+    with pytest.raises(CallerError, match="this login is taken"):
+        world.accounts.sign_up(LOGIN, "Ein anderes Wort")
+    assert world.accounts.sign_in(LOGIN, PASSWORD).vault == world.vault
+
+
+@pytest.mark.attack(20)
+def test_neither_login_nor_secrets_lie_in_the_store(world: World, code: str) -> None:
+    owner = world.accounts.sign_in(LOGIN, PASSWORD)
+    stored = b"".join(file.read_bytes() for file in world.store.path.parent.iterdir())
+    secrets_ = (LOGIN.encode(), PASSWORD.encode(), owner.token.encode(), parse_code(code).encode(), owner.root.secret)
+    assert not any(one in stored for one in secrets_)
+
+
+def test_after_signing_out_the_token_is_worth_nothing(world: World) -> None:
+    owner = world.accounts.sign_in(LOGIN, PASSWORD)
+    world.accounts.sign_out(owner.token)
+    with pytest.raises(SignInFailed, match="the session has ended"):
+        world.accounts.owner(owner.token)
+    world.accounts.sign_out(owner.token)  # twice is once
+
+
+def test_a_session_ends_by_itself_and_its_row_goes_with_the_next_sign_in(world: World) -> None:
+    owner = world.accounts.sign_in(LOGIN, PASSWORD)
+    world.clock.advance(minutes=30, seconds=-1)
+    world.accounts.owner(owner.token)
+    world.clock.advance(seconds=1)
+    with pytest.raises(SignInFailed, match="the session has ended"):
+        world.accounts.owner(owner.token)
+    world.accounts.sign_in(LOGIN, PASSWORD)
+    assert sessions(world) == 1
+
+
+@pytest.mark.parametrize("token", ["", "never-was", secrets.token_urlsafe(32)])
+def test_a_token_that_never_was_opens_nothing(world: World, token: str) -> None:
+    with pytest.raises(SignInFailed):
+        world.accounts.owner(token)
+
+
+@pytest.mark.attack(21, 24)
+@pytest.mark.parametrize(
+    "edit", ["expires = expires + 3600", "unlocked_at = unlocked_at + 240", "vault = 'another'", "box = x'50525731'"]
+)
+def test_a_session_whose_row_was_edited_is_none(world: World, edit: str) -> None:
+    owner = world.accounts.sign_in(LOGIN, PASSWORD)
+    world.sql(f"UPDATE owner_session SET {edit}")
+    with pytest.raises(CallerError):
+        world.accounts.owner(owner.token)
+
+
+# --- one answer for everything that is wrong
+
+
+@pytest.mark.attack(47)
+def test_a_wrong_password_and_an_unknown_login_give_one_answer_for_one_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs: list[str] = []
+    derive = unlockers._argon2
+
+    def counted(password: str, salt: bytes, parameters: Argon2Parameters) -> bytes:
+        costs.append(f"{parameters}")
+        return derive(password, salt, parameters)
+
+    monkeypatch.setattr(unlockers, "_argon2", counted)
+    answers = []
+    for login in (LOGIN, "nobody"):
+        with pytest.raises(SignInFailed) as raised:
+            world.accounts.sign_in(login, "Ein falsches Wort")
+        answers.append(str(raised.value))
+    assert answers == [WRONG, WRONG]
+    assert costs == [str(Argon2Parameters())] * 2
+
+
+@pytest.mark.attack(47)
+@pytest.mark.parametrize("login", [LOGIN, "nobody"])
+def test_a_wrong_recovery_code_says_the_same_to_known_and_unknown_logins(world: World, login: str) -> None:
+    another = format_code("a" * 26)
+    with pytest.raises(SignInFailed, match=f"^{WRONG}$"):
+        world.accounts.recover(login, another, "Ein neues Wort")
+    with pytest.raises(CallerError, match="group 2 of the recovery code has a slip"):
+        world.accounts.prove_recovery(login, _slip(another, 2))
+
+
+@pytest.fixture
+def cheap(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2 without its time, and Uwe, who signed up under it."""
+    monkeypatch.setattr(unlockers, "_argon2", lambda password, salt, _: sha256(password.encode() + salt).digest())
+    world.accounts.sign_up("uwe", PASSWORD)
+
+
+@pytest.mark.attack(47)
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize("login", ["uwe", "nobody"])
+def test_after_five_tries_one_waits_and_the_wait_doubles(world: World, login: str) -> None:
+    waits = []
+    for _ in range(7):
+        with pytest.raises(SignInFailed):
+            world.accounts.sign_in(login, "Ein falsches Wort")
+        waits.append(_wait(world))
+        world.clock.advance(seconds=waits[-1])
+    assert waits == [0, 0, 0, 0, 1, 2, 4]
+
+
+def _wait(world: World) -> float:
+    with world.store.read() as session:
+        row = session.exec(select(Attempts)).one()
+    return max(row.next_at - world.clock().timestamp(), 0)
+
+
+@pytest.mark.attack(47)
+@pytest.mark.usefixtures("cheap")
+def test_the_wait_outlives_a_restart_and_the_right_password_ends_it(world: World) -> None:
+    for _ in range(5):
+        with pytest.raises(SignInFailed):
+            world.accounts.sign_in("uwe", "Ein falsches Wort")
+    restarted = Accounts(world.store, world.ring, world.clock, 1800, 300)
+    with pytest.raises(SignInFailed, match="too many tries; wait 2 seconds"):
+        restarted.sign_in("uwe", PASSWORD)
+    world.clock.advance(seconds=1)
+    restarted.sign_in("uwe", PASSWORD)
+    with world.store.read() as session:
+        assert session.exec(select(Attempts)).all() == []
+
+
+@pytest.mark.attack(47)
+def test_a_try_is_counted_before_it_is_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try that is cut off counts as well."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unlockers, "unlock", killed)
+    with pytest.raises(KeyboardInterrupt):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+    with world.store.read() as session:
+        assert session.exec(select(Attempts)).one().failures == 1
+
+
+@pytest.mark.attack(47)
+def test_parallel_tries_are_counted_one_by_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(unlockers, "waste_time", lambda _kind, secret: tried.append(secret))
+
+    def wrong(number: int) -> str:
+        with pytest.raises(SignInFailed) as raised:
+            world.accounts.sign_in("nobody", f"Falsches Wort {number}")
+        return str(raised.value)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(wrong, range(20)))
+    assert len(tried) == 5
+    assert sum("too many tries" in answer for answer in answers) == 15
+
+
+# --- what lies in the row
+
+
+@pytest.mark.attack(23)
+@pytest.mark.parametrize("name", ["memory_kib", "iterations", "lanes"])
+def test_parameters_below_the_floor_are_refused_though_the_password_is_right(world: World, name: str) -> None:
+    with world.store.write() as session:
+        row = session.get_one(Unlocker, (world.vault, "password"))
+        stored = orjson.loads(row.parameters)
+        row.parameters = orjson.dumps(stored | {name: stored[name] - 1}).decode()
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+
+
+@pytest.mark.attack(21, 22)
+def test_an_unlocker_of_another_vault_opens_nothing_here(world: World) -> None:
+    other = world.accounts.sign_up("uwe", "Ein anderes Wort")
+    with world.store.write() as session:
+        mine = session.get_one(Unlocker, (world.vault, "password"))
+        theirs = session.get_one(Unlocker, (other.owner.vault, "password"))
+        mine.parameters, mine.box = theirs.parameters, theirs.box
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in(LOGIN, "Ein anderes Wort")
+
+
+# --- recovery
+
+
+def _slip(code: str, group: int) -> str:
+    """One character of this group (1 to 6) mistyped."""
+    groups = code.split("-")
+    wrong = "a" if groups[group - 1][0] != "a" else "b"
+    groups[group - 1] = wrong + groups[group - 1][1:]
+    return "-".join(groups)
+
+
+def test_a_code_has_128_random_bits_in_groups_with_check_characters(code: str) -> None:
+    assert re.fullmatch(r"([a-z2-7]{6}-){5}[a-z2-7]{2}", code)
+    assert len(parse_code(code)) * 5 >= 128
+
+
+WRITINGS: dict[str, Callable[[str], str]] = {
+    "capitals": str.upper,
+    "blanks for hyphens": lambda code: code.replace("-", " "),
+    "blanks around": lambda code: f"  {code}\n",
+}
+
+
+@pytest.mark.parametrize("write", WRITINGS.values(), ids=WRITINGS)
+def test_a_code_is_read_in_any_writing(code: str, write: Callable[[str], str]) -> None:
+    assert parse_code(write(code)) == parse_code(code)
+
+
+@pytest.mark.parametrize("group", range(1, 7))
+def test_a_slip_is_told_with_its_group(group: int) -> None:
+    with pytest.raises(CallerError, match=f"^group {group} of the recovery code has a slip$"):
+        parse_code(_slip(format_code("abcdefghijklmnopqrstuvwxyz"), group))
+
+
+@pytest.mark.parametrize("text", ["", "-", "abc", format_code("a" * 20), format_code("a" * 31), "ä" * 30])
+def test_what_is_no_code_is_refused(text: str) -> None:
+    with pytest.raises(CallerError, match="recovery code"):
+        parse_code(text)
+
+
+def test_nothing_is_connected_before_the_code_was_typed_back(world: World) -> None:
+    made = world.accounts.sign_up("uwe", "Ein anderes Wort")
+    with pytest.raises(CallerError, match="type your recovery code back first"):
+        world.signing.signer(made.owner)
+    world.accounts.prove_recovery("uwe", made.recovery_code)
+    assert world.accounts.recovery_proven(made.owner.vault)
+    with pytest.raises(CallerError, match="say who you are first"):
+        world.signing.signer(made.owner)
+
+
+def test_recovery_sets_a_new_password_and_ends_every_session(world: World, code: str) -> None:
+    old = world.accounts.sign_in(LOGIN, PASSWORD)
+    new = world.accounts.recover(LOGIN, code, "Ein neues langes Wort")
+    assert new.root.secret == old.root.secret
+    with pytest.raises(SignInFailed):
+        world.accounts.owner(old.token)
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+    assert world.accounts.sign_in(LOGIN, "Ein neues langes Wort").vault == world.vault
+    assert world.accounts.owner(new.token).vault == world.vault
+
+
+def test_recovery_with_a_short_password_changes_nothing(world: World, code: str) -> None:
+    with pytest.raises(CallerError, match="at least 10 characters"):
+        world.accounts.recover(LOGIN, code, "short")
+    assert world.accounts.sign_in(LOGIN, PASSWORD).vault == world.vault
+
+
+# --- signing takes a fresh unlock
+
+
+@pytest.mark.attack(50)
+@pytest.mark.parametrize(
+    ("seconds", "may"), [(0, True), (300, True), (301, False), (-1, False), (-86400, False), (86400, False)]
+)
+def test_signing_takes_an_unlock_within_the_last_minutes_by_whatever_clock(
+    world: World, seconds: int, may: bool
+) -> None:
+    owner = world.accounts.sign_in(LOGIN, PASSWORD)
+    world.clock.advance(seconds=seconds)
+    if may:
+        world.accounts.may_sign(owner)
+    else:
+        with pytest.raises(UnlockNeeded, match="sign in again and repeat this within five minutes"):
+            world.accounts.may_sign(owner)
