@@ -91,6 +91,7 @@ class SectionTable:
     _names: Mapping[str, frozenset[Coding]]
     _said: Names[_Row]
     _ordinary: Names[str]
+    _medicines: frozenset[str]  # the types in which an ordinary name judges
     _meanings: frozenset[str]  # the systems whose codes say what something is about
     _read: Mapping[str, tuple[ElementPath, ...]]  # type -> the elements in which names are looked for
     _judged: Mapping[str, tuple[ElementPath, ...]]  # type -> the elements of which one must be known
@@ -175,20 +176,20 @@ class SectionTable:
 
         Of the elements that could say so one must be known, and known whole; where none is there, none is missing.
         """
-        elements = [at(resource, members) for members in self._judged.get(str(resource.get("resourceType")), ())]
-        given = [found for found in elements if found]
-        if given and not any(all(map(self._known, found)) for found in given):
+        kind = str(resource.get("resourceType"))
+        given = [found for members in self._judged.get(kind, ()) if (found := at(resource, members))]
+        if given and not any(all(self._known(kind, node) for node in found) for found in given):
             return True
         contained = resource.get("contained")
         held = contained if isinstance(contained, list) else ()
         return any(isinstance(one, dict) and self._unjudged(one) for one in held)
 
-    def _known(self, node: Any) -> bool:
+    def _known(self, kind: str, node: Any) -> bool:
         """By a code of a system that judges, or an ordinary substance's name; a reference's target is judged itself."""
         if isinstance(node, dict) and isinstance(node.get("reference"), str):
             return True
         coded = any(self.canonical(coding)[0] in self._meanings for coding in _codings([node]))
-        return coded or any(self._ordinary.find(told([node])))
+        return coded or (kind in self._medicines and any(self._ordinary.find(told([node]))))
 
     @staticmethod
     def _flat_rows(table: Mapping[str, tuple[_Row, ...]], code: str) -> Iterator[_Row]:
@@ -286,6 +287,7 @@ def _compile(source: dict[str, Any]) -> SectionTable:
         _names=_names(tuple(source["sensitive"]), [row for _, _, _, row in rows]),
         _said=Names((name, row) for entry in source["row"] for name, row in _each_name(entry, canonical, given)),
         _ordinary=Names((name, name) for name in source["judging"]["ordinary"]),
+        _medicines=frozenset(source["judging"]["medicines"]),
         _meanings=frozenset(canonical[alias] for alias in source["judging"]["systems"]),
         _read={name: tuple(map(element_path, paths)) for name, paths in source["read"].items()},
         _judged={name: tuple(map(element_path, paths)) for name, paths in source["judging"]["elements"].items()},

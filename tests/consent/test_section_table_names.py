@@ -21,6 +21,7 @@ TABLE_FILE = Path(__file__).parents[2] / "aggregator" / "consent" / "sections.to
 ROWS = tomllib.loads(TABLE_FILE.read_text(encoding="utf-8"))
 NAMED = [(row["section"], name) for row in ROWS["row"] for name in row.get("name", ())]
 LOCAL = "https://labor.example/tests"
+RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 
 
 def place(**elements: Any) -> Placement:
@@ -46,6 +47,7 @@ def planned(*ingredients: str, name: str = "", **elements: Any) -> Placement:
         ("ESCITALOPRAM", "mental-health"),
         ("Lithiumcarbonat", "mental-health"),
         ("Dikaliumclorazepat", "mental-health"),
+        ("24 HR Venlafaxine 150 MG Extended Release Oral Capsule", "mental-health"),
         ("Johanniskraut-Trockenextrakt", "mental-health"),
         ("Methylphenidat", "mental-health"),
         ("Levomethadon", "substance-use"),
@@ -138,6 +140,8 @@ def test_a_name_is_a_reason_and_gives_its_rows_labels() -> None:
     "unjudged",
     [
         {"code": concept(LOCAL, "CDT")},
+        {"code": concept(LOCAL, "K") | {"text": "Kalium"}},
+        {"type_": "Condition", "code": {"text": "Paracetamol, Überdosis"}},
         {"code": {"text": "Weitere Angaben im Medikationsplan"}},
         {"code": concept("http://terminology.hl7.org/CodeSystem/data-absent-reason", "unknown")},
         {"contained": [{"resourceType": "Observation", "code": concept(LOCAL, "CDT")}]},
@@ -146,6 +150,7 @@ def test_a_name_is_a_reason_and_gives_its_rows_labels() -> None:
         {"type_": "MedicationRequest", "medicationCodeableConcept": concept(codes.PZN, "48947039")},
         {"type_": "MedicationRequest", "medicationCodeableConcept": {"text": "Cerazette 75 µg"}},
         {"type_": "MedicationRequest", "medicationReference": {"display": "Cerazette 75 µg"}},
+        {"type_": "MedicationRequest", "medicationCodeableConcept": concept(RXNORM, "312938")},
         {"type_": "Medication", "code": concept(codes.PZN, "48947039")},
         {"type_": "DocumentReference", "context": {"event": [concept(codes.LOINC, "718-7"), concept(LOCAL, "CDT")]}},
     ],
