@@ -179,7 +179,7 @@ def _purpose(client: Client, claims: Mapping[str, Any]) -> str:
 def _client(name: str, settings: ClientSettings) -> Client:
     try:
         keys = KeySet.import_key_set(orjson.loads(settings.jwks_file.read_bytes()))
-    except (OSError, ValueError, KeyError, JoseError):
+    except (OSError, ValueError, KeyError, TypeError, JoseError):
         raise OperatorError(
             f"clients.{name}.jwks_file: {settings.jwks_file} is no JWK set; write the client's public keys there"
         ) from None

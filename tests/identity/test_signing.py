@@ -1,0 +1,315 @@
+"""What an owner signs: who they are, Consents, and what becomes of the grants at every change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from sqlmodel import select
+
+from aggregator.consent.grant import open_grant
+from aggregator.consent.mandate import Person
+from aggregator.errors import CallerError, Invalid, Refused, UnlockNeeded
+from aggregator.identity.signing import Signing, archived
+from aggregator.vault import tables, view
+from aggregator.vault.keys import Writer
+from fhir_profiles.profiles import SECTION_SYSTEM
+from fhir_profiles.text import Resource, dumps, loads
+from tests.vault.world import DR_B, ERIKA, INDEX, LABORATORY, World, consent
+
+RESULTS: dict[str, Any] = {"class": [{"system": SECTION_SYSTEM, "code": "results"}]}
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def local(consent: Resource) -> str:
+    return str(consent["id"].partition(".")[2])
+
+
+def grants(world: World) -> dict[str, tables.Grant]:
+    """Party -> its grant."""
+    names = {world.ring.handle("party", party.id): party.id for party in (DR_B, LABORATORY)}
+    with world.store.read() as session:
+        return {names[row.grantee]: row for row in session.exec(select(tables.Grant))}
+
+
+def version(world: World) -> int:
+    with world.store.read() as session:
+        return session.get_one(tables.Vault, world.vault).grant_version
+
+
+def intents(world: World) -> int:
+    with world.store.read() as session:
+        return len(session.exec(select(tables.GrantIntent)).all())
+
+
+def archive(world: World, number: int) -> list[str]:
+    """Ids of the Consents in force with a grant version."""
+    with world.store.read() as session:
+        return [one["id"] for one in archived(session, world.owner, number)]
+
+
+# --- who the patient is
+
+
+def test_the_vaults_patient_says_who_the_owner_is(world: World) -> None:
+    married = replace(ERIKA, family="Verheiratet")
+    assert f"Patient/{world.signing.introduce(world.owner, married)}" == world.patient
+    assert world.signing.person(world.owner) == married
+    (versions,) = world.truth().state.sections["identity"].values()
+    assert [one.operation.version for one in versions] == [1, 2]
+
+
+def test_somebody_without_an_insurance_number_is_somebody(world: World) -> None:
+    world.signing.introduce(world.owner, replace(ERIKA, kvnr=None))
+    assert world.signing.person(world.owner) == replace(ERIKA, kvnr=None)
+
+
+@pytest.mark.parametrize(
+    "person",
+    [replace(ERIKA, given=""), replace(ERIKA, family=""), replace(ERIKA, birth_date="19570813")],
+    ids=["no given name", "no family name", "a date of another form"],
+)
+def test_who_cannot_be_said_in_fhir_is_refused(world: World, person: Person) -> None:
+    with pytest.raises(Invalid):
+        world.signing.introduce(world.owner, person)
+    assert world.signing.person(world.owner) == ERIKA
+
+
+def test_no_birth_date_is_no_person() -> None:
+    with pytest.raises(ValueError, match="Invalid isoformat string"):
+        replace(ERIKA, birth_date="im August")
+
+
+def test_everything_that_signs_needs_a_fresh_unlock(world: World) -> None:
+    given = world.permit()
+    world.clock.advance(minutes=6)
+    for sign in (
+        lambda: world.signing.introduce(world.owner, ERIKA),
+        lambda: world.signing.signer(world.owner),
+        lambda: world.permit(),
+        lambda: world.signing.save_consent(world.owner, given, local(given)),
+    ):
+        with pytest.raises(UnlockNeeded):
+            sign()
+    assert version(world) == 1
+
+
+# --- what is no Consent of the owner's
+
+WRONG: dict[str, tuple[Resource, str]] = {
+    "another type": ({"resourceType": "Patient"}, "resourceType: a Consent is expected here"),
+    "nothing": ({}, "resourceType: a Consent is expected here"),
+    "no status": ({"status": None}, "Consent.status"),
+    "a wrong status": ({"status": "signed"}, "Consent.status"),
+    "another's patient": (
+        {"patient": {"reference": "Patient/aaaa.bbbb"}},
+        "Consent.patient: names somebody else than the owner of this vault",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_signed_is_refused_and_opens_nothing(world: World, change: Resource, told: str) -> None:
+    whole = "resourceType" not in change and bool(change)
+    given = {**consent([DR_B]), **change} if whole else change
+    given = {name: value for name, value in given.items() if value is not None}
+    with pytest.raises(Invalid) as raised:
+        world.signing.save_consent(world.owner, given)
+    assert any(problem.startswith(told) for problem in raised.value.problems)
+    assert (version(world), grants(world)) == (0, {})
+
+
+@pytest.mark.parametrize("case", ["never was", "the Patient", "another vault's"])
+def test_an_id_that_is_no_consent_of_the_owners_is_not_written_over(world: World, case: str) -> None:
+    names = {"never was": "a" * 26, "the Patient": world.owner.patient}
+    if case == "another vault's":
+        other = world.accounts.sign_up("uwe", "Ein anderes Wort").owner
+        stored, _ = world.signing.save_consent(other, consent([DR_B]))
+        names[case] = local(loads(stored))
+    with pytest.raises(CallerError, match="there is no such Consent of yours"):
+        world.signing.save_consent(world.owner, consent([DR_B]), names[case])
+
+
+@pytest.mark.attack(56)
+def test_an_active_consent_that_a_source_delivered_permits_nothing_and_is_not_written_over(world: World) -> None:
+    mandate = world.connect()
+    delivered = world.put("Consent/c1", consent([DR_B]))
+    world.append("unsorted", delivered, writer=mandate.writer)
+    with pytest.raises(CallerError, match="there is no such Consent of yours"):
+        world.signing.save_consent(world.owner, consent([DR_B]), delivered.local)
+    world.permit(LABORATORY)
+    assert set(grants(world)) == {"labor-c"}
+    assert len(archive(world, 1)) == 1
+
+
+@pytest.mark.attack(56)
+def test_a_writer_who_knows_a_consents_id_can_end_its_effect_and_never_begin_one(world: World) -> None:
+    mandate = world.connect()
+    revoked = world.permit()
+    world.signing.save_consent(world.owner, revoked | {"status": "inactive"}, local(revoked))
+    forged = replace(world.put("Consent/x", consent([DR_B]), version=3), local=local(revoked))
+    world.append("unsorted", forged, writer=Writer(mandate.writer.id, mandate.writer.seed))
+    world.permit(LABORATORY)
+    assert set(grants(world)) == {"labor-c"}
+
+
+# --- grants
+
+
+def test_a_consent_is_stored_with_id_version_and_patient(world: World) -> None:
+    stored, new = world.signing.save_consent(world.owner, consent([DR_B]))
+    made = loads(stored)
+    assert new
+    assert made["patient"] == {"reference": world.patient}
+    assert made["meta"] == {"versionId": "1", "lastUpdated": "2026-11-21T20:30:00.000Z"}
+    again, new = world.signing.save_consent(world.owner, made | {"language": "de"}, local(made))
+    assert (new, loads(again)["id"], loads(again)["meta"]["versionId"]) == (False, made["id"], "2")
+
+
+def test_each_party_whom_a_consent_opens_something_has_one_grant(world: World) -> None:
+    world.permit(DR_B, LABORATORY)
+    world.permit(DR_B)
+    assert set(grants(world)) == {DR_B.id, LABORATORY.id}
+    assert {orjson.loads(row.certificate)["version"] for row in grants(world).values()} == {2}
+    assert version(world) == 2
+
+
+def test_a_grant_holds_the_seeds_of_the_sections_it_opens_and_no_other(world: World) -> None:
+    world.permit(LABORATORY, **RESULTS)
+    assert set(world.opened(LABORATORY).seeds) == {"results", "directory"}
+
+
+def test_a_consent_that_is_not_active_opens_nothing(world: World) -> None:
+    for status in ("draft", "proposed", "rejected", "inactive", "entered-in-error"):
+        world.signing.save_consent(world.owner, consent([DR_B]) | {"status": status})
+    assert grants(world) == {}
+
+
+@pytest.mark.attack(25)
+def test_revoking_takes_the_row_and_the_key_so_that_an_old_copy_opens_nothing(world: World) -> None:
+    given = world.permit()
+    old, ticket = world.grant(), world.ticket()
+    open_grant(old, world.ring, ticket, world.clock())
+    world.signing.save_consent(world.owner, given | {"status": "inactive"}, local(given))
+    assert (grants(world), intents(world)) == ({}, 0)
+    with pytest.raises(Refused, match="the key service holds no such key"):
+        open_grant(old, world.ring, ticket, world.clock())
+    assert f"grant {world.vault} {old.id}\n" in (world.folder / "keys" / "destroyed").read_text()
+
+
+@pytest.mark.attack(25)
+def test_what_is_compiled_anew_ends_the_grant_before_it(world: World) -> None:
+    world.permit()
+    old = world.grant()
+    world.permit(LABORATORY)
+    assert world.grant().id != old.id
+    with pytest.raises(Refused):
+        open_grant(old, world.ring, world.ticket(), world.clock())
+
+
+@pytest.mark.attack(48)
+def test_a_crash_between_commit_and_destroying_is_finished_at_the_next_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = world.permit()
+    old = world.grant()
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.ring, "destroy_grant", killed)
+        with pytest.raises(Killed):
+            world.signing.save_consent(world.owner, given | {"status": "inactive"}, local(given))
+    assert (grants(world), intents(world)) == ({}, 1)
+    Signing(world.store, world.ring, world.accounts, [DR_B], world.clock).finish_revocations()
+    assert intents(world) == 0
+    with pytest.raises(Refused):
+        open_grant(old, world.ring, world.ticket(), world.clock())
+
+
+@pytest.mark.attack(48)
+def test_a_crash_before_the_commit_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = world.permit()
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("aggregator.identity.signing.compile_grants", killed)
+        with pytest.raises(Killed):
+            world.signing.save_consent(world.owner, given | {"status": "inactive"}, local(given))
+    assert (version(world), intents(world)) == (1, 0)
+    assert world.opened().version == 1
+
+
+# --- ending a grant at once
+
+
+def test_ending_a_grant_needs_no_fresh_unlock_and_spares_the_others(world: World) -> None:
+    world.permit(DR_B, LABORATORY)
+    world.clock.advance(minutes=20)
+    old = world.grant()
+    assert world.signing.end_grant(world.owner, DR_B.id) == 1
+    assert set(grants(world)) == {LABORATORY.id}
+    with pytest.raises(Refused):
+        open_grant(old, world.ring, world.ticket(), world.clock())
+    assert set(world.opened(LABORATORY).seeds)
+    assert (version(world), intents(world)) == (2, 0)
+
+
+def test_ending_what_is_not_there_changes_no_version(world: World) -> None:
+    world.permit()
+    assert world.signing.end_grant(world.owner, LABORATORY.id) == 0
+    assert world.signing.end_grant(world.owner, "nobody") == 0
+    assert version(world) == 1
+
+
+def test_what_other_consents_permit_comes_back_at_the_next_signing(world: World) -> None:
+    world.permit(DR_B)
+    world.signing.end_grant(world.owner, DR_B.id)
+    world.permit(LABORATORY)
+    assert set(grants(world)) == {DR_B.id, LABORATORY.id}
+
+
+def test_every_grant_version_stays_in_the_archive(world: World) -> None:
+    first = world.permit()
+    second = world.permit(LABORATORY)
+    world.signing.end_grant(world.owner, DR_B.id)
+    world.signing.save_consent(world.owner, first | {"status": "inactive"}, local(first))
+    both = sorted((first["id"], second["id"]))
+    assert [sorted(archive(world, number)) for number in range(6)] == [[], [first["id"]], both, both, both, []]
+    with world.store.read() as session:
+        statuses = [one["status"] for one in archived(session, world.owner, 4) if one["id"] == first["id"]]
+    assert statuses == ["inactive"]
+
+
+@pytest.mark.attack(20)
+def test_nothing_of_a_consent_lies_open(world: World) -> None:
+    world.permit(**RESULTS)
+    stored = b"".join(file.read_bytes() for file in world.store.path.parent.iterdir())
+    assert not any(canary in stored for canary in (b"praxis-b", b"results", b"OPTIN", b"provision"))
+
+
+def test_images_of_an_ended_grant_go_with_it(world: World) -> None:
+    world.permit()
+    view.open_view(world.store, world.vault, world.grantee(), INDEX)
+    world.open()
+    with world.store.read() as session:
+        readers = {row.reader.partition("/")[0] for row in session.exec(select(tables.ImageRow))}
+    assert readers == {"owner", world.grant().id}
+    world.signing.end_grant(world.owner, DR_B.id)
+    with world.store.read() as session:
+        assert {row.reader for row in session.exec(select(tables.ImageRow))} == {"owner"}
+
+
+def test_numbers_of_a_consent_stay_as_written(world: World) -> None:
+    given = consent([DR_B]) | {"extension": [{"url": "urn:x", "valueDecimal": 0}]}
+    text = dumps(given).replace(b'"valueDecimal":0', b'"valueDecimal":0.40')
+    stored, _ = world.signing.save_consent(world.owner, loads(text))
+    assert b'"valueDecimal":0.40' in stored
