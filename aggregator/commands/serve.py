@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from contextlib import suppress
@@ -61,7 +62,7 @@ def _listen(http: HttpSettings) -> socket.socket:
     try:
         return socket.create_server((http.host, http.port), family=family)
     except OSError as error:
-        problem = error.strerror or type(error).__name__
+        problem = os.strerror(error.errno or 0)  # socket's own text repeats the address
         raise OperatorError(
             f"http.port: {http.host}:{http.port}: {problem}; end what listens there, or set http.host and http.port"
         ) from None

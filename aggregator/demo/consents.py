@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from aggregator.consent.provision import ACTION_SYSTEM
 from aggregator.consent.section_table import SectionTable
 from aggregator.demo.settings import Provider
 from fhir_profiles.build import codeable, coding, identifier, period
@@ -14,7 +13,7 @@ from fhir_profiles.profiles import SECTION_SYSTEM, SECTIONS
 from fhir_profiles.text import Resource
 
 _KIND_SYSTEM = "https://aggregator.example/fhir/sid/demo-consent"
-_YEARS = 3
+_LIFE = timedelta(days=3 * 365)
 _OWNERS_ALONE = "unsorted"
 
 
@@ -44,8 +43,8 @@ def identifier_of(consent: Resource) -> str:
 
 
 def _consent(provider: Provider, patient: str, now: datetime, narrowed: dict[str, Any]) -> Resource:
-    today = now.date()
-    until = today.replace(year=today.year + _YEARS, day=min(today.day, 28))
+    # With the time of day: a date alone would begin at midnight elsewhere.
+    signed, until = now.isoformat(timespec="seconds"), (now + _LIFE).isoformat(timespec="seconds")
     actor = {
         "role": codeable(coding(PARTICIPATION_TYPE, "IRCP", "information recipient")),
         "reference": {"identifier": identifier(provider.system, provider.value), "display": provider.name},
@@ -57,13 +56,12 @@ def _consent(provider: Provider, patient: str, now: datetime, narrowed: dict[str
         "scope": codeable(coding(CONSENT_SCOPE, "patient-privacy")),
         "category": [codeable(coding(LOINC, "59284-0", "Patient Consent"))],
         "patient": {"reference": f"Patient/{patient}"},
-        "dateTime": now.isoformat(timespec="seconds"),
+        "dateTime": signed,
         "policyRule": codeable(coding(ACT_CODE, "OPTIN")),
         "provision": {
             "type": "permit",
-            "period": period(today.isoformat(), until.isoformat()),
+            "period": period(signed, until),
             "actor": [actor],
-            "action": [codeable(coding(ACTION_SYSTEM, "access"))],
             "purpose": [coding(ACT_REASON, "TREAT")],
             **narrowed,
         },

@@ -5,6 +5,7 @@ The way through it is the product's own: every step that a person does goes over
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -133,7 +134,7 @@ def _port(port: int) -> Iterator[socket.socket]:
     try:
         listener = listen(_HOST, port)
     except OSError as error:
-        problem = error.strerror or type(error).__name__
+        problem = os.strerror(error.errno or 0)
         raise OperatorError(f"port {port}: {problem}; choose another one with --port (0 takes a free one)") from None
     with listener:
         yield listener
