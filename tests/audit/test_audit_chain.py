@@ -66,6 +66,7 @@ TAMPERING = {
     "an edited opening": "UPDATE receipt SET opening = zeroblob(16) WHERE vault = '{vault}' AND position = 2",
     "an edited number": "UPDATE receipt SET number = 9 WHERE vault = '{vault}' AND position = 2",
     "a deleted entry": "DELETE FROM receipt WHERE vault = '{vault}' AND position = 2",
+    "all positions moved": "UPDATE receipt SET position = position + 100 WHERE vault = '{vault}'",
     "a truncated chain": "DELETE FROM receipt WHERE vault = '{vault}' AND position = 7",
     "an emptied chain": "DELETE FROM receipt WHERE vault = '{vault}'",
     "an order exchanged": "UPDATE receipt SET number = CASE number WHEN 1 THEN 2 ELSE 1 END, box = (SELECT box FROM"

@@ -54,6 +54,7 @@ TAMPERING = {
     "a missing end": "DELETE FROM log WHERE position = 5",
     "an order exchanged": "UPDATE log SET envelope = CASE position WHEN 3 THEN x'7468726565' ELSE x'74776f' END"
     " WHERE position IN (3, 4)",
+    "all positions moved": "UPDATE log SET position = position + 100 WHERE position > 1",
     "positions exchanged": "UPDATE log SET position = position + 100 WHERE position = 3",
     "one appended past the head": "INSERT INTO log SELECT vault, 6, chain, envelope FROM log WHERE position = 5",
     "a head put back": "UPDATE vault SET chain = (SELECT chain FROM log WHERE position = 4) WHERE id <> 'system'",

@@ -178,6 +178,18 @@ def test_an_older_snapshot_put_back_with_its_head_is_not_found_yet(world: World,
     assert rolled_back.state.position < newer.state.position
 
 
+@pytest.mark.attack(21, 24)
+def test_one_section_rolled_back_is_found(world: World, before: State) -> None:
+    """Its older row is sealed under the same key for the same place: what finds it is the hash in the manifest."""
+    kept = _rows(world)
+    world.append("results", world.put("Observation/3"))
+    world.open()
+    assert world.truth().state != before
+    _restore(world, kept, parts=("snapshot_section",))
+    with pytest.raises(Tampered, match="not the one its manifest names"):
+        world.truth()
+
+
 def _rows(world: World) -> dict[str, list[tuple[object, ...]]]:
     names = ("snapshot", "snapshot_section", "vault")
     with world.store.read() as session:

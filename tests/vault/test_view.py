@@ -245,6 +245,18 @@ def test_an_older_image_put_in_a_newer_ones_place_is_not_taken(record: World) ->
     assert held(record.open()) == expected
 
 
+@pytest.mark.attack(21)
+def test_an_image_for_another_purpose_is_not_taken(record: World) -> None:
+    """One grant has one image key: what binds its images to their purposes is the header."""
+    record.permit(DR_B, purpose=[{"system": codes.ACT_REASON, "code": "TREAT"}])
+    opened = record.opened()
+    treat, payment = (opened.reader(DR_B, purpose, record.clock(), TABLE) for purpose in ("TREAT", "HPAYMT"))
+    expected = held(record.open(payment))
+    assert expected < held(record.open(treat))
+    record.sql("UPDATE image SET box = (SELECT box FROM image WHERE reader = ?) WHERE reader = ?", treat.id, payment.id)
+    assert held(record.open(payment)) == expected
+
+
 def test_an_image_of_another_format_is_built_anew(record: World) -> None:
     reader = record.reader()
     record.open()
