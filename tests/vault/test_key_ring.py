@@ -283,6 +283,13 @@ def test_a_destroyed_key_is_in_no_free_page_of_the_ring(world: World, granted: t
     assert not any(key[-64:] in path.read_bytes() for path in (world.folder / "keys").iterdir())
 
 
+def test_its_database_keeps_nothing_that_was_deleted(world: World) -> None:
+    """Some builds of SQLite overwrite by default, so the test above alone would not notice the setting's absence."""
+    (mode,) = world.ring._db.execute("PRAGMA journal_mode").fetchone()
+    (overwrites,) = world.ring._db.execute("PRAGMA secure_delete").fetchone()
+    assert (mode, overwrites) == ("delete", 1)
+
+
 def test_a_revocation_that_was_interrupted_is_finished_at_the_next_start(world: World, granted: tables.Grant) -> None:
     with world.store.write() as session:
         session.add(tables.GrantIntent(vault=granted.vault, grant=granted.id))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -70,6 +70,7 @@ class World:
     accounts: Accounts
     signing: Signing
     owner: Owner
+    views: list[View] = field(default_factory=list)
 
     @property
     def vault(self) -> str:
@@ -139,7 +140,9 @@ class World:
     def open(self, reader: Reader | None = None) -> View:
         """A grantee's view; without a reader the owner's, whose opening makes a snapshot of a grown log."""
         root = None if reader else self.owner.root
-        return view.open_view(self.store, self.vault, reader or self.reader(), INDEX, root)
+        made = view.open_view(self.store, self.vault, reader or self.reader(), INDEX, root)
+        self.views.append(made)
+        return made
 
     def ticket(self, party: Party = DR_B, minutes: int = 5) -> Ticket:
         token = secrets.token_urlsafe(32)
@@ -172,6 +175,8 @@ class World:
             session.connection().exec_driver_sql(statement, values)
 
     def close(self) -> None:
+        for made in self.views:
+            made.close()
         self.store.close()
         self.ring.close()
 
