@@ -11,7 +11,7 @@ import pytest
 from aggregator.demo.clinic import Clinic
 from aggregator.demo.data_folder import DataFolder, take
 from aggregator.errors import OperatorError
-from fhir_profiles.codes import KVNR, OBSERVATION_CATEGORY
+from fhir_profiles.codes import KVNR, LOINC, OBSERVATION_CATEGORY
 from tests.demo.demo_runs import NIGHT, Run, run
 
 
@@ -25,7 +25,7 @@ def observation(value: Any = "A") -> dict[str, Any]:
         "resourceType": "Observation",
         "status": "final",
         "category": [{"coding": [{"system": OBSERVATION_CATEGORY, "code": "laboratory"}]}],
-        "code": {"text": "Blutgruppe"},
+        "code": {"coding": [{"system": LOINC, "code": "883-9", "display": "ABO group"}]},
         "subject": {"reference": "urn:uuid:p"},
         "performer": [{"reference": "Practitioner?identifier=https://a.example/doctors|7"}],
         "valueString": value,
