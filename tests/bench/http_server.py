@@ -26,14 +26,22 @@ from tests.bench.installation import settings
 
 
 def bare(body: bytes) -> FastAPI:
-    """One FastAPI route that serves these bytes, whatever is asked of it."""
+    """FastAPI routes for the same paths, which serve these bytes and do nothing else."""
     app = FastAPI()
 
-    async def serve() -> Response:
-        return Response(body, media_type=FHIR_JSON)
+    async def search(resource_type: str) -> Response:
+        return _bytes(body, resource_type)
 
-    app.add_api_route("/{path:path}", serve, methods=["GET"])
+    async def read(resource_type: str, whole_id: str) -> Response:
+        return _bytes(body, resource_type, whole_id)
+
+    app.add_api_route("/fhir/{resource_type}", search, methods=["GET"])
+    app.add_api_route("/fhir/{resource_type}/{whole_id}", read, methods=["GET"])
     return app
+
+
+def _bytes(body: bytes, *_: str) -> Response:
+    return Response(body, media_type=FHIR_JSON)
 
 
 def main(core: int, kind: str, path: Path) -> None:

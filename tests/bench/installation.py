@@ -6,11 +6,14 @@ which the provider signs in.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
+import httpx
 import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
@@ -28,9 +31,9 @@ from aggregator.config import (
 )
 from aggregator.consent.mandate import Person
 from aggregator.identity.accounts import Owner
-from aggregator.sync.run import commit
-from aggregator.sync.tables import Connection
-from aggregator.sync.writing import VaultWriter
+from aggregator.sync.registry import Registry, Source
+from aggregator.sync.run import run
+from connectors.contract import Batch, Cursor
 from connectors.fhir_items import Account, item
 from connectors.patient_compartment import DIRECTORY, PATIENT_PARAMETER
 from fhir_profiles.text import Resource, dumps, loads
@@ -56,23 +59,12 @@ class Installation:
     connection: str
 
     def take_in(self, resources: Sequence[Resource]) -> int:
-        """From parsed resources to what is committed, page by page, as a run does it; returns how many are stored."""
-        worker, now = self.service.worker, self.service.clock()
-        account = Account(base=_BASE, patient_id=resources[0]["id"], types=_TYPES)
-        with worker.store.write() as session:
-            lease = worker.claim(session, Connection, "id", self.connection)
-            row = session.get_one(Connection, self.connection)
-        if lease is None:
-            raise RuntimeError("the connection is held")
-        with worker.store.read() as session:
-            writer: VaultWriter = worker.writer(session, row, worker.registry.source("klinik"), set())
-        for start in range(0, len(resources), PAGE):
-            items = [item(account, one, now) for one in resources[start : start + PAGE]]
-            with commit(worker, row, lease, Connection) as session:
-                writer.write(session, items, None, worker.clock())
-        with worker.store.write() as session:
-            session.get_one(Connection, self.connection).lease = ""
-        return writer.tally.stored
+        """One run, from parsed resources to what is committed, page by page; returns how many are stored."""
+        worker = self.service.worker
+        source = worker.registry.source("klinik")
+        spec = replace(source.spec, connect=lambda *_: _Parsed(resources, worker.clock()))
+        ready = replace(worker, registry=_Only(replace(source, spec=spec)), client=_no_client)
+        return asyncio.run(run(ready, self.connection)).stored
 
     def permit(self) -> None:
         """The patient permits the provider everything."""
@@ -93,6 +85,32 @@ class Installation:
 
     def close(self) -> None:
         self.service.close()
+
+
+class _Parsed:
+    """A connector whose pages are there already, parsed: it makes items of them as the clinic's does."""
+
+    def __init__(self, resources: Sequence[Resource], now: datetime) -> None:
+        self._resources = resources
+        self._now = now
+        self._account = Account(base=_BASE, patient_id=resources[0]["id"], types=_TYPES)
+
+    async def check(self) -> None:
+        """It is there."""
+
+    async def pull(self, _: Cursor | None) -> AsyncIterator[Batch]:
+        for start in range(0, len(self._resources), PAGE):
+            page = self._resources[start : start + PAGE]
+            yield Batch(tuple(item(self._account, one, self._now) for one in page), Cursor(str(start)))
+
+
+class _Only(Registry):
+    def __init__(self, source: Source) -> None:
+        self._sources = {source.authority: source}
+
+
+def _no_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(500)))
 
 
 def settings(folder: Path) -> Config:

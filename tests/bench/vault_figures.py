@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -74,9 +75,9 @@ def steps(installation: Installation, resources: Sequence[Resource], runs: int) 
     yield _each("normalise, with check and section table", found, writer.normaliser.normalise, runs)
 
 
-def _found(resource: Resource, now: object) -> Found:
+def _found(resource: Resource, now: datetime) -> Found:
     source_id = f"{resource['resourceType']}/{resource['id']}"
-    return Found(resource, Origin.of(b"", locator=source_id, source_id=source_id, fetched_at=now))  # type: ignore[arg-type]
+    return Found(resource, Origin.of(b"", locator=source_id, source_id=source_id, fetched_at=now))
 
 
 def _each(name: str, things: Sequence[T], work: Callable[[T], object], runs: int) -> Figure:

@@ -1,0 +1,131 @@
+"""The bench does not rot: its pieces run on a tiny record and give figures of the right shape. No time is judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import orjson
+import pytest
+
+from fhir_profiles.codes import LOINC
+from fhir_profiles.text import Number, Resource
+from tests.bench import __main__ as bench
+from tests.bench import http_figures, vault_figures
+from tests.bench.figure import Figure, late, middle
+from tests.bench.http_load import WrongAnswer, load
+from tests.bench.installation import Installation, of_one_person
+
+NUMBER = 25
+
+
+def tiny_record() -> list[Resource]:
+    """Two Patients and more body heights than a page of the bench's query holds."""
+    patients = [{"resourceType": "Patient", "id": name, "birthDate": "1990-01-01"} for name in ("p1", "p2")]
+    return [*patients, *(_height(number) for number in range(NUMBER))]
+
+
+def _height(number: int) -> Resource:
+    return {
+        "resourceType": "Observation",
+        "id": f"height-{number}",
+        "status": "final",
+        "code": {"coding": [{"system": LOINC, "code": "8302-2", "display": "Body height"}]},
+        "subject": {"reference": f"Patient/p{number % 2 + 1}"},
+        "effectiveDateTime": f"20{number:02d}-03-01",
+        "valueQuantity": {"value": Number(f"1{number:02d}.50"), "unit": "cm"},
+    }
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Figure, Installation, list[Resource]]]:
+    resources = of_one_person(tiny_record(), NUMBER)
+    figure, installation = vault_figures.take_in(tmp_path_factory.mktemp("bench"), resources, 1)
+    installation.permit()
+    list(vault_figures.openings(installation, NUMBER, 2))
+    yield figure, installation, resources
+    installation.close()
+
+
+def test_one_person_and_no_other() -> None:
+    made = of_one_person(tiny_record(), NUMBER)
+    assert [one["resourceType"] for one in made] == ["Patient"] + ["Observation"] * (NUMBER - 1)
+    assert {one["subject"]["reference"] for one in made[1:]} == {"Patient/p1"}
+    assert made[3]["valueQuantity"]["value"] == Number("102.50")
+
+
+def test_a_figure_is_one_json_line() -> None:
+    figure = Figure(name="cold open", value=1.23456, unit="ms", better="lower", target=5, reference=None)
+    expected = {"name": "cold open", "value": 1.235, "unit": "ms", "better": "lower", "target": 5.0, "reference": None}
+    assert orjson.loads(figure.line()) == expected
+    assert list(orjson.loads(figure.line())) == ["name", "value", "unit", "better", "target", "reference"]
+
+
+def test_median_and_99th_percentile() -> None:
+    times = [float(n) for n in range(1, 201)]
+    assert (middle(times), late(times), late([1.0])) == (100.5, 199.0, 1.0)
+
+
+def test_take_in(taken: tuple[Figure, Installation, list[Resource]]) -> None:
+    figure, _, _ = taken
+    assert (figure.unit, figure.target) == ("resources/s", 1500)
+    assert figure.reference is not None
+    assert figure.value > 0
+
+
+def test_steps_openings_and_sizes(taken: tuple[Figure, Installation, list[Resource]]) -> None:
+    _, installation, resources = taken
+    figures = [
+        *vault_figures.openings(installation, NUMBER, 2),
+        *vault_figures.at_rest(installation, resources),
+        *vault_figures.steps(installation, resources, 1),
+        *vault_figures.receipts(installation, 0.02),
+    ]
+    assert all(figure.value > 0 for figure in figures)
+    assert [figure.unit for figure in figures] == ["ms"] * 7 + ["bytes/byte"] * 3 + ["µs"] * 3 + ["receipts/s"] * 3
+    shares = {figure.name: figure.value for figure in figures if figure.unit == "bytes/byte"}
+    whole, *pieces = shares.values()
+    assert whole == pytest.approx(sum(pieces))
+
+
+def test_over_http(taken: tuple[Figure, Installation, list[Resource]]) -> None:
+    figures = list(http_figures.over_http(taken[1], 0.05, 1))
+    assert len(figures) == 2 * 3 * 3
+    rates = [figure for figure in figures if figure.unit == "requests/s"]
+    assert all(figure.reference and figure.target == figure.reference / 2 for figure in rates)
+
+
+def test_the_load_generator_refuses_other_answers() -> None:
+    gone = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for body in (b"one", b"three"):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    async def loaded() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            try:
+                await load(server.sockets[0].getsockname()[1], 1, 5.0, b"GET / HTTP/1.1\r\n\r\n")
+            finally:
+                await gone.wait()
+
+    with pytest.raises(WrongAnswer, match="of 43 bytes"):
+        asyncio.run(loaded())
+
+
+def test_without_the_outside_data_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AGGREGATOR_TEST_DATA", "/nowhere")
+    monkeypatch.setattr(bench.os, "sched_setaffinity", lambda *_: None)
+    assert bench.main(["--quick"]) == 1
+    assert "AGGREGATOR_TEST_DATA" in capsys.readouterr().err
+
+
+def test_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--fast"]) == 2
+    assert capsys.readouterr().err.startswith("usage:")
