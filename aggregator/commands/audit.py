@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from aggregator.api.service import Service
 from aggregator.audit import chain
-from aggregator.commands.common import AsJson, opened, out, print_json
+from aggregator.commands.common import AsJson, opened, print_json, say
 from aggregator.errors import Tampered
 from aggregator.vault.tables import Vault
 
@@ -37,7 +37,7 @@ def verify(
     if as_json:
         print_json({"chains": rows})
     for row in () if as_json else rows:
-        out.print(f"{row['vault']}: {row['receipts']} receipts, {row['error'] or 'holds'}", markup=False)
+        say(f"{row['vault']}: {row['receipts']} receipts, {row['error'] or 'holds'}")
     if any(row["error"] for row in rows):
         raise typer.Exit(1)
 

@@ -48,6 +48,11 @@ def opened(context: typer.Context) -> Iterator[Service]:
         service.close()
 
 
+def say(text: str) -> None:
+    """A sentence on stdout, on one line however wide the terminal is."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def print_json(told: Any) -> None:
     """One object on stdout and a line's end."""
     sys.stdout.buffer.write(orjson.dumps(told) + b"\n")

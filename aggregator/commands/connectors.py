@@ -13,7 +13,7 @@ from rich.markup import escape
 from sqlmodel import col, select
 
 from aggregator.api.service import Service
-from aggregator.commands.common import DEFAULT_CONFIG, AsJson, config_file, opened, out, print_json
+from aggregator.commands.common import DEFAULT_CONFIG, AsJson, config_file, opened, out, print_json, say
 from aggregator.config import Config, load
 from aggregator.consent.mandate import Person
 from aggregator.errors import AggregatorError
@@ -54,7 +54,7 @@ def check(context: typer.Context, source: SourceName, as_json: AsJson = False) -
     if as_json:
         print_json({"source": source, "checks": [{"what": what, "error": error} for what, error in found]})
     for what, error in () if as_json else found:
-        out.print(f"{what}: {error or 'answers'}", markup=False)
+        say(f"{what}: {error or 'answers'}")
     if any(error for _, error in found):
         raise typer.Exit(1)
 
@@ -82,7 +82,7 @@ def code(
     if as_json:
         print_json({"source": source, "code": made})
     else:
-        out.print(made, markup=False)
+        say(made)
 
 
 async def checked(service: Service, source: Source) -> list[tuple[str, str]]:
@@ -166,7 +166,7 @@ def _show(told: list[dict[str, Any]]) -> None:
         for setting in one["settings"]:
             default = "required" if setting["required"] else f"default {_short(setting['default'])}"
             whose = "; the account's" if setting["account"] else ""
-            out.print(f"  {setting['name']}: {setting['type']}, {default}{whose}", markup=False)
+            say(f"  {setting['name']}: {setting['type']}, {default}{whose}")
 
 
 def _short(default: Any) -> str:

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from aggregator.api.service import Service
 from aggregator.commands.audit import verified
-from aggregator.commands.common import AsJson, config_file, opened, out, print_json
+from aggregator.commands.common import AsJson, config_file, opened, print_json, say
 from aggregator.commands.connectors import checked
 from aggregator.commands.keys import FILES, file_row
 from aggregator.sync import quarantine
@@ -41,7 +41,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"well": all(one.ok for one in findings), "findings": [asdict(one) for one in findings]})
     for one in () if as_json else findings:
-        out.print(f"{'ok  ' if one.ok else 'ACT '} {one.what}: {one.told}", markup=False)
+        say(f"{'ok  ' if one.ok else 'ACT '} {one.what}: {one.told}")
     if not all(one.ok for one in findings):
         raise typer.Exit(1)
 

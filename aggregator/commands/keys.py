@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from aggregator.app import open_service
-from aggregator.commands.common import AsJson, config_file, out, print_json
+from aggregator.commands.common import AsJson, config_file, print_json, say
 from aggregator.config import load
 from aggregator.errors import OperatorError
 
@@ -27,7 +27,7 @@ def init(context: typer.Context) -> None:
     if (config.keys.folder / FILES[0]).exists():
         raise OperatorError(f"keys.folder: {config.keys.folder} holds a key ring already; a new one never replaces it")
     open_service(config).close()
-    out.print(f"key ring made: {config.keys.folder}. Back it up apart from {config.store.path}.", markup=False)
+    say(f"key ring made: {config.keys.folder}. Back it up apart from {config.store.path}.")
 
 
 @app.command()
@@ -52,9 +52,9 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
         print_json(told | {"files": files})
         return
     for name, value in told.items():
-        out.print(f"{name.replace('_', ' ')}: {value}", markup=False)
+        say(f"{name.replace('_', ' ')}: {value}")
     for file in files:
-        out.print(f"  {file['mode']} {file['name']}", markup=False)
+        say(f"  {file['mode']} {file['name']}")
 
 
 def file_row(file: Path) -> dict[str, Any] | None:

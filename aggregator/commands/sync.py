@@ -12,7 +12,7 @@ import typer
 from sqlmodel import col, select
 
 from aggregator.api.service import Service
-from aggregator.commands.common import AsJson, note, observer, opened, out, print_json, progress, table
+from aggregator.commands.common import AsJson, note, observer, opened, out, print_json, progress, say, table
 from aggregator.errors import Stale
 from aggregator.sync import schedule
 from aggregator.sync.feeds import run_feed
@@ -128,4 +128,4 @@ def _show(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.error:
             who = _WHO[outcome.status]
-            out.print(f"{outcome.authority} {outcome.connection}: {outcome.error} ({who})", markup=False)
+            say(f"{outcome.authority} {outcome.connection}: {outcome.error} ({who})")

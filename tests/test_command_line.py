@@ -1,0 +1,384 @@
+"""The command line: each command on one demo home, and every wrong use with its exit code and its sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlmodel import col, delete
+
+import aggregator.__main__ as command_line
+from aggregator.app import open_service
+from aggregator.audit.tables import Receipt
+from aggregator.config import load
+from aggregator.demo.sources import Sources
+from aggregator.demo.story import people
+from aggregator.demo.world import serving
+from aggregator.errors import OperatorError
+from connectors.contract import utc_now
+
+PROJECT = Path(__file__).parents[1]
+COMMANDS = ("demo", "serve", "sync", "connectors", "keys", "audit", "doctor")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one object on stdout."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Run]:
+    """Runs a command in this process."""
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+
+    def run_(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["aggregator", *map(str, arguments)])
+        code = 0
+        try:
+            command_line.main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+        told = capfdbinary.readouterr()
+        return Ended(code, told.out.decode(), told.err.decode())
+
+    monkeypatch.setenv("COLUMNS", "200")
+    yield run_
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (min(limits[0], hard), hard))
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo home; its configuration names sources that are gone."""
+    folder = tmp_path_factory.mktemp("command-line") / "home"
+    subprocess.run(
+        [sys.executable, "-m", "aggregator", "demo", "--home", folder, "--once", "--port", "0"],
+        check=True,
+        cwd=folder.parent,
+        capture_output=True,
+    )
+    return folder
+
+
+@pytest.fixture
+def config(home: Path) -> Path:
+    return home / "config.toml"
+
+
+def test_help_teaches_each_command_by_an_example(run: Run) -> None:
+    listed = run("--help")
+    assert listed.code == 0
+    for name in COMMANDS:
+        assert re.search(rf"\b{name}\b", listed.out)
+        assert "Example: aggregator" in run(name, "--help").out
+
+
+def test_demo_once_as_json_is_one_object_and_nothing_else(run: Run, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "half.json").write_text("{")
+    ended = run("demo", "--home", home, "--once", "--json", "--port", 0, "--data", tmp_path / "data")
+    assert ended.code == 0
+    assert ended.json.keys() == {
+        *("seconds", "sources", "patients", "providers", "data", "receipts", "stored_bytes", "raw_bytes"),
+    }
+    assert {row["stored"] for row in ended.json["sources"]} == {0}
+    assert ended.err == "not taken: half.json: is no FHIR Bundle in JSON\n"
+
+
+def test_demo_once_tells_people_what_came_of_it(run: Run, home: Path) -> None:
+    ended = run("demo", "--home", home, "--once", "--port", "0")
+    assert ended.code == 0
+    assert "klinik-nord/erika" in ended.out
+    assert "Hausarztpraxis Linden" in ended.out
+    assert ended.err == ""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_demo_serves_until_it_is_stopped_and_what_it_prints_works(home: Path, tmp_path: Path, stop: int) -> None:
+    command = [sys.executable, "-m", "aggregator", "demo", "--home", home, "--port", "0", "--json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as up:
+        try:
+            assert up.stdout is not None
+            up.stdout.readline()
+            told = _addresses(tmp_path / "demo.json")
+            assert told.keys() == {"base_url", "portal_url", "patients", "providers"}
+            for one in (told["patients"][0], told["providers"][0]):
+                answer = httpx.get(
+                    f"{told['base_url']}/fhir/Patient/{told['patients'][0]['id']}",
+                    headers={"Authorization": f"Bearer {one['token']}"},
+                    trust_env=False,
+                )
+                assert answer.status_code == 200
+        finally:
+            up.send_signal(stop)
+        _, err = up.communicate(timeout=30)
+    assert up.returncode == 0
+    assert b"curl" in err
+
+
+def _addresses(file: Path) -> dict[str, Any]:
+    """demo.json, which comes just after the outcome."""
+    for _ in range(500):
+        if file.exists():
+            break
+        time.sleep(0.02)
+    made: dict[str, Any] = json.loads(file.read_bytes())
+    return made
+
+
+def test_sync_pulls_what_answers_and_says_who_must_act(run: Run, config: Path) -> None:
+    ended = run("--config", config, "sync", "--json")
+    assert ended.code == 0
+    by_source = {row["source"]: row for row in ended.json["connections"]}
+    assert by_source["hausarzt-linden-labor"]["status"] == "fresh"
+    assert by_source["klinik-nord"]["status"] == "late"
+    assert by_source["klinik-nord"]["who"] == "nobody: it is tried again"
+
+
+def test_sync_of_one_source_with_its_server_up(run: Run, home: Path) -> None:
+    with serving(home, None, 0, open_service) as served:
+        _let_in(served.sources, home)
+        ended = run("--config", home / "config.toml", "sync", "klinik-nord", "--again")
+    assert ended.code == 0
+    assert ended.out.count("klinik-nord") == 3
+    assert "fresh" in ended.out
+
+
+def _let_in(sources: Sources, home: Path) -> None:
+    """What the demo does when a patient moves in."""
+    for person in people():
+        token = json.loads((home / "people" / f"{person.id}.json").read_bytes())["tokens"]["klinik-nord"]
+        sources.clinic.access.allow(token, person.clinic_id)
+
+
+def test_sync_ends_with_1_where_a_connection_is_broken(run: Run, home: Path, tmp_path: Path) -> None:
+    told = (home / "config.toml").read_text(encoding="utf-8")
+    broken = tmp_path / "config.toml"
+    text = told.replace(str(home / "sources" / "hausarzt-linden" / "plan"), str(tmp_path / "gone"))
+    text = text.replace('"store/', f'"{home}/store/').replace('"keys"', f'"{home}/keys"')
+    broken.write_text(text.replace('"people/', f'"{home}/people/'), encoding="utf-8")
+    ended = run("--config", broken, "sync", "hausarzt-linden-plan")
+    assert ended.code == 1
+    assert "does not exist" in ended.out
+    assert "(the operator)" in ended.out
+    assert run("--config", home / "config.toml", "sync", "hausarzt-linden-plan").code == 0
+
+
+def test_sync_of_something_unknown_is_wrong_use(run: Run, config: Path) -> None:
+    ended = run("--config", config, "sync", "nowhere")
+    assert ended.code == 2
+    assert "nowhere" in ended.err
+
+
+def test_connectors_lists_each_setting_with_type_default_and_owner(run: Run, config: Path) -> None:
+    told = {one["name"]: one for one in run("--config", config, "connectors", "--json").json["connectors"]}
+    assert sorted(told) == ["clinic_fhir", "insurer_fhir", "practice_ldt", "practice_medication_plan"]
+    assert told["clinic_fhir"]["configured"] == ["klinik-nord"]
+    settings = {one["name"]: one for one in told["clinic_fhir"]["settings"]}
+    assert settings["page_size"] == {
+        "name": "page_size",
+        "type": "int",
+        "required": False,
+        "default": 100,
+        "account": False,
+    }
+    assert settings["bearer_token"]["type"] == "SecretStr | None"
+    assert settings["bearer_token"]["account"]
+    assert settings["base_url"]["required"]
+
+
+def test_connectors_are_listed_without_a_configuration(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = run("connectors")
+    assert ended.code == 0
+    assert "clinic_fhir" in ended.out
+    assert "not configured" in ended.out
+
+
+def test_connectors_check_tells_whether_a_source_answers(run: Run, config: Path) -> None:
+    assert run("--config", config, "connectors", "check", "hausarzt-linden-labor").out == (
+        "hausarzt-linden-labor: answers\n"
+    )
+    ended = run("--config", config, "connectors", "check", "klinik-nord", "--json")
+    assert ended.code == 1
+    assert len(ended.json["checks"]) == 3
+    assert run("--config", config, "connectors", "check", "nowhere").code == 1
+
+
+PERSON = ("--family", "Muster", "--given", "Erika", "--birth-date")
+
+
+def test_connectors_code_issues_an_activation_code(run: Run, config: Path) -> None:
+    ended = run("--config", config, "connectors", "code", "hausarzt-linden-labor", *PERSON, "1964-08-12")
+    assert ended.code == 0
+    assert re.fullmatch(r"([A-Z2-9]{4}-){3}[A-Z2-9]{4}\n", ended.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("connectors", "code", "hausarzt-linden-labor", *PERSON, "yesterday"), 2, "--birth-date"),
+        (("connectors", "code", "klinik-nord", *PERSON, "1964-08-12"), 1, "klinik-nord is no feed"),
+        (("audit", "verify", "nobody"), 1, "there is no such chain"),
+        (("keys", "init"), 1, "holds a key ring already"),
+        (("keys",), 2, "Usage"),
+        (("nonsense",), 2, "No such command"),
+        (("sync", "--nonsense"), 2, "No such option"),
+        (("demo", "--port", "eighty"), 2, "--port"),
+        (("demo", "--port", "70000"), 2, "--port"),
+    ],
+)
+def test_wrong_use_is_told_in_a_sentence(
+    run: Run, config: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    ended = run("--config", config, *arguments)
+    assert ended.code == code
+    assert told in ended.err + ended.out
+    assert "Traceback" not in ended.err
+
+
+def test_keys_show_tells_where_the_ring_lies_and_no_secret(run: Run, config: Path, home: Path) -> None:
+    told = run("--config", config, "keys", "show", "--json")
+    assert told.json["folder"] == str(home / "keys")
+    assert told.json["belongs_to_store"]
+    assert {row["mode"] for row in told.json["files"] if row["name"] != "destroyed"} == {"0600"}
+    for name in ("master.key", "worker.key"):
+        assert (home / "keys" / name).read_text().strip() not in told.out
+
+
+def test_keys_init_makes_a_ring_and_its_store(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
+    assert run("--config", tmp_path / "config.toml", "keys", "show").code == 1
+    assert run("--config", tmp_path / "config.toml", "keys", "init").code == 0
+    assert run("--config", tmp_path / "config.toml", "keys", "show").code == 0
+
+
+def test_audit_verify_walks_every_chain(run: Run, config: Path) -> None:
+    ended = run("--config", config, "audit", "verify", "--json")
+    assert ended.code == 0
+    assert len(ended.json["chains"]) == 4
+    assert {row["error"] for row in ended.json["chains"]} == {""}
+
+
+def test_doctor_names_what_needs_somebody(run: Run, config: Path) -> None:
+    ended = run("--config", config, "doctor", "--json")
+    assert ended.code == 1
+    wrong = {one["what"] for one in ended.json["findings"] if not one["ok"]}
+    assert wrong == {"source klinik-nord", "source nordlicht"}
+    quarantine = next(one for one in ended.json["findings"] if one["what"] == "quarantine")
+    assert quarantine["told"] == "1 checksum, 3 invalid"
+
+
+@pytest.mark.attack(30)
+def test_a_receipt_that_is_gone_is_found(run: Run, tmp_path: Path) -> None:
+    ended = run("demo", "--home", tmp_path, "--once", "--json", "--port", "0")
+    service = open_service(load(tmp_path / "config.toml"), utc_now)
+    with service.store.write() as session:
+        session.exec(delete(Receipt).where(col(Receipt.position) == 2))
+    service.close()
+    assert ended.code == 0
+    assert run("--config", tmp_path / "config.toml", "audit", "verify").code == 1
+    assert "audit chains: these do not hold" in run("--config", tmp_path / "config.toml", "doctor").out
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[http]\nprot = 1", "http.prot: there is no such setting"),
+        ("[http]\nport = 'x'", "http.port: Input should be a valid integer"),
+        ("[sources.a]\nconnector = 'fax'", "no connector 'fax' is installed"),
+        ("[clients.a]\nname = 'A'\njwks_file = 'gone.json'", "clients.a.jwks_file"),
+        ("[http", "is not TOML"),
+    ],
+)
+def test_a_wrong_configuration_stops_every_command(run: Run, tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    for command in ("sync", "serve", "doctor"):
+        ended = run("--config", tmp_path / "config.toml", command)
+        assert ended.code == 1
+        assert ended.err.startswith("aggregator: ")
+        assert told in ended.err
+        assert ended.err.count("\n") == 1
+
+
+def test_a_lost_key_ring_is_told_and_no_new_one_made(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
+    assert run("--config", tmp_path / "config.toml", "keys", "init").code == 0
+    (tmp_path / "keys" / "master.key").unlink()
+    ended = run("--config", tmp_path / "config.toml", "sync")
+    assert (ended.code, "Restore the key ring" in ended.err) == (1, True)
+
+
+def test_a_port_in_use_is_told_with_what_changes_it(run: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run("demo", "--home", tmp_path / "home", "--once", "--port", port)
+        assert (ended.code, "--port" in ended.err) == (1, True)
+        (tmp_path / "config.toml").write_text(f"[http]\nport = {port}")
+        ended = run("--config", tmp_path / "config.toml", "serve")
+        assert (ended.code, "http.port" in ended.err) == (1, True)
+
+
+@pytest.mark.attack(33)
+def test_what_nobody_expected_is_told_without_its_content(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ValueError("F32.1 of Erika Muster")
+
+    monkeypatch.setattr(command_line, "app", fail)
+    ended = run("doctor")
+    assert ended.code == 1
+    assert re.fullmatch(r"aggregator: ValueError at test_command_line\.py:\d+: this is a bug\n", ended.err)
+    assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
+
+
+def test_our_own_errors_are_their_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OperatorError("set this")
+
+    monkeypatch.setattr(command_line, "app", fail)
+    assert run("doctor") == Ended(1, "", "aggregator: set this\n")
+
+
+def test_serve_answers_and_stops_cleanly(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "config.toml").write_text(f"[http]\nport = {port}")
+    command = [sys.executable, "-m", "aggregator", "--config", tmp_path / "config.toml", "serve"]
+    with subprocess.Popen(command, env={"PYTHONPATH": str(PROJECT)}, stderr=subprocess.PIPE) as up:
+        try:
+            assert up.stderr is not None
+            assert b"serving at" in up.stderr.readline()
+            with httpx.Client(transport=httpx.HTTPTransport(retries=5), trust_env=False) as client:
+                assert client.get(f"http://127.0.0.1:{port}/healthz").text == "ok\n"
+        finally:
+            up.send_signal(signal.SIGTERM)
+        _, err = up.communicate(timeout=30)
+    assert (up.returncode, err) == (0, b"")
