@@ -6,6 +6,7 @@ subject is quarantined at the feed. Each vault commits alone; the feed's cursor 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -183,6 +184,9 @@ async def run_feed(
         await _pull(held, progress, again=again)
     except Exception as error:  # noqa: BLE001 - a connector may be a third party's: whatever it raises ends this run alone
         failure = error
+    except asyncio.CancelledError:  # somebody stopped us by hand: the next run need not wait for the lease to end
+        worker.give_back(Feed, held.feed.id, held.lease)
+        raise
     status, error_text = judge(held.feed.id.hex(), failure)
     _finish(held, status, error_text, failure)
     return [*_served(held, status, error_text), _own(held, status, error_text, time.perf_counter() - started)]

@@ -5,6 +5,7 @@ A run holds its connection by a lease; every commit checks lease and mandate, so
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -113,6 +114,12 @@ class Worker:
         )
         return token if changed.rowcount == 1 else None
 
+    def give_back(self, model: Any, identity: Any, lease: str) -> None:
+        """End a lease that is still ours."""
+        with self.store.write() as session:
+            held = (col(model.id) == identity, col(model.lease) == lease)
+            session.exec(update(model).where(*held).values(lease=""))
+
     def open(self, session: Session, row: Connection) -> Mandate:
         """The connection's mandate, checked against the key that the key service pinned. Raises Stale, Tampered."""
         stored = session.get(tables.Mandate, (row.vault, row.mandate))
@@ -173,6 +180,9 @@ async def run(
         await held.pull(progress, again=again)
     except Exception as error:  # noqa: BLE001 - a connector may be a third party's: whatever it raises ends this run alone
         failure = error
+    except asyncio.CancelledError:  # somebody stopped us by hand: the next run need not wait for the lease to end
+        worker.give_back(Connection, connection, held.lease)
+        raise
     status, error_text = judge(connection, failure)
     held.finish(status, error_text, failure)
     return outcome(worker, held.row, held.source, held.writer, status, error_text, time.perf_counter() - started)

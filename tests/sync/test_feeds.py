@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sqlmodel import select, update
+from sqlmodel import col, select, update
 
 from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, OperatorError, Refused
@@ -327,7 +327,7 @@ def test_a_vault_that_cannot_be_written_holds_back_its_own_items_and_the_cursor(
     assert outcomes[owner.vault] == (2, 2, 0, "fresh")
     assert (stored(syncing), stored(syncing, owner), cursor(syncing)) == ([], [2], None)
     with syncing.store.write() as session:
-        session.exec(update(tables.Mandate).where(tables.Mandate.id == row.id).values(box=whole))
+        session.exec(update(tables.Mandate).where(col(tables.Mandate.id) == row.id).values(box=whole))
     assert by_vault(syncing.run_feed())[syncing.world.vault] == (2, 2, 0, "fresh")
     assert (stored(syncing), cursor(syncing)) == ([1], "1")
 

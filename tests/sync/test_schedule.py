@@ -7,6 +7,7 @@ import logging
 import threading
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from aggregator.errors import OperatorError
@@ -108,7 +109,7 @@ def test_no_more_than_the_given_number_run_at_once(syncing: SyncWorld) -> None:
 def test_a_tick_that_fails_is_logged_and_the_next_one_comes(
     syncing: SyncWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> None:
+    def broken() -> httpx.AsyncClient:
         raise OperatorError("http: no certificates are installed")
 
     ticks = schedule(syncing, worker=replace(syncing.worker, client=broken))

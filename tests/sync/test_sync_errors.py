@@ -79,7 +79,7 @@ def test_what_was_stored_before_the_failure_stays_and_the_next_run_goes_on_behin
 
 def test_a_wrong_account_setting_names_the_setting_and_never_its_value(syncing: SyncWorld) -> None:
     signer = syncing.world.signing.signer(syncing.fresh())
-    cases = {
+    cases: dict[str, dict[str, object]] = {
         "password is not a setting of an account": {"account": "erika", "password": SECRET},
         "account: Input should be a valid string": {"account": 7},
     }

@@ -13,6 +13,7 @@ from sqlmodel import select
 
 from aggregator.errors import Stale
 from aggregator.identity.accounts import SignedUp
+from aggregator.sync.feeds import run_feed
 from aggregator.sync.run import Outcome, run
 from aggregator.sync.schedule import sync
 from aggregator.sync.tables import Connection, Quarantine
@@ -40,7 +41,7 @@ def test_of_two_runs_at_once_one_is_stale_and_nothing_is_doubled(syncing: SyncWo
     syncing.clinic.says([batch(patient(), observation("o1"), cursor=None), batch(observation("o2"))])
     connection = syncing.connect()
 
-    async def both() -> list[Outcome | BaseException]:
+    async def both() -> tuple[Outcome | BaseException, Outcome | BaseException]:
         runs = (run(syncing.worker, connection), run(syncing.worker, connection))
         return await asyncio.gather(*runs, return_exceptions=True)
 
@@ -87,6 +88,25 @@ def test_a_run_that_lost_its_lease_says_nothing_about_the_connection(syncing: Sy
     syncing.run(connection)
     after = syncing.row(connection)
     assert (after.lease, after.failures, after.next_at) == ("another", before.failures, before.next_at)
+
+
+@pytest.mark.parametrize("what", ["an account", "a feed"])
+def test_who_stops_a_run_by_hand_can_start_the_next_at_once(syncing: SyncWorld, what: str) -> None:
+    async def stopped() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        syncing.clinic.says([task.cancel, batch(patient())])
+        syncing.feed.says([task.cancel, batch()])
+        if what == "a feed":
+            await run_feed(syncing.worker, syncing.registry.source("labor"))
+        await run(syncing.worker, connection)
+
+    connection = syncing.connect()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(stopped())
+    syncing.clinic.says([batch(patient())])
+    syncing.feed.says([batch()])
+    assert [outcome.status for outcome in asyncio.run(sync(syncing.worker))] == ["fresh", "fresh"]
 
 
 def test_an_ended_connection_is_not_pulled(syncing: SyncWorld) -> None:
