@@ -17,7 +17,7 @@ from rich.table import Table
 
 from aggregator.api.service import Service
 from aggregator.app import open_service
-from aggregator.commands.common import AsJson, note, observer, out, print_json, progress, table
+from aggregator.commands.common import AsJson, note, observer, out, print_json, progress, say, table
 from aggregator.config import Config
 from aggregator.demo.data_folder import DataFolder
 from aggregator.demo.outcome import outcome
@@ -72,7 +72,7 @@ def _run(served: Served) -> World:
         def moved_in(done: int, of: int) -> None:
             bars.update(moving, completed=done, total=of)
 
-        return asyncio.run(main_job(served, moved_in, observer(bars, lambda name: f"sync {name[:12]}")))
+        return asyncio.run(main_job(served, moved_in, observer(bars, str)))
 
 
 def _tell_of_folder(data: DataFolder | None) -> None:
@@ -89,9 +89,9 @@ def _show(world: World, told: Mapping[str, Any]) -> None:
     out.print(_patients(told))
     out.print(_providers(told, names))
     if "data" in told:
-        out.print("Bundles: " + ", ".join(f"{value} {name}" for name, value in told["data"].items()))
+        say("Data folder: " + ", ".join(f"{value} {name}" for name, value in told["data"].items()))
     ratio = told["stored_bytes"] / max(told["raw_bytes"], 1)
-    out.print(
+    say(
         f"Synced in {told['seconds']:.1f} s. {told['receipts']} receipts. "
         f"{told['raw_bytes']:,} bytes of JSON lie in {told['stored_bytes']:,} bytes, sealed ({ratio:.2f})."
     )

@@ -119,7 +119,8 @@ class Door:
         if answer.is_success:
             return answer
         route = "/".join(answer.request.url.path.split("/")[:3])
-        raise DemoFailed(f"{answer.request.method} {route} was answered {answer.status_code}")
+        told = f"{answer.request.method} {route} was answered {answer.status_code}"
+        raise DemoFailed(f"{told}; if this home is from an interrupted run, remove it and start again")
 
 
 def _bearer(token: str) -> dict[str, str]:

@@ -159,7 +159,8 @@ async def main_job(served: Served, moved_in: Callable[[int, int], None], observe
 
         patients = await moving.all(everybody, tick)
         started = time.perf_counter()
-        outcomes = await sync(service.worker, at_once=service.config.sync.at_once, observe=observe)
+        shown = _named(patients, observe) if observe else None
+        outcomes = await sync(service.worker, at_once=service.config.sync.at_once, observe=shown)
         seconds = time.perf_counter() - started
         signed_in = [
             SignedInProvider(
@@ -169,3 +170,13 @@ async def main_job(served: Served, moved_in: Callable[[int, int], None], observe
             for one in providers()
         ]
     return World(served=served, patients=patients, providers=signed_in, outcomes=outcomes, seconds=seconds)
+
+
+def _named(patients: list[SignedIn], observe: Observe) -> Observe:
+    """What is synced by the name that the outcome gives it."""
+    names = {
+        connection: f"{authority}/{one.resident.short}"
+        for one in patients
+        for connection, authority in one.connections.items()
+    }
+    return lambda name, done, total: observe(names.get(name, name), done, total)

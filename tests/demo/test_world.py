@@ -14,28 +14,30 @@ from typing import Any
 import pytest
 
 from aggregator.app import open_service
+from aggregator.demo.door import DemoFailed
+from aggregator.demo.home import Home, Purse
 from aggregator.demo.sources import CLINIC, INSURER, laboratory, plans
 from aggregator.demo.story import clinic_faults, expected, people, practices
 from aggregator.demo.world import serving
 from aggregator.errors import KeysMissing, OperatorError
 from fhir_profiles.profiles import SECTIONS
-from tests.demo.demo_runs import NIGHT, Run
+from tests.demo.demo_runs import NIGHT, Run, run
 
 ONCE = Path(__file__).parent / "world" / "once.json"
 MAY_DIFFER = ("seconds", "receipts", "stored_bytes")
 
 
-def comparable(run: Run) -> dict[str, Any]:
+def comparable(one: Run) -> dict[str, Any]:
     """The outcome with short names in place of ids, without what time and chance decide."""
-    text = json.dumps({name: value for name, value in run.told.items() if name not in MAY_DIFFER})
-    for whole, short in run.ids.items():
+    text = json.dumps({name: value for name, value in one.told.items() if name not in MAY_DIFFER})
+    for whole, short in one.ids.items():
         text = text.replace(whole, short)
     made: dict[str, Any] = json.loads(text)
     return made
 
 
-def rows(run: Run) -> dict[str, dict[str, Any]]:
-    return {row["connection"]: row for row in run.told["sources"]}
+def rows(one: Run) -> dict[str, dict[str, Any]]:
+    return {row["connection"]: row for row in one.told["sources"]}
 
 
 def test_the_whole_outcome(first: Run) -> None:
@@ -69,14 +71,14 @@ def test_the_strangers_report_is_in_nobodys_record(first: Run) -> None:
 
 @pytest.mark.parametrize("name", ["first", "second"])
 def test_the_counts_agree_with_each_other(name: str, request: pytest.FixtureRequest) -> None:
-    run: Run = request.getfixturevalue(name)
-    for row in run.told["sources"]:
+    one: Run = request.getfixturevalue(name)
+    for row in one.told["sources"]:
         assert row["found"] == row["stored"] + row["unchanged"] + row["quarantined"]
-    for patient in run.told["patients"]:
+    for patient in one.told["patients"]:
         assert list(patient["sections"]) == list(SECTIONS)
         assert patient["resources"] == sum(patient["sections"].values()) >= 150
-    resources = {patient["id"]: patient["resources"] for patient in run.told["patients"]}
-    for row in run.told["providers"]:
+    resources = {patient["id"]: patient["resources"] for patient in one.told["patients"]}
+    for row in one.told["providers"]:
         assert row["visible"] + row["withheld"] == resources[row["patient"]]
 
 
@@ -146,3 +148,11 @@ def test_a_home_without_its_key_ring_is_not_given_a_new_one(tmp_path: Path) -> N
     (tmp_path / "keys" / "master.key").unlink()
     with pytest.raises(KeysMissing, match="holds no key ring"), serving(tmp_path, None, 0, open_service):
         pass
+
+
+def test_people_of_another_home_are_told_so(tmp_path: Path) -> None:
+    """What is kept in people/ belongs to the accounts in store/."""
+    home = Home.open(tmp_path)
+    home.keep("erika", Purse(login="erika", password="another home's", tokens={}, recovery_code="code"))
+    with pytest.raises(DemoFailed, match=r"/auth/sign-in was answered 401; .* remove it"):
+        run(tmp_path)
