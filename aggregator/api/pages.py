@@ -6,8 +6,9 @@ import base64
 
 from aggregator.errors import Tampered
 from aggregator.fhir.page import Links
+from aggregator.vault.encoding import canonical
 from aggregator.vault.key_service import KeyService
-from aggregator.vault.seal import expand, header, unwrap, wrap
+from aggregator.vault.seal import expand, header, lock, unlock
 
 
 class Pages:
@@ -35,14 +36,19 @@ class Pages:
 
     def seal(self, reader: str, vault: str, place: bytes = b"") -> str:
         """The text of a page's place in a vault; an empty place is its beginning."""
-        box = wrap(self._key, header("page", vault, name=reader), vault.encode() + b"/" + place)
+        box = lock(self._key, _bound(reader, vault), place)
         return base64.urlsafe_b64encode(vault.encode() + b"/" + box).decode().rstrip("=")
 
     def open(self, reader: str, text: str) -> tuple[str, bytes]:
         """(vault, place). Raises ValueError for text that was not sealed for this reader."""
         vault, _, box = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).partition(b"/")
         try:
-            place = unwrap(self._key, header("page", vault.decode(), name=reader), box)
+            place = unlock(self._key, _bound(reader, vault.decode()), box, "page link")
         except Tampered:
             raise ValueError("not a page link") from None
-        return vault.decode(), place.partition(b"/")[2]
+        return vault.decode(), place
+
+
+def _bound(reader: str, vault: str) -> bytes:
+    """What a link's box is authenticated with: it opens for this reader and this vault alone."""
+    return canonical(header("page", vault, name=reader))
