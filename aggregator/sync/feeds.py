@@ -25,10 +25,10 @@ from aggregator.sync.run import (
     Progress,
     Worker,
     commit,
+    ending,
     judge,
     outcome,
     require_mandate,
-    told,
 )
 from aggregator.sync.tables import Connection, Feed, Quarantine, Route
 from aggregator.sync.writing import VaultWriter, standing_items
@@ -221,12 +221,13 @@ async def _pull(held: _FeedRun, progress: Progress | None, *, again: bool) -> No
 
 def _finish(held: _FeedRun, status: str, error: str, failure: Exception | None) -> None:
     """Say how it ended and when to come again, and give the lease back, unless another run has taken it."""
-    values = told(held.worker, held.source, held.feed.failures, status, error, failure)
+    values = ending(held.worker, held.source, held.feed.failures, status, error, failure)
     mine = (col(Feed.id) == held.feed.id, col(Feed.lease) == held.lease)
     with held.worker.store.write() as session:
-        session.exec(update(Feed).where(*mine).values(lease="", waiting=len(held.unclaimed), **values))
-        served = col(Connection.id).in_(_connections(session, held.feed.id))
-        session.exec(update(Connection).where(served).values(**values))
+        kept = session.exec(update(Feed).where(*mine).values(lease="", waiting=len(held.unclaimed), **values))
+        if kept.rowcount:
+            served = col(Connection.id).in_(_connections(session, held.feed.id))
+            session.exec(update(Connection).where(served).values(**values))
 
 
 def _connections(session: Session, feed: bytes) -> list[str]:

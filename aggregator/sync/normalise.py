@@ -107,9 +107,17 @@ class Normaliser:
             return None
         if not self.patients:
             return Refused(Reason.OTHER_PERSON, "", keep=False)
-        if any(self._another(resource, stated) for name in _WHOSE for stated in _objects(resource.get(name))):
+        stated = [one for name in _WHOSE for one in _objects(resource.get(name))]
+        if any(self._another(resource, one) for one in stated) or self._anothers_document(resource):
             return Refused(Reason.OTHER_PERSON, "", keep=False)
         return None
+
+    def _anothers_document(self, resource: Resource) -> bool:
+        """A Bundle that holds somebody else's Patient and not this person's."""
+        inside = _objects([entry.get("resource") for entry in _objects(resource.get("entry"))])
+        patients = [subject_of(one) for one in inside if one.get("resourceType") == "Patient"]
+        same = {self.mandate.expected.compare(subject) for subject in patients}
+        return False in same and True not in same
 
     def _another(self, resource: Resource, stated: Resource) -> bool:
         """Does this Reference name somebody else: by a Patient of the source, a contained one, or an identifier?"""

@@ -241,7 +241,7 @@ class _Run:
     def finish(self, status: str, error: str, failure: Exception | None) -> None:
         """Say how it ended and when to come again, and give the lease back, unless another run has taken it."""
         worker, row = self.worker, self.row
-        values = told(worker, self.source, row.failures, status, error, failure)
+        values = ending(worker, self.source, row.failures, status, error, failure)
         with worker.store.write() as session:
             held = (col(Connection.id) == row.id, col(Connection.lease) == self.lease)
             session.exec(update(Connection).where(*held).values(lease="", **values))
@@ -276,7 +276,7 @@ def judge(what: str, failure: Exception | None) -> tuple[str, str]:
     return (SIGN_IN if isinstance(failure, NeedsPatient) else BROKEN), told
 
 
-def told(
+def ending(
     worker: Worker, source: Source | None, failures: int, status: str, error: str, failure: Exception | None
 ) -> dict[str, Any]:
     """The columns that say how a run ended. `failures`: in a row before this run."""

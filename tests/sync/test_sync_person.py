@@ -106,6 +106,12 @@ ELSEWHERE = {
         "subject": [{"reference": "Patient/p1"}, {"reference": "Patient/max"}],
         "description": "Herr Geheimnisvoll zittert",
     },
+    "a document about somebody else": {
+        "resourceType": "Bundle",
+        "id": "o-zittert-1",
+        "type": "collection",
+        "entry": [{"resource": patient(MAX, "max")}],
+    },
     "beneficiary": {
         "resourceType": "Coverage",
         "id": "o-zittert-1",
@@ -152,6 +158,11 @@ def test_a_parent_who_holds_the_policy_makes_it_no_less_the_childs(syncing: Sync
         "policyHolder": {"reference": "Patient/max"},
     }
     assert run(syncing, patient(), coverage) == {}
+
+
+def test_a_document_that_names_this_person_among_others_is_hers(syncing: SyncWorld) -> None:
+    people = [{"resource": patient(MAX, "max")}, {"resource": patient()}]
+    assert run(syncing, patient(), {"resourceType": "Bundle", "id": "b1", "type": "collection", "entry": people}) == {}
 
 
 @pytest.mark.attack(57)
