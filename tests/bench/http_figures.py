@@ -50,12 +50,17 @@ def over_http(installation: Installation, seconds: float, rounds: int) -> Iterat
 
 
 def _questions(installation: Installation, port: int) -> list[Question]:
+    """A page of twenty, those of one day among them, and one resource by its id."""
     token, owner = installation.sign_in(), installation.owner
     pairs = [("patient", f"{owner.vault}.{owner.patient}"), *QUERY]
-    search = Question("search", f"/fhir/Observation?{urlencode(pairs)}", token)
-    entries = orjson.loads(search.body(port))["entry"]
-    found = f"/fhir/Observation/{entries[0]['resource']['id']}"
-    return [search, Question("read", found, token)]
+    page = Question("search (page of 20)", f"/fhir/Observation?{urlencode(pairs)}", token)
+    one = orjson.loads(page.body(port))["entry"][0]["resource"]
+    day = [*pairs, ("date", one["effectiveDateTime"][:10])]
+    return [
+        page,
+        Question("search (of one day)", f"/fhir/Observation?{urlencode(day)}", token),
+        Question("read", f"/fhir/Observation/{one['id']}", token),
+    ]
 
 
 def _compared(question: Question, port: int, bare: int, seconds: float, rounds: int) -> Iterator[Figure]:

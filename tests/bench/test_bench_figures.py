@@ -90,7 +90,7 @@ def test_steps_openings_and_sizes(taken: tuple[Figure, Installation, list[Resour
 
 def test_over_http(taken: tuple[Figure, Installation, list[Resource]]) -> None:
     figures = list(http_figures.over_http(taken[1], 0.05, 1))
-    assert len(figures) == 2 * 3 * 3
+    assert len(figures) == 3 * 3 * 3
     rates = [figure for figure in figures if figure.unit == "requests/s"]
     assert all(figure.reference and figure.target == figure.reference / 2 for figure in rates)
 
