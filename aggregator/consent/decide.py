@@ -46,7 +46,7 @@ from aggregator.consent.context import (
 )
 from aggregator.consent.facts import CONFIDENTIALITY_LEVELS, Facts, Span, facts_of
 from aggregator.consent.provision import REFERENCE, TYPE_SYSTEM, Effect, Policy, parse
-from aggregator.consent.reach import boundaries, openable
+from aggregator.consent.reach import Occasion, boundaries, occasions, openable
 from aggregator.consent.section_table import DIRECTORY, UNSORTED, Coding
 from fhir_profiles.codes import CONFIDENTIALITY
 from fhir_profiles.profiles import SECTION_SYSTEM
@@ -56,6 +56,7 @@ __all__ = [
     "Decider",
     "Deny",
     "Facts",
+    "Occasion",
     "Party",
     "PartyKind",
     "Permit",
@@ -65,6 +66,7 @@ __all__ = [
     "boundaries",
     "decide",
     "facts_of",
+    "occasions",
     "openable",
     "parse",
 ]

@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from aggregator.consent.decide import Context, Decider, Party, Permit, boundaries, facts_of, openable, parse
+from aggregator.consent.decide import (
+    Context,
+    Decider,
+    Occasion,
+    Party,
+    Permit,
+    boundaries,
+    facts_of,
+    occasions,
+    openable,
+    parse,
+)
 from aggregator.consent.section_table import SectionTable
 from aggregator.vault import tables
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.key_service import KeyService, SignedGrant, Ticket
-from aggregator.vault.keys import Root, SectionSeed
+from aggregator.vault.keys import Root, SectionSeed, handle
 from aggregator.vault.seal import KEY_BYTES
 from aggregator.vault.view import Reader
 from fhir_profiles.text import Resource, dumps, loads
@@ -28,10 +39,10 @@ class Opened:
 
     id: str
     version: int
-    seeds: Mapping[str, SectionSeed]
-    consents: Sequence[Resource]
+    seeds: Mapping[str, SectionSeed] = field(repr=False)
+    consents: Sequence[Resource] = field(repr=False)
     verification_key: bytes
-    image_key: bytes
+    image_key: bytes = field(repr=False)
     patient: str
 
     def reader(self, party: Party, purpose: str, now: datetime, table: SectionTable) -> Reader:
@@ -43,17 +54,31 @@ class Opened:
         def permits(_: str, resource: Resource) -> bool:
             return isinstance(decider.decide(facts_of(resource, table.section_of(resource))), Permit)
 
-        period = until.isoformat() if until else ""
+        who = (
+            purpose,
+            party.id,
+            party.kind.value,
+            *(f"{system}|{value}" for system, value in sorted(party.identifiers)),
+        )
         return Reader(
-            id=f"{self.id}/{purpose}",
+            # A handle: neither the purpose nor whom the operator takes the party for stands in the image's row.
+            id=f"{self.id}/{handle(self.image_key, 'reader', *who).hex()}",
             seeds=self.seeds,
             verification_key=self.verification_key,
             image_key=self.image_key,
             patient=self.patient,
-            depends=f"{self.version}/{table.version}/{period}",
+            depends=f"{self.version}/{table.version}/{until.isoformat() if until else ''}",
             permits=permits,
             until=until,
         )
+
+    def deciding(self, party: Party, purpose: str, now: datetime) -> list[str]:
+        """The ids of the Consents that permit the party something now, for this purpose."""
+        return [
+            consent["id"]
+            for consent in self.consents
+            if any(one.covers(now, purpose) for one in occasions([parse(consent)], party))
+        ]
 
 
 def compile_grants(
@@ -71,7 +96,8 @@ def compile_grants(
     for party in parties:
         names = openable(policies, party, frozenset(sections))
         if names:
-            payload = _payload(vault, root, {name: sections[name] for name in names}, patient, consents)
+            opened = {name: sections[name] for name in names}
+            payload = _payload(vault, root, opened, patient, consents, occasions(policies, party))
             made.append(_sign(vault, root, key_service, party, payload))
     return made
 
@@ -96,12 +122,18 @@ def open_grant(row: tables.Grant, key_service: KeyService, ticket: Ticket, now: 
 
 
 def _payload(
-    vault: tables.Vault, root: Root, sections: Mapping[str, str], patient: str, consents: Sequence[Resource]
+    vault: tables.Vault,
+    root: Root,
+    sections: Mapping[str, str],
+    patient: str,
+    consents: Sequence[Resource],
+    when: Sequence[Occasion],
 ) -> bytes:
     seeds = {name: root.section(id_, vault.epoch) for name, id_ in sections.items()}
     return canonical(
         {
             "version": vault.grant_version,
+            "occasions": [[one.low.isoformat(), one.high.isoformat(), sorted(one.purposes)] for one in when],
             "sections": {name: [seed.id, seed.epoch, b64(seed.seed)] for name, seed in seeds.items()},
             "consents": [dumps(consent).decode() for consent in consents],
             "verification_key": b64(root.verification_key),

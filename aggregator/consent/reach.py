@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from aggregator.consent.context import Party, Path, is_plain_payer, may_permit, named_on, not_no, paths
-from aggregator.consent.facts import LAST
-from aggregator.consent.provision import TYPE_SYSTEM, UNREADABLE, Effect, Policy
+from aggregator.consent.context import Party, Path, is_plain_payer, may_permit, named_on, not_no, paths, serves
+from aggregator.consent.facts import FIRST, LAST
+from aggregator.consent.provision import PURPOSE_PARENTS, TYPE_SYSTEM, UNREADABLE, Effect, Policy
 from aggregator.consent.section_table import DIRECTORY, UNSORTED, SectionTable
 from fhir_profiles.profiles import SECTION_SYSTEM
 
@@ -65,6 +66,34 @@ def _always_refuses(path: Path, party: Party) -> bool:
 
 def _shuts(path: Path, section: str) -> bool:
     return all(not_no(rule.classes, frozenset({(SECTION_SYSTEM, section)})) for rule in path)
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """A time, low to high (aware, high excluded), and the purposes for which anything could be permitted in it."""
+
+    low: datetime
+    high: datetime
+    purposes: frozenset[str]
+
+    def covers(self, now: datetime, purpose: str) -> bool:
+        return self.low <= now < self.high and purpose in self.purposes
+
+
+def occasions(policies: Sequence[Policy], party: Party) -> list[Occasion]:
+    """When and for which purposes some permit could open something to the party: the key service opens at no other."""
+    permits = [path for policy in policies for path in paths(policy) if may_permit(path, party.tokens)]
+    found = {_occasion(path) for path in permits}
+    return sorted((one for one in found if one.low < one.high and one.purposes), key=lambda one: (one.low, one.high))
+
+
+def _occasion(path: Path) -> Occasion:
+    periods = [rule.period for rule in path if isinstance(rule.period, tuple)]
+    return Occasion(
+        max((low for low, _ in periods), default=FIRST),
+        min((high for _, high in periods), default=LAST),
+        frozenset(purpose for purpose in PURPOSE_PARENTS if serves(path, purpose)),
+    )
 
 
 def boundaries(policies: Sequence[Policy], now: datetime) -> datetime | None:

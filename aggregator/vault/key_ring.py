@@ -123,6 +123,8 @@ class KeyRing:
         certificate = self._check(grant, payload)
         if certificate["grantee"] != b64(self.handle("party", admission.party)):
             raise Refused("this grant is another party's")
+        if not _is_occasion(orjson.loads(payload)["occasions"], admission.purpose, now):
+            raise Refused("this grant opens nothing now for this purpose of use")
         return payload
 
     def destroy_grant(self, vault: str, grant: str) -> None:
@@ -188,6 +190,13 @@ class KeyRing:
     def _ticket_key(self, token: str) -> bytes:
         # The token is 256 random bits: mixed with the master key, neither alone opens the row.
         return hmac.digest(expand(self._master, "tickets"), token.encode(), "sha256")
+
+
+def _is_occasion(occasions: list[tuple[str, str, list[str]]], purpose: str, now: datetime) -> bool:
+    return any(
+        datetime.fromisoformat(low) <= now < datetime.fromisoformat(high) and purpose in purposes
+        for low, high, purposes in occasions
+    )
 
 
 def _grant_header(grant: SignedGrant) -> dict[str, Any]:

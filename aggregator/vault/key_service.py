@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -23,8 +23,8 @@ class Admission:
 class Ticket:
     """A caller's proof: its token, and the row that the key service sealed when it admitted the caller."""
 
-    token: str
-    row: bytes
+    token: str = field(repr=False)
+    row: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class KeyService(Protocol):
         """Check the patient's signature, draw the grant's key, and return the payload in both locks."""
 
     def open_grant(self, grant: SignedGrant, ticket: Ticket, now: datetime) -> bytes:
-        """Verify the caller's own ticket, the patient's signature and the grantee; then the payload."""
+        """Verify the caller's own ticket, the patient's signature, grantee, purpose and time; then the payload."""
 
     def destroy_grant(self, vault: str, grant: str) -> None:
         """Destroy the grant's key: at once, for every copy of the row that exists. Twice is once."""
