@@ -34,12 +34,6 @@ class Figure:
             made[name] = None if made[name] is None else float(f"{made[name]:.4g}")
         return orjson.dumps(made).decode()
 
-    def met(self) -> bool:
-        """Is the target reached, where there is one?"""
-        if self.target is None:
-            return True
-        return self.value >= self.target if self.better == "higher" else self.value <= self.target
-
 
 @cache
 def cores() -> tuple[int, int]:
