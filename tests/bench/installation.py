@@ -29,7 +29,6 @@ from aggregator.config import (
     SourceSettings,
     StoreSettings,
 )
-from aggregator.consent.mandate import Person
 from aggregator.identity.accounts import Owner
 from aggregator.sync.registry import Registry, Source
 from aggregator.sync.run import run
@@ -37,16 +36,15 @@ from connectors.contract import Batch, Cursor
 from connectors.fhir_items import Account, item
 from connectors.patient_compartment import DIRECTORY, PATIENT_PARAMETER
 from fhir_profiles.text import Resource, dumps, loads
-from tests.vault.world import consent
+from tests.vault import world as worlds
+from tests.vault.world import ERIKA, consent
 
 PAGE = 100
 """Resources in one commit: a page of the clinic connector's default size."""
 
 PARTY = "praxis-b"
-PERSON = Person(family="Messmann", given="Erika", birth_date="1957-08-13")
 _BASE = "https://klinik.example/fhir/"
 _TYPES = frozenset({"Patient", *PATIENT_PARAMETER, *DIRECTORY})
-_PASSWORD = "Korrekt Pferd Batterie"
 
 
 @dataclass(kw_only=True)
@@ -131,21 +129,19 @@ def install(folder: Path, patient: str) -> Installation:
     key = ECKey.generate_key("P-384")
     (folder / "praxis.key.json").write_bytes(orjson.dumps(key.as_dict(private=True)))
     (folder / "praxis.jwks.json").write_bytes(orjson.dumps(KeySet([key]).as_dict(private=False)))
+    worlds.sign_up(folder)
     service = open_service(settings(folder))
-    code = service.accounts.sign_up("erika", _PASSWORD).recovery_code
-    service.accounts.prove_recovery("erika", code)
-    owner = service.accounts.sign_in("erika", _PASSWORD)
-    service.signing.introduce(owner, PERSON)
+    owner = service.accounts.sign_in(worlds.LOGIN, worlds.PASSWORD)
     connection = service.connections.connect(service.signing.signer(owner), "klinik", {"patient_id": patient})
     return Installation(folder=folder, service=service, owner=owner, connection=connection)
 
 
 def of_one_person(resources: Sequence[Resource], number: int) -> list[Resource]:
-    """The first `number` resources as one person's record: the first Patient is PERSON, first, and the only one."""
+    """The first `number` resources as one person's record: the first Patient is Erika, first, and the only one."""
     patients = [one["id"] for one in resources if one["resourceType"] == "Patient"]
     first = next(one for one in resources if one["resourceType"] == "Patient")
-    name = [{"use": "official", "family": PERSON.family, "given": [PERSON.given]}]
-    person = {**first, "name": name, "birthDate": PERSON.birth_date}
+    name = [{"use": "official", "family": ERIKA.family, "given": [ERIKA.given]}]
+    person = {**first, "name": name, "birthDate": ERIKA.birth_date}
     rest = [one for one in resources if one["resourceType"] != "Patient"][: number - 1]
     return [person, *(_whose(one, patients) for one in rest)]
 

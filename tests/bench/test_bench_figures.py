@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import orjson
@@ -121,7 +122,7 @@ def test_without_the_outside_data_it_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AGGREGATOR_TEST_DATA", "/nowhere")
-    monkeypatch.setattr(bench.os, "sched_setaffinity", lambda *_: None)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None)
     assert bench.main(["--quick"]) == 1
     assert "AGGREGATOR_TEST_DATA" in capsys.readouterr().err
 
