@@ -17,20 +17,22 @@ from starlette.responses import Response
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
 from aggregator.api.service import Service
-from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, Refused, SignInFailed
+from aggregator.identity import patient
 from aggregator.identity.accounts import Owner
+from aggregator.identity.turns import Turns
 
 _LIMIT = 64 * 1024
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class AuthRoutes:
-    """The routes, on one installation. Argon2 runs in a thread: nobody else waits for it."""
+    """The routes, on one installation. What runs Argon2 takes turns; what writes, writes in a thread."""
 
     def __init__(self, service: Service, callers: Callers) -> None:
         self._service = service
         self._callers = callers
+        self._turns = Turns()
 
     def router(self) -> APIRouter:
         """FastAPI's router."""
@@ -47,17 +49,15 @@ class AuthRoutes:
 
     async def sign_up(self, request: Request) -> Response:
         """{login, password, family, given, birth_date, kvnr?} -> a vault. The recovery code is shown this once."""
-        made = await bodies.json(request, _LIMIT)
+        told = await bodies.json(request, _LIMIT)
         login, password, family, given, birth_date = bodies.strings(
-            made, "login", "password", "family", "given", "birth_date"
+            told, "login", "password", "family", "given", "birth_date"
         )
-        kvnr = bodies.strings(made, "kvnr")[0] if made.get("kvnr") is not None else None
-        person = _person(family, given, birth_date, kvnr)
-        accounts = self._service.accounts
-        signed_up = await asyncio.to_thread(accounts.sign_up, login, password)
-        owner = await asyncio.to_thread(accounts.sign_in, login, password)
-        await asyncio.to_thread(self._service.signing.introduce, owner, person)
-        return self._session(owner, 201, recovery_code=signed_up.recovery_code)
+        kvnr = bodies.strings(told, "kvnr")[0] if told.get("kvnr") is not None else None
+        today = self._service.clock().date()
+        person = patient.stated(family=family, given=given, birth_date=birth_date, kvnr=kvnr, today=today)
+        made = await self._turns.take(self._service.accounts.sign_up, login, password, person)
+        return self._session(made.owner, 201, recovery_code=made.recovery_code)
 
     async def recovery_proof(self, request: Request) -> Response:
         """{login, recovery_code}: typed back, so that it is known to be written down. Before that nothing is synced."""
@@ -68,18 +68,18 @@ class AuthRoutes:
     async def sign_in(self, request: Request) -> Response:
         """{login, password} -> an owner session."""
         login, password = bodies.strings(await bodies.json(request, _LIMIT), "login", "password")
-        return self._session(await asyncio.to_thread(self._service.accounts.sign_in, login, password))
+        return self._session(await self._turns.take(self._service.accounts.sign_in, login, password))
 
     async def recover(self, request: Request) -> Response:
         """{login, recovery_code, password}: a new password by the recovery code; every session ends."""
         made = await bodies.json(request, _LIMIT)
         login, code, password = bodies.strings(made, "login", "recovery_code", "password")
-        return self._session(await asyncio.to_thread(self._service.accounts.recover, login, code, password))
+        return self._session(await self._turns.take(self._service.accounts.recover, login, code, password))
 
     async def sign_out(self, request: Request) -> Response:
         """End the owner session of the bearer token."""
         owner = self._callers.of(request).as_owner()
-        self._service.accounts.sign_out(owner.token)
+        await asyncio.to_thread(self._service.accounts.sign_out, owner.token)
         self._callers.forget(owner.token)
         return Response(status_code=204)
 
@@ -87,7 +87,8 @@ class AuthRoutes:
         """https://hl7.org/fhir/smart-app-launch/backend-services.html"""
         try:
             form = dict(await bodies.form(request, _LIMIT))
-            answer = self._service.clients.token(form, f"{self._service.base_url}/auth/token")
+            audience = f"{self._service.base_url}/auth/token"
+            answer = await asyncio.to_thread(self._service.clients.token, form, audience)
         except SignInFailed as error:
             return _json({"error": str(error)}, 401)
         except Refused as error:
@@ -97,9 +98,10 @@ class AuthRoutes:
         return _json(answer)
 
     async def revoke(self, request: Request) -> Response:
-        """https://www.rfc-editor.org/rfc/rfc7009: whoever holds a token may end it."""
+        """https://www.rfc-editor.org/rfc/rfc7009: whoever holds a token may end it, a client's or an owner's."""
         token = dict(await bodies.form(request, _LIMIT)).get("token", "")
-        self._service.clients.revoke(token)
+        await asyncio.to_thread(self._service.clients.revoke, token)
+        await asyncio.to_thread(self._service.accounts.sign_out, token)
         self._callers.forget(token)
         return Response(status_code=200)
 
@@ -107,16 +109,9 @@ class AuthRoutes:
         told = {
             "token": owner.token,
             "expires_in": self._service.config.session.owner_minutes * 60,
-            "patient": f"{owner.vault}.{owner.patient}",
+            "patient": owner.whole_patient,
         }
         return _json(told | more, status)
-
-
-def _person(family: str, given: str, birth_date: str, kvnr: str | None) -> Person:
-    try:
-        return Person(family=family, given=given, birth_date=birth_date, kvnr=kvnr)
-    except ValueError:
-        raise CallerError("birth_date: a date as YYYY-MM-DD is needed") from None
 
 
 def _json(told: dict[str, Any], status: int = 200) -> Response:

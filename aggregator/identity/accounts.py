@@ -9,29 +9,30 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
 from aggregator.audit.chain import first_head
+from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, SignInFailed, Tampered, UnlockNeeded
-from aggregator.identity import unlockers
-from aggregator.identity.tables import Account, Attempts, OwnerSession, Unlocker
+from aggregator.identity import attempts, patient, unlockers
+from aggregator.identity.tables import Account, OwnerSession, Unlocker
 from aggregator.vault import log, tables
-from aggregator.vault.encoding import canonical
-from aggregator.vault.envelope import Operation, seal
+from aggregator.vault.encoding import canonical, instant
+from aggregator.vault.envelope import Operation, Put, seal
 from aggregator.vault.key_service import KeyService
-from aggregator.vault.keys import Root, SectionKey, Writer, new_section_id, new_vault_id
+from aggregator.vault.keys import OWNER, Root, SectionKey, Writer, new_section_id, new_vault_id
 from aggregator.vault.seal import expand, header, unwrap, wrap
 from aggregator.vault.store import Store
+from aggregator.vault.view import IDENTITY
 from connectors.contract import Clock
 from fhir_profiles.profiles import SECTIONS
+from fhir_profiles.text import Resource, dumps
 
-_FREE_TRIES = 5
-_LONGEST_WAIT = 900.0  # seconds
+_LONGEST_LOGIN = 254  # characters, as an e-mail address
 PATIENT_SOURCE = ("vault", "", "Patient")
 """The source key of the vault's one Patient."""
 
@@ -52,6 +53,11 @@ class Owner:
         """The local id of the vault's Patient."""
         return self.root.ids().local(*PATIENT_SOURCE)
 
+    @property
+    def whole_patient(self) -> str:
+        """The whole id of the vault's Patient."""
+        return f"{self.vault}.{self.patient}"
+
     def key(self, section: str, epoch: int = 1) -> SectionKey:
         """What sealing to a section takes."""
         seed = self.root.section(self.sections[section], epoch)
@@ -65,7 +71,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class SignedUp:
-    """A new vault. The recovery code is shown once."""
+    """A new vault, its owner signed in. The recovery code is shown once."""
 
     owner: Owner
     recovery_code: str = field(repr=False)
@@ -83,42 +89,55 @@ class Accounts:
         self._session_seconds = session_seconds
         self._signing_seconds = signing_seconds
 
-    def sign_up(self, login: str, password: str) -> SignedUp:
-        """A new vault with a password and a recovery code. Raises CallerError for a taken login or a short password."""
-        root, vault = Root.generate(), new_vault_id()
-        self._key_service.create_vault(vault, root.verification_key)
-        by_password = unlockers.password_unlocker(self._key_service, vault, root, password)
-        by_code, code = unlockers.recovery_unlocker(self._key_service, vault, root)
-        now = self._clock()
-        owner = Owner(vault, root, {section: new_section_id() for section in SECTIONS}, now, now)
-        try:
-            with self._store.write() as session:
-                session.add(Account(login=self._login(login), vault=vault))
-                session.add_all([by_password, by_code, _new_vault(owner)])
-        except IntegrityError:
-            raise CallerError("this login is taken") from None
+    def sign_up(self, login: str, password: str, person: Person) -> SignedUp:
+        """Account, vault, its Patient and an owner session: all of it, or nothing.
+
+        Raises CallerError for a taken login and for a login or password of a wrong length, Invalid for a person whom
+        FHIR cannot say.
+        """
+        if not 0 < len(login.strip()) <= _LONGEST_LOGIN:
+            raise CallerError(f"login: 1 to {_LONGEST_LOGIN} characters are needed")
+        owner = self._new_owner()
+        said = owner_put(owner.patient, patient.resource(owner.whole_patient, person), 1, self._clock())
+        derived = unlockers.derive(password)
+        with self._store.write() as session:
+            # Looked for first: the key service keeps every vault that it has made.
+            if session.get(Account, self._login(login)):
+                raise CallerError("this login is taken")
+            self._key_service.create_vault(owner.vault, owner.root.verification_key)
+            by_code, code = unlockers.recovery_unlocker(self._key_service, owner.vault, owner.root)
+            by_password = unlockers.password_unlocker(self._key_service, owner.vault, owner.root, derived)
+            row = _new_vault(owner)
+            session.add_all([Account(login=self._login(login), vault=owner.vault), by_password, by_code, row])
+            owner.append(session, row, IDENTITY, [said])
+            self._add_session(session, owner)
         return SignedUp(owner, code)
 
     def prove_recovery(self, login: str, code: str) -> None:
         """The code, typed back: before that nothing is synced. Raises CallerError for a slip, SignInFailed."""
-        self._unlock(login, unlockers.RECOVERY, code)
+        vault, _ = self._unlock(login, unlockers.RECOVERY, code)
+        proof = self._key_service.lock(vault, _proof_header(vault), b"proven")
         with self._store.write() as session:
-            account = session.get(Account, self._login(login))
-            if account is not None:
-                account.recovery_proven = True
+            session.get_one(Account, self._login(login)).recovery_proof = proof
 
     def sign_in(self, login: str, password: str) -> Owner:
         """Unlock by password and open an owner session; its token is in the answer. Raises SignInFailed."""
-        return self._open_session(self._unlock(login, unlockers.PASSWORD, password))
+        now, handle = self._clock().timestamp(), self._login(login)
+        with self._store.write() as session:
+            wait = attempts.count(session, handle, now)
+        if wait:
+            raise SignInFailed(f"too many tries; wait {int(wait) + 1} seconds")
+        vault, root = self._unlock(login, unlockers.PASSWORD, password)
+        return self._open_session(handle, vault, root)
 
     def recover(self, login: str, code: str, new_password: str) -> Owner:
         """Unlock by recovery code and set a new password; no data is touched. Raises SignInFailed, CallerError."""
         vault, root = self._unlock(login, unlockers.RECOVERY, code)
-        row = unlockers.password_unlocker(self._key_service, vault, root, new_password)
+        row = unlockers.password_unlocker(self._key_service, vault, root, unlockers.derive(new_password))
         with self._store.write() as session:
             session.merge(row)
             session.exec(delete(OwnerSession).where(col(OwnerSession.vault) == vault))
-        return self._open_session((vault, root))
+        return self._open_session(self._login(login), vault, root)
 
     def owner(self, token: str) -> Owner:
         """The owner behind a session's token. Raises SignInFailed."""
@@ -145,71 +164,89 @@ class Accounts:
             raise UnlockNeeded("signing needs a fresh unlock: sign in again and repeat this within five minutes")
 
     def recovery_proven(self, vault: str) -> bool:
-        """Has the recovery code been typed back?"""
+        """Has the recovery code been typed back? Raises Tampered where only the database says so."""
         with self._store.read() as session:
             found = session.exec(select(Account).where(Account.vault == vault)).first()
-            return found is not None and found.recovery_proven
+        if found is None or not found.recovery_proof:
+            return False
+        return self._key_service.unlock(vault, _proof_header(vault), found.recovery_proof) == b"proven"
 
     def _unlock(self, login: str, kind: str, secret: str) -> tuple[str, Root]:
         if kind == unlockers.RECOVERY:
             unlockers.parse_code(secret)  # a slip is told for every login, known or not
-        handle_ = self._login(login)
-        self._count_try(handle_)
         with self._store.read() as session:
-            account = session.get(Account, handle_)
+            account = session.get(Account, self._login(login))
             row = session.get(Unlocker, (account.vault, kind)) if account else None
         try:
             if row is None:
                 unlockers.waste_time(kind, secret)
                 raise Tampered("no such account")
-            root = unlockers.unlock(self._key_service, row, secret)
+            return row.vault, unlockers.unlock(self._key_service, row, secret)
         except Tampered:
             raise SignInFailed("login or password is wrong") from None
-        with self._store.write() as session:
-            session.exec(delete(Attempts).where(col(Attempts.login) == handle_))
-        return row.vault, root
 
-    def _count_try(self, login: bytes) -> None:
-        """Counted before it is tried, so that parallel and interrupted tries count too."""
-        now = self._clock().timestamp()
-        with self._store.write() as session:
-            row = session.get(Attempts, login) or Attempts(login=login, failures=0, next_at=0.0)
-            if row.next_at > now:
-                raise SignInFailed(f"too many tries; wait {int(row.next_at - now) + 1} seconds")
-            row.failures += 1
-            if row.failures >= _FREE_TRIES:
-                row.next_at = now + min(_LONGEST_WAIT, 2.0 ** (row.failures - _FREE_TRIES))
-            session.add(row)
+    def _new_owner(self) -> Owner:
+        sections = {section: new_section_id() for section in SECTIONS}
+        return self._signed_in(new_vault_id(), Root.generate(), sections)
 
-    def _open_session(self, unlocked: tuple[str, Root]) -> Owner:
-        vault, root = unlocked
-        token, now = secrets.token_urlsafe(32), self._clock()
+    def _signed_in(self, vault: str, root: Root, sections: Mapping[str, str]) -> Owner:
+        """An owner with a new token, unlocked now; in whole seconds, as the session's row has it."""
+        now = self._clock().replace(microsecond=0)
+        expires = now + timedelta(seconds=self._session_seconds)
+        return Owner(vault, root, sections, now, expires, secrets.token_urlsafe(32))
+
+    def _open_session(self, login: bytes, vault: str, root: Root) -> Owner:
+        with self._store.write() as session:
+            attempts.forget(session, login)
+            owner = self._signed_in(vault, root, _sections(session, vault, root))
+            self._add_session(session, owner)
+        return owner
+
+    def _add_session(self, session: Session, owner: Owner) -> None:
+        """The session's row; those that have ended go."""
         row = OwnerSession(
-            token=_token_id(token),
-            vault=vault,
+            token=_token_id(owner.token),
+            vault=owner.vault,
             box=b"",
-            expires=int(now.timestamp()) + self._session_seconds,
-            unlocked_at=int(now.timestamp()),
+            expires=int(owner.expires.timestamp()),
+            unlocked_at=int(owner.unlocked_at.timestamp()),
         )
-        inner = wrap(expand(token.encode(), "row"), _session_header(row), root.secret)
-        row.box = self._key_service.lock(vault, _session_header(row), inner)
-        with self._store.write() as session:
-            session.exec(delete(OwnerSession).where(col(OwnerSession.expires) <= int(now.timestamp())))
-            session.add(row)
-        with self._store.read() as session:
-            return self._owner(session, row, root, token)
+        inner = wrap(expand(owner.token.encode(), "row"), _session_header(row), owner.root.secret)
+        row.box = self._key_service.lock(owner.vault, _session_header(row), inner)
+        session.exec(delete(OwnerSession).where(col(OwnerSession.expires) <= row.unlocked_at))
+        session.add(row)
 
     def _owner(self, session: Session, held: OwnerSession, root: Root, token: str) -> Owner:
-        row = session.get(tables.Vault, held.vault)
-        if row is None:
-            raise Tampered("a session's vault is gone")
-        sections = orjson.loads(unwrap(root.owner_key(), _sections_header(row.id), row.sections))
         zone = self._clock().tzinfo
-        unlocked_at = datetime.fromtimestamp(held.unlocked_at, zone)
-        return Owner(row.id, root, sections, unlocked_at, datetime.fromtimestamp(held.expires, zone), token)
+        unlocked_at, expires = (datetime.fromtimestamp(at, zone) for at in (held.unlocked_at, held.expires))
+        return Owner(held.vault, root, _sections(session, held.vault, root), unlocked_at, expires, token)
 
     def _login(self, login: str) -> bytes:
         return self._key_service.handle("login", login.strip().casefold())
+
+
+def owner_put(local: str, resource: Resource, version: int, now: datetime) -> Put:
+    """A resource as the owner writes it: `meta` says which version it is, and since when."""
+    updated = instant(now)
+    meta = dict(resource.get("meta") or {}) | {"versionId": str(version), "lastUpdated": updated}
+    first = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
+    return Put(
+        local=local,
+        resource_type=resource["resourceType"],
+        version=version,
+        updated=updated,
+        resource=dumps(first | resource | {"meta": meta}),
+        origin={"source": OWNER},
+    )
+
+
+def _sections(session: Session, vault: str, root: Root) -> Mapping[str, str]:
+    """Name -> id of the vault's sections. Raises Tampered."""
+    row = session.get(tables.Vault, vault)
+    if row is None:
+        raise Tampered("a session's vault is gone")
+    made: dict[str, str] = orjson.loads(unwrap(root.owner_key(), _sections_header(vault), row.sections))
+    return made
 
 
 def _new_vault(owner: Owner) -> tables.Vault:
@@ -232,6 +269,10 @@ def _token_id(token: str) -> bytes:
 
 def _sections_header(vault: str) -> dict[str, Any]:
     return header("sections", vault)
+
+
+def _proof_header(vault: str) -> dict[str, Any]:
+    return header("recovery-proof", vault)
 
 
 def _session_header(row: OwnerSession) -> dict[str, Any]:

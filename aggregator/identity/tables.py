@@ -6,11 +6,11 @@ from sqlmodel import Field, SQLModel
 
 
 class Account(SQLModel, table=True):
-    """A login's handle and the vault it belongs to. `recovery_proven`: the recovery code was typed back."""
+    """A login's handle and the vault it belongs to. `recovery_proof`: that the code was typed back, locked for it."""
 
     login: bytes = Field(primary_key=True)
     vault: str = Field(index=True)
-    recovery_proven: bool = False
+    recovery_proof: bytes = b""
 
 
 class Unlocker(SQLModel, table=True):
@@ -23,11 +23,11 @@ class Unlocker(SQLModel, table=True):
 
 
 class Attempts(SQLModel, table=True):
-    """Failed sign-ins by login handle, existing or not; no try before `next_at` (Unix seconds)."""
+    """Tries at a password by login handle, existing or not; none before `next_at` (Unix seconds)."""
 
     login: bytes = Field(primary_key=True)
     failures: int
-    next_at: float
+    next_at: float = Field(index=True)
 
 
 class OwnerSession(SQLModel, table=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 import orjson
@@ -20,10 +21,15 @@ from aggregator.vault.seal import expand, header, unwrap, wrap
 
 PASSWORD = "password"  # noqa: S105 - the kind of an unlocker
 RECOVERY = "recovery"
-SHORTEST_PASSWORD = 10
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 1024
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _GROUPS, _GROUP = 6, 5  # 26 characters of 5 bits, in groups of five with a check character each (the last has one)
+
+
+# cryptography gives the lanes of one Argon2id to OpenSSL's threads. Two derivations at once take each other's, and fail
+# with MemoryError or wait for ever (50.0.2, 4 lanes, 2 threads). Two processes do not disturb each other.
+_ONE_DERIVATION = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +40,36 @@ class Argon2Parameters:
     iterations: int = 3
     lanes: int = 4
 
-    def below_floor(self) -> bool:
-        floor = Argon2Parameters()
-        return self.memory_kib < floor.memory_kib or self.iterations < floor.iterations or self.lanes < floor.lanes
+    def acceptable(self) -> bool:
+        """Between floor and ceiling, in whole numbers: a row that asks for more would take this machine's memory."""
+        bounds = zip(astuple(self), astuple(Argon2Parameters()), astuple(_CEILING), strict=True)
+        return all(type(value) is int and floor <= value <= ceiling for value, floor, ceiling in bounds)
 
 
-def password_unlocker(key_service: KeyService, vault: str, root: Root, password: str) -> Unlocker:
-    """Wrap the root under a new password. Raises CallerError for one that is too short."""
-    if len(password) < SHORTEST_PASSWORD:
-        raise CallerError(f"the password needs at least {SHORTEST_PASSWORD} characters")
+_CEILING = Argon2Parameters(memory_kib=262144, iterations=12, lanes=8)
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedKey:
+    """A key from a new password, and what deriving it again takes (JSON)."""
+
+    parameters: str
+    key: bytes = field(repr=False)
+
+
+def derive(password: str) -> DerivedKey:
+    """A key from a new password; takes a tenth of a second. Raises CallerError for one too short or too long."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise CallerError(f"the password needs at least {SHORTEST_PASSWORD} characters, at most {LONGEST_PASSWORD}")
     parameters, salt = Argon2Parameters(), os.urandom(16)
-    key = _argon2(password, salt, parameters)
     stored = orjson.dumps(asdict(parameters) | {"salt": salt.hex()}).decode()
-    return Unlocker(vault=vault, kind=PASSWORD, parameters=stored, box=_lock(key_service, vault, PASSWORD, key, root))
+    return DerivedKey(stored, _argon2(password, salt, parameters))
+
+
+def password_unlocker(key_service: KeyService, vault: str, root: Root, derived: DerivedKey) -> Unlocker:
+    """Wrap the root under a new password."""
+    box = _lock(key_service, vault, PASSWORD, derived.key, root)
+    return Unlocker(vault=vault, kind=PASSWORD, parameters=derived.parameters, box=box)
 
 
 def recovery_unlocker(key_service: KeyService, vault: str, root: Root) -> tuple[Unlocker, str]:
@@ -92,23 +115,27 @@ def _check_character(group: str) -> str:
 
 
 def _password_key(row: Unlocker, password: str) -> bytes:
-    stored = orjson.loads(row.parameters)
-    salt = bytes.fromhex(stored.pop("salt"))
-    parameters = Argon2Parameters(**stored)
-    if parameters.below_floor():
-        raise Tampered("a stored password's parameters are below the floor")
+    try:
+        stored = orjson.loads(row.parameters)
+        salt = bytes.fromhex(stored.pop("salt"))
+        parameters = Argon2Parameters(**stored)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Tampered("a stored password's parameters cannot be read") from None
+    if len(salt) != 16 or not parameters.acceptable():
+        raise Tampered("a stored password's parameters are below the floor or above the ceiling")
     return _argon2(password, salt, parameters)
 
 
 def _argon2(password: str, salt: bytes, parameters: Argon2Parameters) -> bytes:
     text = unicodedata.normalize("NFKC", password).encode()
-    return Argon2id(
-        salt=salt,
-        length=32,
-        iterations=parameters.iterations,
-        lanes=parameters.lanes,
-        memory_cost=parameters.memory_kib,
-    ).derive(text)
+    with _ONE_DERIVATION:
+        return Argon2id(
+            salt=salt,
+            length=32,
+            iterations=parameters.iterations,
+            lanes=parameters.lanes,
+            memory_cost=parameters.memory_kib,
+        ).derive(text)
 
 
 def _recovery_key(code: str) -> bytes:

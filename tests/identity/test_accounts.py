@@ -12,6 +12,7 @@ import orjson
 import pytest
 from sqlmodel import select
 
+from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, SignInFailed, UnlockNeeded
 from aggregator.identity import unlockers
 from aggregator.identity.accounts import Accounts, SignedUp
@@ -19,6 +20,7 @@ from aggregator.identity.tables import Account, Attempts, OwnerSession, Unlocker
 from aggregator.identity.unlockers import Argon2Parameters, format_code, parse_code
 from tests.vault.world import LOGIN, PASSWORD, World
 
+UWE = Person(family="Anders", given="Uwe", birth_date="1961-02-03")
 WRONG = "login or password is wrong"
 
 
@@ -50,7 +52,7 @@ def test_a_login_is_the_same_in_any_case_and_with_blanks(world: World, login: st
 
 
 def test_a_password_is_the_same_however_its_umlauts_are_composed(world: World) -> None:
-    world.accounts.sign_up("uwe", "größere Länge")
+    world.accounts.sign_up("uwe", "größere Länge", UWE)
     world.accounts.sign_in("uwe", "gro\u0308ßere La\u0308nge")
 
 
@@ -58,14 +60,14 @@ def test_a_password_is_the_same_however_its_umlauts_are_composed(world: World) -
 @pytest.mark.parametrize("password", ["short", "123456789"])
 def test_a_short_password_is_refused_and_nothing_is_made(world: World, password: str) -> None:
     with pytest.raises(CallerError, match="the password needs at least 10 characters"):
-        world.accounts.sign_up("uwe", password)
+        world.accounts.sign_up("uwe", password, UWE)
     with world.store.read() as session:
         assert len(session.exec(select(Account)).all()) == 1
 
 
 def test_a_taken_login_is_refused_and_its_vault_unchanged(world: World) -> None:
     with pytest.raises(CallerError, match="this login is taken"):
-        world.accounts.sign_up(LOGIN, "Ein anderes Wort")
+        world.accounts.sign_up(LOGIN, "Ein anderes Wort", UWE)
     assert world.accounts.sign_in(LOGIN, PASSWORD).vault == world.vault
 
 
@@ -151,7 +153,7 @@ def test_a_wrong_recovery_code_says_the_same_to_known_and_unknown_logins(world: 
 def cheap(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Argon2 without its time, and Uwe, who signed up under it."""
     monkeypatch.setattr(unlockers, "_argon2", lambda password, salt, _: sha256(password.encode() + salt).digest())
-    world.accounts.sign_up("uwe", PASSWORD)
+    world.accounts.sign_up("uwe", PASSWORD, UWE)
 
 
 @pytest.mark.attack(47)
@@ -234,7 +236,7 @@ def test_parameters_below_the_floor_are_refused_though_the_password_is_right(wor
 
 @pytest.mark.attack(21, 22)
 def test_an_unlocker_of_another_vault_opens_nothing_here(world: World) -> None:
-    other = world.accounts.sign_up("uwe", "Ein anderes Wort")
+    other = world.accounts.sign_up("uwe", "Ein anderes Wort", UWE)
     with world.store.write() as session:
         mine = session.get_one(Unlocker, (world.vault, "password"))
         theirs = session.get_one(Unlocker, (other.owner.vault, "password"))
@@ -284,13 +286,12 @@ def test_what_is_no_code_is_refused(text: str) -> None:
 
 
 def test_nothing_is_connected_before_the_code_was_typed_back(world: World) -> None:
-    made = world.accounts.sign_up("uwe", "Ein anderes Wort")
+    made = world.accounts.sign_up("uwe", "Ein anderes Wort", UWE)
     with pytest.raises(CallerError, match="type your recovery code back first"):
         world.signing.signer(made.owner)
     world.accounts.prove_recovery("uwe", made.recovery_code)
     assert world.accounts.recovery_proven(made.owner.vault)
-    with pytest.raises(CallerError, match="say who you are first"):
-        world.signing.signer(made.owner)
+    assert world.signing.signer(made.owner).person == UWE
 
 
 def test_recovery_sets_a_new_password_and_ends_every_session(world: World, code: str) -> None:

@@ -128,7 +128,7 @@ def test_what_cannot_be_signed_is_refused_and_opens_nothing(world: World, change
 def test_an_id_that_is_no_consent_of_the_owners_is_not_written_over(world: World, case: str) -> None:
     names = {"never was": "a" * 26, "the Patient": world.owner.patient}
     if case == "another vault's":
-        other = world.accounts.sign_up("uwe", "Ein anderes Wort").owner
+        other = world.accounts.sign_up("uwe", "Ein anderes Wort", ERIKA).owner
         stored, _ = world.signing.save_consent(other, consent([DR_B]))
         names[case] = local(loads(stored))
     with pytest.raises(CallerError, match="there is no such Consent of yours"):

@@ -197,7 +197,7 @@ class SyncWorld:
         return b"".join(file.read_bytes() for file in sorted(self.store.path.parent.iterdir()))
 
     def end(self, connection: str) -> None:
-        self.connections.end(self.world.vault, connection)
+        self.connections.end(self.world.vault, connection, self.world.owner.root)
 
     def take_lease(self, connection: str) -> None:
         """What another process does that finds the lease run out."""
@@ -223,11 +223,11 @@ def _told(operation: Put | Delete) -> tuple[str, str]:
     return f"{operation.version} deleted", ""
 
 
-def second_owner(world: World) -> Owner:
-    """One more vault in the same store, whose owner is Erika as well, until she says otherwise."""
+def second_owner(world: World, person: Person = ERIKA) -> Owner:
+    """One more vault in the same store."""
     with world.store.read() as session:
         known = {row.id for row in session.exec(select(tables.Vault))}
-    signed_up = world.accounts.sign_up(f"person-{len(known)}", "Noch ein langes Wort")
+    signed_up = world.accounts.sign_up(f"person-{len(known)}", "Noch ein langes Wort", person)
     world.accounts.prove_recovery(f"person-{len(known)}", signed_up.recovery_code)
     return signed_up.owner
 

@@ -49,10 +49,7 @@ def stored(syncing: SyncWorld, owner: Owner | None = None) -> list[int]:
 
 
 def max_owner(syncing: SyncWorld, person: Person = MAX) -> Owner:
-    owner = second_owner(syncing.world)
-    owner = replace(owner, unlocked_at=syncing.clock())
-    syncing.world.signing.introduce(owner, person)
-    return owner
+    return replace(second_owner(syncing.world, person), unlocked_at=syncing.clock())
 
 
 def feed_row(syncing: SyncWorld) -> Feed:

@@ -17,7 +17,7 @@ from aggregator.vault import tables
 from aggregator.vault.keys import OWNER, Root
 from aggregator.vault.log import first_link
 from aggregator.vault.seal import unwrap
-from tests.vault.world import DR_B, LABORATORY, LOGIN, PASSWORD, World
+from tests.vault.world import DR_B, ERIKA, LABORATORY, LOGIN, PASSWORD, World
 
 pytestmark = pytest.mark.attack(21)
 
@@ -27,7 +27,7 @@ SECOND, SECOND_PASSWORD = "max.mustermann", "Ein anderes Passwort"
 @pytest.fixture
 def second(world: World) -> Owner:
     """Another patient of the same installation."""
-    return world.accounts.sign_up(SECOND, SECOND_PASSWORD).owner
+    return world.accounts.sign_up(SECOND, SECOND_PASSWORD, ERIKA).owner
 
 
 def test_both_sign_in_as_themselves(world: World, second: Owner) -> None:
