@@ -6,8 +6,9 @@ use is chosen in the assertion's UDAP B2B claim among those registered for the c
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,10 @@ _LONGEST_ASSERTION = 16_384  # characters
 _LONGEST_LIFE = 300  # seconds an assertion may still have
 _SKEW = 30  # seconds that clocks may differ
 _DEFAULT_PURPOSE = "TREAT"
+_PURPOSE = re.compile(
+    r"(?:urn:oid:2\.16\.840\.1\.113883\.5\.8#|http://terminology\.hl7\.org/CodeSystem/v3-ActReason[#|])?([\w-]+)"
+)
+"""A code of v3-ActReason, alone or with its system: UDAP writes system#code, FHIR system|code."""
 _UNTRUSTED_KEYS = frozenset({"jwk", "jku", "x5u", "x5c"})
 
 
@@ -162,18 +167,26 @@ def _issuer(assertion: str) -> str:
 
 
 def _purpose(client: Client, claims: Mapping[str, Any]) -> str:
-    """extensions.hl7-b2b.purpose_of_use, if it is registered for the client. Raises Refused."""
-    registered: Sequence[str] = client.settings.purposes
-    extensions = claims.get("extensions")
-    b2b = extensions.get("hl7-b2b") if isinstance(extensions, dict) else None
-    stated = b2b.get("purpose_of_use") if isinstance(b2b, dict) else None
-    if stated is None:
-        stated = [_DEFAULT_PURPOSE]
-    for one in stated if isinstance(stated, list) else [stated]:
-        code = str(one).rpartition("#")[2].rpartition("|")[2]
-        if code in registered:
-            return code
-    raise Refused("invalid_request")
+    """extensions.hl7-b2b.purpose_of_use: the first, if every one stated is registered for the client. Raises Refused.
+
+    A claim that is there and says something else is refused: falling back to another purpose would open what the
+    caller did not ask for. Only where nothing is stated it is treatment.
+    """
+    extensions = claims.get("extensions", {})
+    b2b = extensions.get("hl7-b2b", {}) if isinstance(extensions, dict) else None
+    if not isinstance(b2b, dict):
+        raise Refused("invalid_request")
+    stated = b2b.get("purpose_of_use", [_DEFAULT_PURPOSE])
+    codes = [_code(one) for one in (stated if isinstance(stated, list) else [stated])]
+    if not codes or not set(codes) <= set(client.settings.purposes):
+        raise Refused("invalid_request")
+    return codes[0]
+
+
+def _code(stated: object) -> str:
+    """A stated purpose's code; empty for what is none."""
+    match = _PURPOSE.fullmatch(stated) if isinstance(stated, str) else None
+    return match[1] if match else ""
 
 
 def _client(name: str, settings: ClientSettings) -> Client:

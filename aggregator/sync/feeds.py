@@ -184,7 +184,7 @@ async def run_feed(
         await _pull(held, progress, again=again)
     except Exception as error:  # noqa: BLE001 - a connector may be a third party's: whatever it raises ends this run alone
         failure = error
-    except asyncio.CancelledError:  # somebody stopped us by hand: the next run need not wait for the lease to end
+    except (asyncio.CancelledError, KeyboardInterrupt):  # stopped: the next run need not wait for the lease to end
         worker.give_back(Feed, held.feed.id, held.lease)
         raise
     status, error_text = judge(held.feed.id.hex(), failure)

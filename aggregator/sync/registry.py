@@ -43,9 +43,12 @@ class Source:
         return self.spec.connect(self.check(account), client, clock)
 
     def check(self, account: Mapping[str, Any]) -> Settings:
-        """Operator's and account's settings together. The error names settings, never their values."""
+        """Operator's and account's settings together. The error names settings, never their values nor the source.
+
+        It may be stored beside a connection and logged, and the name of a clinic can be a diagnosis.
+        """
         if unknown := set(account) - self.spec.account:
-            raise CallerError(f"source {self.authority}: {', '.join(sorted(unknown))} is not a setting of an account")
+            raise CallerError(f"account: {', '.join(sorted(unknown))} is not a setting of an account")
         try:
             made: Settings = self.spec.config(**{**self.settings.settings, **account})
         except ValidationError as error:
@@ -57,8 +60,8 @@ class Source:
         names = {str(problem["loc"][0]) for problem in problems if problem["loc"]}
         text = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
         if names and names <= self.spec.account:
-            return CallerError(f"source {self.authority}: {text}")
-        return OperatorError(f"sources.{self.authority}.settings: {text}")
+            return CallerError(f"account: {text}")
+        return OperatorError(f"the source's settings: {text}")
 
 
 class Registry:
@@ -70,13 +73,16 @@ class Registry:
     def __iter__(self) -> Iterator[Source]:
         return iter(self._sources.values())
 
+    def find(self, authority: str) -> Source | None:
+        """The source of this name, if it is configured."""
+        return self._sources.get(authority)
+
     def source(self, authority: str) -> Source:
-        """Raises OperatorError for a name that is not configured."""
-        try:
-            return self._sources[authority]
-        except KeyError:
-            known = ", ".join(sorted(self._sources)) or "none"
-            raise OperatorError(f"there is no source of that name; configured: {known}") from None
+        """Raises OperatorError for a name that is not configured; it names none: patients may come to read it."""
+        found = self.find(authority)
+        if found is None:
+            raise OperatorError("there is no source of that name in the settings")
+        return found
 
 
 def installed() -> list[str]:

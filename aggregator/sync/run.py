@@ -125,7 +125,10 @@ class Worker:
         stored = session.get(tables.Mandate, (row.vault, row.mandate))
         if stored is None or stored.ended:
             raise MandateEnded("the mandate of this connection has ended")
-        return open_mandate(stored, self.keys, self.key_service.verification_key(row.vault))
+        try:
+            return open_mandate(stored, self.keys, self.key_service.verification_key(row.vault))
+        except Stale:  # its certificate says so, whatever the row beside it says
+            raise MandateEnded("the mandate of this connection has ended") from None
 
     def writer(self, session: Session, row: Connection, source: Source, patients: set[str]) -> VaultWriter:
         """What writes this connection's items into its vault."""
@@ -137,7 +140,9 @@ class Worker:
 
     def settings(self, row: Connection) -> dict[str, Any]:
         """{authority, account}: what the connection was made with."""
-        made: dict[str, Any] = orjson.loads(self.keys.open(settings_header(row.vault, row.id), row.settings))
+        made: dict[str, Any] = orjson.loads(
+            self.keys.open(settings_header(row.vault, row.id, row.mandate), row.settings)
+        )
         return made
 
     def state(self, owner: str, identity: str, box: bytes | None) -> dict[str, Any]:
@@ -153,8 +158,9 @@ class Worker:
         )
 
 
-def settings_header(vault: str, connection: str) -> dict[str, Any]:
-    return header("settings", vault, name=connection)
+def settings_header(vault: str, connection: str, mandate: str) -> dict[str, Any]:
+    """Settings are bound to the mandate under which they were given: those of an older one are none any more."""
+    return header("settings", vault, name=f"{connection}/{mandate}")
 
 
 def state_header(owner: str, identity: str) -> dict[str, Any]:
@@ -180,7 +186,7 @@ async def run(
         await held.pull(progress, again=again)
     except Exception as error:  # noqa: BLE001 - a connector may be a third party's: whatever it raises ends this run alone
         failure = error
-    except asyncio.CancelledError:  # somebody stopped us by hand: the next run need not wait for the lease to end
+    except (asyncio.CancelledError, KeyboardInterrupt):  # stopped: the next run need not wait for the lease to end
         worker.give_back(Connection, connection, held.lease)
         raise
     status, error_text = judge(connection, failure)

@@ -220,8 +220,10 @@ PURPOSES: list[tuple[Claims, str]] = [
     (b2b("HMARKT"), "HMARKT"),
     (b2b(["urn:oid:2.16.840.1.113883.5.8#HMARKT"]), "HMARKT"),
     (b2b(["http://terminology.hl7.org/CodeSystem/v3-ActReason|HMARKT"]), "HMARKT"),
-    (b2b(["HPAYMT", "TREAT"]), "TREAT"),
-    ({"extensions": "none"}, "TREAT"),
+    (b2b(["http://terminology.hl7.org/CodeSystem/v3-ActReason#TREAT"]), "TREAT"),
+    (b2b(["HMARKT", "TREAT"]), "HMARKT"),
+    ({"extensions": {}}, "TREAT"),
+    ({"extensions": {"hl7-b2b": {"version": "1"}}}, "TREAT"),
 ]
 
 
@@ -233,10 +235,30 @@ def test_the_purpose_is_chosen_among_those_registered(
     assert clients.caller(answer["access_token"]).admission.purpose == purpose
 
 
-@pytest.mark.parametrize("told", [["BTG"], ["HPAYMT"], [], "", 5, {"code": "TREAT"}, [None], [["TREAT"]]])
+NOT_REGISTERED: list[Any] = [
+    ["BTG"],
+    ["HPAYMT"],
+    ["HPAYMT", "TREAT"],
+    ["TREAT", "BTG"],
+    ["treat"],
+    [" TREAT"],
+    ["#TREAT"],
+]
+NO_PURPOSE: list[Any] = [[], "", 5, None, {"code": "TREAT"}, [None], [["TREAT"]]]
+OTHER_SYSTEMS: list[Any] = [["urn:oid:1.2.3#TREAT"], ["https://codes.example|TREAT"]]
+
+
+@pytest.mark.parametrize("told", [*NOT_REGISTERED, *NO_PURPOSE, *OTHER_SYSTEMS])
 def test_a_purpose_that_is_not_registered_is_refused(clients: Clients, world: World, told: Any) -> None:
     with pytest.raises(Refused, match="invalid_request"):
         signed_in(clients, world, **b2b(told))
+
+
+@pytest.mark.parametrize("told", ["none", None, ["hl7-b2b"], {"hl7-b2b": "none"}, {"hl7-b2b": None}])
+def test_extensions_of_another_form_are_refused(clients: Clients, world: World, told: Any) -> None:
+    text = assertion(claims(world) | {"extensions": told})
+    with pytest.raises(Refused, match="invalid_request"):
+        clients.token(form(text), AUDIENCE)
 
 
 def test_who_is_not_registered_for_treatment_has_no_default(clients: Clients, world: World) -> None:

@@ -92,7 +92,7 @@ def test_a_wrong_account_setting_names_the_setting_and_never_its_value(syncing: 
 def test_a_wrong_setting_of_the_operators_is_the_operators_to_mend(syncing: SyncWorld) -> None:
     source = syncing.registry.source("klinik")
     source.settings.settings["sekret"] = SECRET
-    with pytest.raises(OperatorError, match=r"^sources.klinik.settings: sekret: Extra inputs are not permitted$"):
+    with pytest.raises(OperatorError, match=r"^the source's settings: sekret: Extra inputs are not permitted$"):
         source.check({"account": "erika"})
 
 
