@@ -49,10 +49,10 @@ class SessionSettings(_Section):
 
 
 class ViewSettings(_Section):
-    """How long an opened view may stay in memory, and how many."""
+    """How long an opened view may stay in memory, and how much all of them may take together."""
 
     idle_minutes: int = Field(default=10, ge=1)
-    most: int = Field(default=200, ge=1)
+    memory_megabytes: int = Field(default=512, ge=1)
     vaults_per_search: int = Field(default=20, ge=1)
 
 

@@ -4,6 +4,7 @@ AggregatorError
 ├── CallerError          who asked: wrong request, wrong sign-in, not allowed
 │   ├── SignInFailed
 │   ├── UnlockNeeded
+│   ├── Changed          the resource has changed since the caller read it; read it again
 │   ├── Invalid          a resource breaks the rules of FHIR; `problems` says where
 │   └── Refused
 ├── OperatorError        who runs the service: a setting, a key file, a port
@@ -29,6 +30,10 @@ class SignInFailed(CallerError):
 
 class UnlockNeeded(CallerError):
     """Signing takes an unlock within the last minutes."""
+
+
+class Changed(CallerError):
+    """The version that the caller names is not the current one."""
 
 
 class Invalid(CallerError):

@@ -7,9 +7,9 @@ that grant version and log position are still the view's. If they are not, the v
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,11 +17,11 @@ from typing import Any
 from sqlmodel import select
 
 from aggregator.api.caller import Principal
+from aggregator.api.held import Held, HeldViews, Key
 from aggregator.api.service import Service
 from aggregator.audit.receipts import SYSTEM, Condition, Opening
 from aggregator.consent import grant
-from aggregator.consent.decide import openable, parse
-from aggregator.errors import Refused, SignInFailed, Stale
+from aggregator.errors import Refused, Stale
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import FhirError, NotFound
 from aggregator.vault import tables, truth
@@ -30,6 +30,7 @@ from aggregator.vault.seal import PublicKey
 from aggregator.vault.view import Reader, View
 
 _TRIES = 4
+_LONGEST_QUERY = 1000  # characters of a query that a receipt keeps; of a longer one its hash as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +42,28 @@ class Act:
     query: str = ""
 
 
-@dataclass(slots=True)
-class Held:
-    """An open view with its receipts. `consents`: ids of those that open something to this caller."""
-
-    view: View
-    opening: Opening
-    condition: Condition
-    entry: dict[str, Any]
-    expires: float
-    consents: Sequence[str] = ()
-    used: float = field(default_factory=time.monotonic)
-
-
 class Access:
-    """Holds open views, within their bounds, and answers through them."""
+    """Answers through views. `held` are the open ones."""
 
     def __init__(self, service: Service) -> None:
+        settings = service.config.view
         self._service = service
-        self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
-        self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: dict[Key, _Lock] = {}
+        self.held = HeldViews(service.clock, settings.idle_minutes * 60.0, settings.memory_megabytes * 1_000_000)
 
     async def answer(self, principal: Principal, vault: str, act: Act, ask: Callable[[View], Answer]) -> Answer:
         """What `ask` makes of the caller's view, its receipt durable. Raises NotFound, Stale and ask's errors."""
+        if principal.owner and principal.owner.vault != vault:
+            await self.refuse(principal, vault, act, "not the owner")
+            raise NotFound
         for _ in range(_TRIES):
-            held = await self._hold(principal, vault, act)
-            answer, error = _try(ask, held.view)
-            entry = self._entry(held.entry, act, "answered", shown=answer.shown if answer else 0)
             try:
+                held = await self._hold(principal, vault, act)
+                answer, error = _try(ask, held.view)
+                entry = self._entry(held.entry, act, "answered", shown=answer.shown if answer else 0)
                 await self._service.receipts.write(held.opening.next(entry, held.condition))
             except Stale:
-                self._drop(principal.reader, vault)
+                self.held.drop((principal.reader, vault))
                 continue
             if answer is None:
                 raise error or NotFound
@@ -94,92 +86,72 @@ class Access:
         with self._service.store.read() as session:
             return sorted(session.exec(select(tables.Grant.vault).where(tables.Grant.grantee == grantee)).all())
 
-    def close(self) -> None:
-        """Close every view."""
-        while self._held:
-            self._held.popitem()[1].view.close()
-
     async def _hold(self, principal: Principal, vault: str, act: Act) -> Held:
         key = (principal.reader, vault)
-        held = self._fresh(key)
-        if held is None:
-            async with self._locks[key]:  # single flight: those who wait find the view that the first one opened
-                held = self._fresh(key) or await self._open(principal, vault, act)
-                self._keep(key, held)
-        held.used = time.monotonic()
-        return held
-
-    def _fresh(self, key: tuple[str, str]) -> Held | None:
-        held = self._held.get(key)
-        if held is None:
-            return None
-        now = self._service.clock()
-        idle = time.monotonic() - held.used > self._service.config.view.idle_minutes * 60
-        ended = held.view.until is not None and now >= held.view.until
-        if idle or ended or now.timestamp() >= held.expires:
-            self._drop(*key)
-            return None
-        return held
-
-    def _keep(self, key: tuple[str, str], held: Held) -> None:
-        self._held[key] = held
-        self._held.move_to_end(key)
-        while len(self._held) > self._service.config.view.most:
-            self._held.popitem(last=False)[1].view.close()
-
-    def _drop(self, reader: str, vault: str) -> None:
-        held = self._held.pop((reader, vault), None)
+        held = self.held.get(key)
         if held is not None:
-            held.view.close()
+            return held
+        async with self._single_flight(key):  # those who wait find the view that the first one opened
+            held = self.held.get(key)
+            if held is None:
+                opener = self._open_owner if principal.owner else self._open_grant
+                held = await opener(principal, vault, act)
+                self.held.keep(key, held)
+            return held
 
-    async def _open(self, principal: Principal, vault: str, act: Act) -> Held:
-        if principal.owner:
-            if principal.owner.vault != vault:
-                await self.refuse(principal, vault, act, "not the owner")
-                raise NotFound
-            return await self._open_owner(principal, vault)
-        row = self._grant(principal, vault)
-        if row is None:
-            await self.refuse(principal, vault, act, "no consent")
-            raise NotFound
-        return await self._open_grant(principal, row, act)
+    @asynccontextmanager
+    async def _single_flight(self, key: Key) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(key, _Lock())
+        lock.users += 1
+        try:
+            async with lock.lock:
+                yield
+        finally:
+            lock.users -= 1
+            if not lock.users:
+                del self._locks[key]
 
-    async def _open_owner(self, principal: Principal, vault: str) -> Held:
+    async def _open_owner(self, principal: Principal, vault: str, act: Act) -> Held:
         owner = principal.as_owner()
         reader = views.owner(owner.root, owner.sections, owner.patient)
-        opening, entry = await self._opening(principal, vault)
+        opening, entry = await self._opening(principal, vault, act)
         view = await asyncio.to_thread(
             views.open_view, self._service.store, vault, reader, self._service.indexer, owner.root
         )
-        return _held(principal, view, opening, entry, ())
+        return _held(principal, view, view.grant_version, opening, entry | {"consents": []})
 
-    async def _open_grant(self, principal: Principal, row: tables.Grant, act: Act) -> Held:
-        opening, entry = await self._opening(principal, row.vault)
+    async def _open_grant(self, principal: Principal, vault: str, act: Act) -> Held:
+        """Raises Stale where the grant was replaced while it was opened: then there may be another."""
+        row, version = self._grant(principal, vault)
+        if row is None:
+            await self.refuse(principal, vault, act, "no consent")
+            raise NotFound
+        opening, entry = await self._opening(principal, vault, act)
         try:
             reader, consents = await asyncio.to_thread(self._unseal, principal, row)
-            view = await asyncio.to_thread(
-                views.open_view, self._service.store, row.vault, reader, self._service.indexer
-            )
-        except Refused:
-            await self.refuse(principal, row.vault, act, "the grant has ended")
+        except Refused as error:
+            if self._grant(principal, vault)[1] != version:
+                raise Stale("the grant was replaced") from None
+            await self.refuse(principal, vault, act, str(error))
             raise NotFound from None
-        return _held(principal, view, opening, entry, consents)
+        view = await asyncio.to_thread(views.open_view, self._service.store, vault, reader, self._service.indexer)
+        # The version that was read together with the grant: one that came since must not count for this view.
+        return _held(principal, view, version, opening, entry | {"consents": consents})
 
     def _unseal(self, principal: Principal, row: tables.Grant) -> tuple[Reader, list[str]]:
         """Through the key service, which verifies the caller's own token."""
-        if principal.client is None:
-            raise SignInFailed("the token is not valid")
-        now, party = self._service.clock(), principal.as_party()
-        opened = grant.open_grant(row, self._service.key_service, principal.client.ticket, now)
-        sections = frozenset(opened.seeds)
-        consents = [one["id"] for one in opened.consents if openable([parse(one)], party, sections)]
-        return opened.reader(party, principal.purpose, now, self._service.table), consents
+        caller, now = principal.as_client(), self._service.clock()
+        opened = grant.open_grant(row, self._service.key_service, caller.ticket, now)
+        party = caller.client.party
+        reader = opened.reader(party, principal.purpose, now, self._service.table)
+        return reader, opened.deciding(party, principal.purpose, now)
 
-    async def _opening(self, principal: Principal, vault: str) -> tuple[Opening, dict[str, Any]]:
+    async def _opening(self, principal: Principal, vault: str, act: Act) -> tuple[Opening, dict[str, Any]]:
+        """A durable `opened` receipt: before the key service is asked."""
         with self._service.store.read() as session:
             row = session.get_one(tables.Vault, vault)
         opening, who = Opening(vault, self._audit_key(row)), _who(principal, row)
-        await self._service.receipts.write(opening.first(self._entry(who, Act("operation", ""), "opened")))
+        await self._service.receipts.write(opening.first(self._entry(who, act, "opened")))
         return opening, who
 
     def _audit_key(self, row: tables.Vault) -> PublicKey:
@@ -188,16 +160,32 @@ class Access:
             return self._service.key_service.system_audit().public()
         return truth.audit_key(row, self._service.key_service.verification_key(row.id))
 
-    def _grant(self, principal: Principal, vault: str) -> tables.Grant | None:
+    def _grant(self, principal: Principal, vault: str) -> tuple[tables.Grant | None, int]:
+        """The caller's grant and the grant version, of one moment."""
         grantee = self._service.key_service.handle("party", principal.party)
+        mine = select(tables.Grant).where(tables.Grant.vault == vault, tables.Grant.grantee == grantee)
         with self._service.store.read() as session:
-            return session.exec(
-                select(tables.Grant).where(tables.Grant.vault == vault, tables.Grant.grantee == grantee)
-            ).first()
+            row = session.exec(mine).first()
+            head = session.get(tables.Vault, vault)
+        return row, head.grant_version if head else 0
 
     def _entry(self, who: dict[str, Any], act: Act, kind: str, **more: Any) -> dict[str, Any]:
         stated = {"kind": kind, "at": _recorded(self._service.clock()), "interaction": act.interaction}
-        return who | stated | {"type": act.resource_type, "query": act.query} | more
+        return who | stated | {"type": act.resource_type, "query": _kept(act.query)} | more
+
+
+@dataclass(slots=True)
+class _Lock:
+    """A lock that is forgotten when nobody uses it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+def _kept(query: str) -> str:
+    if len(query) <= _LONGEST_QUERY:
+        return query
+    return f"{query[:_LONGEST_QUERY]}... sha256:{hashlib.sha256(query.encode()).hexdigest()}"
 
 
 def _try(ask: Callable[[View], Answer], view: View) -> tuple[Answer | None, FhirError | None]:
@@ -208,10 +196,10 @@ def _try(ask: Callable[[View], Answer], view: View) -> tuple[Answer | None, Fhir
         return None, error
 
 
-def _held(principal: Principal, view: View, opening: Opening, who: dict[str, Any], consents: Sequence[str]) -> Held:
-    condition = Condition(view.grant_version, view.log_position)
-    entry = who | {"grant_version": view.grant_version, "log_position": view.log_position, "consents": list(consents)}
-    return Held(view, opening, condition, entry, principal.expires, consents)
+def _held(principal: Principal, view: View, grant_version: int, opening: Opening, entry: dict[str, Any]) -> Held:
+    condition = Condition(grant_version, view.log_position)
+    told = entry | {"grant_version": grant_version, "log_position": view.log_position}
+    return Held(view, opening, condition, told, principal.expires)
 
 
 def _who(principal: Principal, row: tables.Vault) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class AppRoutes:
     async def disconnect(self, request: Request, connection: str) -> Response:
         """End a connection; what it brought stays."""
         owner = self._callers.of(request).as_owner()
-        self._service.connections.end(owner.vault, connection)
+        await asyncio.to_thread(self._service.connections.end, owner.vault, connection, owner.root)
         return Response(status_code=204)
 
     async def again(self, request: Request, connection: str) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,24 +32,33 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+_SWEEP_SECONDS = 15.0
 _ISSUE_CODES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported"}
 
 
 def create_app(service: Service) -> FastAPI:
     """The application of one installation."""
-    callers, access = Callers(service), Access(service)
+    access = Access(service)
+    callers = Callers(service, access.held.drop_reader)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # What start-up made stays: to look through all of it again and again stopped every request for up to 0.2 s.
         gc.collect()
         gc.freeze()
+        sweeping = asyncio.create_task(_sweep(access, callers))
         yield
+        sweeping.cancel()
         gc.unfreeze()
-        access.close()
+        access.held.close()
 
     app = FastAPI(
-        title="Patient record aggregator", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="Patient record aggregator",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
     )
     app.router.routes.extend(FhirRoutes(service, callers, access).routes())
     app.include_router(AuthRoutes(service, callers).router())
@@ -65,6 +75,14 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(_LastResort)
     app.add_middleware(_Headers)
     return app
+
+
+async def _sweep(access: Access, callers: Callers) -> None:
+    """Views and owners' roots leave memory when their time is over, whether anyone asks for them or not."""
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        access.held.sweep()
+        callers.sweep()
 
 
 async def _healthy() -> Response:
@@ -85,7 +103,9 @@ def _ready(service: Service) -> Any:
 async def _http(_: Request, error: Exception) -> Response:
     """What the router itself refuses: no such route, no such method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return errors.outcome(status, _ISSUE_CODES.get(status, "processing"), "there is nothing here that answers this")
+    headers = getattr(error, "headers", None)
+    text = "there is nothing here that answers this"
+    return errors.outcome(status, _ISSUE_CODES.get(status, "processing"), text, headers=headers)
 
 
 class _LastResort:

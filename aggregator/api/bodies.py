@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,6 +21,17 @@ class TooLarge(CallerError):
 
 class WrongMediaType(CallerError):
     """The body is of another media type than the route takes."""
+
+
+class NotAcceptable(CallerError):
+    """The caller wants a form that is not served."""
+
+
+def accepts_json(request: Request, pairs: Iterable[tuple[str, str]]) -> None:
+    """Raise NotAcceptable where `_format`, or without one `Accept`, takes no JSON."""
+    wanted = next((value for name, value in pairs if name == "_format"), None) or request.headers.get("accept", "")
+    if wanted and not any(word in wanted for word in ("json", "*/*", "application/*")):
+        raise NotAcceptable("only JSON is served: application/fhir+json")
 
 
 async def read(request: Request, limit: int) -> bytes:

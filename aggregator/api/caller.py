@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from aggregator.api.service import Service
-from aggregator.consent.decide import Party
 from aggregator.errors import Refused, SignInFailed
 from aggregator.identity import scopes
 from aggregator.identity.accounts import Owner
@@ -44,38 +44,51 @@ class Principal:
             raise Refused("this is for the owner of a record alone")
         return self.owner
 
-    def as_party(self) -> Party:
-        """The client's party. Raises Refused for an owner."""
+    def as_client(self) -> Caller:
+        """Raise Refused for an owner."""
         if self.client is None:
             raise Refused("this is for registered clients alone")
-        return self.client.client.party
+        return self.client
 
 
 class Callers:
     """Token -> Principal."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, on_forget: Callable[[str], None]) -> None:
         self._service = service
+        self._on_forget = on_forget
         self._known: dict[str, tuple[float, Principal]] = {}
 
     def of(self, request: Request) -> Principal:
         """Whoever the bearer token stands for. Raises SignInFailed."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        if scheme.lower() != "bearer" or not token.strip():
             raise SignInFailed("a bearer token is needed: sign in at /auth/sign-in or /auth/token")
+        return self.remembered(token.strip())
+
+    def remembered(self, token: str) -> Principal:
+        """Whom the token stands for, looked up at most every few seconds. Raises SignInFailed."""
         known = self._known.get(token)
         now = time.monotonic()
         if known and known[0] > now and known[1].expires > self._service.clock().timestamp():
             return known[1]
-        principal = self._look_up(token.strip())
+        principal = self._look_up(token)
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known[token] = (now + _REMEMBERED_SECONDS, principal)
         return principal
 
     def forget(self, token: str) -> None:
-        """After a sign-out."""
-        self._known.pop(token, None)
+        """After a sign-out: what is known of the caller goes, and what is held for it."""
+        known = self._known.pop(token, None)
+        if known is not None:
+            self._on_forget(known[1].reader)
+
+    def sweep(self) -> None:
+        """An owner's root stays in memory no longer than it is remembered."""
+        now = time.monotonic()
+        for token in [token for token, (until, _) in self._known.items() if until <= now]:
+            del self._known[token]
 
     def _look_up(self, token: str) -> Principal:
         try:
@@ -98,5 +111,10 @@ def _client(caller: Caller) -> Principal:
 
 def _owner(owner: Owner) -> Principal:
     return Principal(
-        reader=OWNER, name="owner", party=OWNER, purpose="PATRQT", expires=owner.expires.timestamp(), owner=owner
+        reader=f"{OWNER}/{owner.vault}",
+        name="owner",
+        party=OWNER,
+        purpose="PATRQT",
+        expires=owner.expires.timestamp(),
+        owner=owner,
     )

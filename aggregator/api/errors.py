@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aggregator.api.bodies import TooLarge, WrongMediaType
+from aggregator.api.bodies import NotAcceptable, TooLarge, WrongMediaType
 from aggregator.errors import (
     AggregatorError,
     CallerError,
+    Changed,
     Invalid,
     OperatorError,
     Refused,
@@ -32,6 +33,8 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     UnlockNeeded: (403, "security"),
     Refused: (403, "forbidden"),
     Invalid: (422, "invalid"),
+    Changed: (412, "conflict"),
+    NotAcceptable: (406, "not-supported"),
     TooLarge: (413, "too-long"),
     WrongMediaType: (415, "not-supported"),
     CallerError: (400, "invalid"),

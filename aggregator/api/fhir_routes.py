@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlencode
 
@@ -19,8 +22,8 @@ from aggregator.api.errors import FHIR_JSON
 from aggregator.api.owner_views import SYNTHESISED
 from aggregator.api.pages import Pages
 from aggregator.api.service import Service
-from aggregator.errors import CallerError
-from aggregator.fhir.bundle import Answer, empty
+from aggregator.errors import CallerError, Refused, Tampered
+from aggregator.fhir.bundle import Answer, counted
 from aggregator.fhir.capability import EVERYTHING, Served, capability
 from aggregator.fhir.everything import everything
 from aggregator.fhir.outcome import BadQuery, NotFound, TooCostly
@@ -33,6 +36,8 @@ from fhir_profiles.structure import RESOURCES
 _NOT_STORED = frozenset({"Parameters", "OperationOutcome", "CapabilityStatement"})
 _TYPES = frozenset(RESOURCES) - _NOT_STORED
 _BUILT = datetime(2026, 11, 21, tzinfo=UTC)
+_LONGEST_FORM = 64 * 1024
+_ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 _PATIENT_PARAMETERS = ("patient", "subject", "_id")
 
 
@@ -88,26 +93,26 @@ class FhirRoutes:
     async def read(self, request: Request) -> Response:
         """https://hl7.org/fhir/R4/http.html#read"""
         resource_type, whole_id = _path(request, "resource_type", "whole_id")
-        principal = self._principal(request, resource_type, "r")
+        act = Act("read", resource_type, f"{resource_type}/{whole_id}")
+        principal = await self._principal(request, act, "r", _vault(whole_id))
+        made = await self._synthesised(principal, resource_type)
         headers: dict[str, str] = {}
 
         def ask(view: View) -> Answer:
-            record = read(self._view(principal, view, resource_type), resource_type, whole_id)
+            record = read(made or view, resource_type, whole_id)
             headers["ETag"] = f'W/"{record.version}"'
             headers["Last-Modified"] = _http_date(record.updated)
             return Answer(record.body, 1)
 
-        act = Act("read", resource_type, f"{resource_type}/{whole_id}")
         answer = await self._access.answer(principal, _vault(whole_id), act, ask)
         return _fhir(answer.body, headers)
 
     async def everything(self, request: Request) -> Response:
         """https://hl7.org/fhir/R4/patient-operation-everything.html"""
         (whole_id,) = _path(request, "whole_id")
-        principal = self._principal(request, "Patient", "r")
-        principal.require("*", "s")
-        pairs, strict = _pairs(request), _strict(request)
         act = Act("operation", "", f"Patient/{whole_id}/$everything")
+        principal = await self._principal(request, act, "rs", _vault(whole_id))
+        pairs, strict = _pairs(request), _strict(request)
         links = self._pages.links(principal.reader, _vault(whole_id))
 
         def ask(view: View) -> Answer:
@@ -121,7 +126,7 @@ class FhirRoutes:
 
     async def search_form(self, request: Request) -> Response:
         """The same by POST: nothing of the query stands in a URL that somebody logs."""
-        form = await bodies.form(request, self._service.config.http.max_body_bytes)
+        form = await bodies.form(request, _LONGEST_FORM)
         return await self._search(request, [*_pairs(request), *form])
 
     async def search_compartment(self, request: Request) -> Response:
@@ -141,16 +146,18 @@ class FhirRoutes:
     async def _sign(self, request: Request, whole_id: str | None) -> Response:
         principal = self._callers.of(request)
         owner = principal.as_owner()
+        if "if-none-exist" in request.headers:
+            raise CallerError("If-None-Exist is not supported")
         consent = await bodies.resource(request, self._service.config.http.max_body_bytes)
-        if whole_id is not None and (_vault(whole_id) != owner.vault or consent.get("id") not in (None, whole_id)):
+        if whole_id is not None and _vault(whole_id) != owner.vault:
             raise NotFound
+        if whole_id is not None and consent.get("id") not in (None, whole_id):
+            raise CallerError("the Consent's id is not the one in the URL")
         local = whole_id.partition(".")[2] if whole_id else None
-        body, created = self._service.signing.save_consent(owner, consent, local)
+        save = self._service.signing.save_consent
+        body, created = await asyncio.to_thread(save, owner, consent, local, _if_match(request))
         made = orjson.loads(body)
-        headers = {
-            "Location": f"{self._base}/Consent/{made['id']}/_history/{made['meta']['versionId']}",
-            "ETag": f'W/"{made["meta"]["versionId"]}"',
-        }
+        headers = {"Location": f"{self._base}/Consent/{made['id']}", "ETag": f'W/"{made["meta"]["versionId"]}"'}
         act = Act("create" if created else "update", "Consent", f"Consent/{made['id']}")
         await self._access.answer(principal, owner.vault, act, lambda _: Answer(body, 1))
         return _fhir(body, headers, 201 if created else 200)
@@ -158,76 +165,118 @@ class FhirRoutes:
     async def _search(self, request: Request, pairs: Pairs) -> Response:
         """Over the one vault that is named, else over all that are open to the caller, one after the other."""
         (resource_type,) = _path(request, "resource_type")
-        principal, strict = self._principal(request, resource_type, "s"), _strict(request)
-        vaults = self._named(principal, pairs)
         act = Act("search-type", resource_type, "&".join(f"{name}={value}" for name, value in pairs))
-        if not vaults:
-            return _fhir(empty(f"{self._base}/{resource_type}"))
-        first, pairs = self._place(principal, vaults, pairs)
-        plain = [pair for pair in pairs if pair[0] != PAGE]
-        for number in range(first, len(vaults)):
-            beyond = self._beyond(principal, vaults[number + 1 :], resource_type, plain)
-            links = self._pages.links(principal.reader, vaults[number], beyond)
-            ask = self._asking(principal, resource_type, pairs if number == first else plain, links, strict)
-            answer = await self._access.answer(principal, vaults[number], act, ask)
-            if answer.shown or beyond is None:
-                break
-        return _fhir(answer.body)
+        named = _named(pairs, self._base)
+        principal = await self._principal(request, act, "s", named)
+        asked = _Asked(act, pairs, _strict(request), await self._synthesised(principal, resource_type))
+        if named is None:
+            return _fhir(await self._search_all(principal, self._open_to(principal), asked))
+        links = self._pages.links(principal.reader, named)
+        return _fhir((await self._access.answer(principal, named, act, asked.of(links))).body)
 
-    def _asking(
-        self, principal: Principal, resource_type: str, pairs: Pairs, links: Links, strict: bool
-    ) -> Callable[[View], Answer]:
-        def ask(view: View) -> Answer:
-            seen = self._view(principal, view, resource_type)
-            return search(seen, resource_type, pairs, links, strict=strict)
+    async def _search_all(self, principal: Principal, vaults: list[str], asked: _Asked) -> bytes:
+        """One page: of the first record that has one to show; or the count over all."""
+        first, asked = self._place(principal, vaults, asked)
+        following, total = asked.without_page(), 0
+        answer = None
+        for number, vault in enumerate(vaults[first:], first):
+            beyond = self._beyond(principal, vaults[number + 1 :], following)
+            links = self._pages.links(principal.reader, vault, beyond, partial=len(vaults) > 1)
+            ask = (asked if number == first else following).of(links)
+            try:
+                answer = await self._access.answer(principal, vault, asked.act, ask)
+            except (NotFound, Tampered):  # ended meanwhile, or damaged: the other records are not the worse for it
+                continue
+            total += answer.total or 0
+            if answer.shown:
+                return answer.body
+        if answer is not None and answer.total is None:
+            return answer.body
+        return counted(f"{self._base}/{asked.act.resource_type}", total)
 
-        return ask
-
-    def _place(self, principal: Principal, vaults: list[str], pairs: Pairs) -> tuple[int, Pairs]:
-        """In which of the vaults a page begins, and the pairs without a link that only says so."""
-        token = next((value for name, value in pairs if name == PAGE), None)
+    def _place(self, principal: Principal, vaults: list[str], asked: _Asked) -> tuple[int, _Asked]:
+        """In which of the vaults a page begins, and what is asked there."""
+        token = next((value for name, value in asked.pairs if name == PAGE), None)
         if token is None:
-            return 0, pairs
+            return 0, asked
         try:
             vault, place = self._pages.open(principal.reader, token)
             number = vaults.index(vault)
         except ValueError:
             raise BadQuery(PAGE, "not a page link of this service") from None
-        return number, pairs if place else [pair for pair in pairs if pair[0] != PAGE]
+        return number, asked if place else asked.without_page()
 
-    def _beyond(self, principal: Principal, rest: list[str], resource_type: str, plain: Pairs) -> str | None:
+    def _beyond(self, principal: Principal, rest: list[str], following: _Asked) -> str | None:
         if not rest:
             return None
-        query = urlencode([*plain, (PAGE, self._pages.seal(principal.reader, rest[0]))])
-        return f"{self._base}/{resource_type}?{query}"
+        query = urlencode([*following.pairs, (PAGE, self._pages.seal(principal.reader, rest[0]))])
+        return f"{self._base}/{following.act.resource_type}?{query}"
 
-    def _named(self, principal: Principal, pairs: Pairs) -> list[str]:
-        """The vaults that a search is about: the one it names, else those that are open to the caller."""
-        named = {
-            _vault(value.removeprefix("Patient/"))
-            for name, given in pairs
-            if name in _PATIENT_PARAMETERS
-            for value in given.split(",")
-        }
-        if len(named) > 1:
-            raise BadQuery("patient", "name one patient")
-        vaults = sorted(named) or self._access.vaults(principal)
-        most = self._service.config.view.vaults_per_search
+    def _open_to(self, principal: Principal) -> list[str]:
+        """The vaults that a search without a patient runs over. Raises TooCostly."""
+        vaults, most = self._access.vaults(principal), self._service.config.view.vaults_per_search
         if len(vaults) > most:
             raise TooCostly(most)
         return vaults
 
-    def _principal(self, request: Request, resource_type: str, letter: str) -> Principal:
+    async def _principal(self, request: Request, act: Act, letters: str, vault: str | None) -> Principal:
+        """Who asks, and may its token ask this at all. A refusal about a record is receipted there."""
         principal = self._callers.of(request)
-        if resource_type not in _TYPES:
+        bodies.accepts_json(request, _pairs(request))
+        if act.resource_type and act.resource_type not in _TYPES:
             raise NotFound
-        principal.require(resource_type, letter)
+        try:
+            for letter in letters:
+                principal.require(act.resource_type or "*", letter)
+        except Refused as error:
+            if vault:
+                await self._access.refuse(principal, vault, act, str(error))
+            raise
         return principal
 
-    def _view(self, principal: Principal, view: View, resource_type: str) -> View:
-        """The caller's view; for an owner's receipts and origins the one that is made of them."""
+    async def _synthesised(self, principal: Principal, resource_type: str) -> View | None:
+        """For an owner's receipts and origins the view that is made of them; in a thread, it may be long."""
         make = SYNTHESISED.get(resource_type)
-        return make(self._service, principal.owner, view) if make and principal.owner else view
+        if make is None or principal.owner is None:
+            return None
+        return await asyncio.to_thread(make, self._service, principal.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A search as it came. made: the view that it runs on instead of the caller's own."""
+
+    act: Act
+    pairs: Pairs
+    strict: bool
+    made: View | None
+
+    def of(self, links: Links) -> Callable[[View], Answer]:
+        """What answers it on a view."""
+        return lambda view: search(self.made or view, self.act.resource_type, self.pairs, links, strict=self.strict)
+
+    def without_page(self) -> _Asked:
+        return replace(self, pairs=[pair for pair in self.pairs if pair[0] != PAGE])
+
+
+def _named(pairs: Pairs, base: str) -> str | None:
+    """The vault that a search names, by the patient's id, `Patient/id` or URL here, or by resources' ids."""
+    values = [value for name, given in pairs if name in _PATIENT_PARAMETERS for value in given.split(",")]
+    named = {_vault(value.removeprefix(f"{base}/").removeprefix("Patient/")) for value in values}
+    if len(named) > 1:
+        raise BadQuery("patient", "name one patient")
+    return next(iter(named), None)
+
+
+def _if_match(request: Request) -> int | None:
+    """The version in `If-Match: W/"3"`. Raises CallerError for another form."""
+    given = request.headers.get("if-match")
+    if given is None:
+        return None
+    found = _ETAG.fullmatch(given.strip())
+    if found is None:
+        raise CallerError('If-Match: W/"version" is expected')
+    return int(found[1])
 
 
 def _served() -> list[Served]:

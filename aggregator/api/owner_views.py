@@ -6,63 +6,67 @@ record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
 from sqlmodel import col, select
 
 from aggregator.api.service import Service
-from aggregator.audit import receipts
+from aggregator.audit import chain, receipts
 from aggregator.audit.tables import Receipt
 from aggregator.consent.withheld import Withheld
 from aggregator.fhir import audit_event, provenance
 from aggregator.identity.accounts import Owner
-from aggregator.identity.signing import archive_header
+from aggregator.identity.signing import archived
 from aggregator.vault import tables
 from aggregator.vault import view as views
+from aggregator.vault.fold import State
 from aggregator.vault.image import Image, Record, build
-from aggregator.vault.seal import unwrap
+from aggregator.vault.keys import OWNER
 from aggregator.vault.view import View
-from fhir_profiles.text import Resource, loads
+from fhir_profiles.text import Resource
 
 
-def audit_events(service: Service, owner: Owner, view: View) -> View:
-    """A view of the owner's receipts, with what each one withheld."""
+def audit_events(service: Service, owner: Owner) -> View:
+    """A view of the owner's receipts, with what each one withheld; a chain that does not hold says so itself."""
     with service.store.read() as session:
+        head = session.get_one(tables.Vault, owner.vault)
         rows = session.exec(select(Receipt).where(Receipt.vault == owner.vault).order_by(col(Receipt.position))).all()
-    reader = views.owner(owner.root, owner.sections, owner.patient)
-    withheld = Withheld(views.read_truth(service.store, owner.vault, reader), _archive(service, owner), service.table)
-    patient = f"Patient/{owner.vault}.{owner.patient}"
-    entries = receipts.read(rows, owner.vault, owner.root.audit)
-    return _view(
-        service,
-        view,
-        (
-            audit_event.record(owner.vault, patient, position, entry, _withheld(service, withheld, entry))
-            for position, entry in entries
-        ),
-    )
+    return _view(service, owner, _events(service, owner, head, rows))
 
 
-def provenances(service: Service, owner: Owner, view: View) -> View:
+def _events(service: Service, owner: Owner, head: tables.Vault, rows: Sequence[Receipt]) -> Iterator[Record]:
+    patient, now = f"Patient/{owner.vault}.{owner.patient}", service.clock().isoformat(timespec="milliseconds")
+    withheld = Withheld(_state(service, owner), _consents(service, owner), service.table)
+    if not chain.holds(rows, head):
+        yield audit_event.damaged(owner.vault, patient, 0, now)
+    for position, entry in receipts.read(rows, owner.vault, owner.root.audit):
+        if entry is None:
+            yield audit_event.damaged(owner.vault, patient, position, now)
+        else:
+            yield audit_event.record(owner.vault, patient, position, entry, _withheld(service, withheld, entry))
+
+
+def provenances(service: Service, owner: Owner) -> View:
     """A view of where everything came from."""
-    reader = views.owner(owner.root, owner.sections, owner.patient)
-    state = views.read_truth(service.store, owner.vault, reader)
-    return _view(service, view, provenance.records(owner.vault, state))
+    return _view(service, owner, provenance.records(owner.vault, _state(service, owner)))
 
 
-SYNTHESISED: Mapping[str, Callable[[Service, Owner, View], View]] = {
+SYNTHESISED: Mapping[str, Callable[[Service, Owner], View]] = {
     audit_event.TYPE: audit_events,
     provenance.TYPE: provenances,
 }
-"""Resource type -> the view that holds it; for owners alone."""
+"""Resource type -> what makes the view that holds it; for owners alone."""
 
 
-def _view(service: Service, view: View, records: Iterable[Record]) -> View:
-    image = Image.open(build(records, service.indexer))
-    return View(view.vault, view.reader, image, view.log_position, view.grant_version)
+def _state(service: Service, owner: Owner) -> State:
+    reader = views.owner(owner.root, owner.sections, owner.patient)
+    return views.read_truth(service.store, owner.vault, reader)
+
+
+def _view(service: Service, owner: Owner, records: Iterable[Record]) -> View:
+    return View(owner.vault, OWNER, Image.open(build(records, service.indexer)), 0, 0)
 
 
 def _withheld(service: Service, withheld: Withheld, entry: Mapping[str, Any]) -> dict[str, int]:
@@ -74,13 +78,9 @@ def _withheld(service: Service, withheld: Withheld, entry: Mapping[str, Any]) ->
     return withheld.by_section(client.party, entry["purpose"], at, *places, entry["type"])
 
 
-def _archive(service: Service, owner: Owner) -> Callable[[int], list[Resource]]:
+def _consents(service: Service, owner: Owner) -> Callable[[int], list[Resource]]:
     def consents(version: int) -> list[Resource]:
         with service.store.read() as session:
-            row = session.get(tables.GrantArchive, (owner.vault, version))
-        if row is None:
-            return []
-        told = orjson.loads(unwrap(owner.root.owner_key(), archive_header(owner.vault, version), row.box))
-        return [loads(text) for text in told["consents"]]
+            return archived(session, owner, version)
 
     return consents

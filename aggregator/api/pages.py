@@ -18,8 +18,8 @@ class Pages:
         self._key = expand(key_service.handle("pages") + key_service.handle("pages", "2"), "page")
         self._base_url = base_url
 
-    def links(self, reader: str, vault: str, beyond: str | None = None) -> Links:
-        """How an answer about this vault makes its links. beyond: the URL behind the last page, for a longer answer."""
+    def links(self, reader: str, vault: str, beyond: str | None = None, *, partial: bool = False) -> Links:
+        """How an answer about this vault makes its links. beyond, partial: as in Links, for one of several records."""
 
         def unseal(text: str) -> bytes:
             where, place = self.open(reader, text)
@@ -32,6 +32,7 @@ class Pages:
             seal=lambda place: self.seal(reader, vault, place),
             unseal=unseal,
             beyond=beyond,
+            partial=partial,
         )
 
     def seal(self, reader: str, vault: str, place: bytes = b"") -> str:

@@ -49,6 +49,16 @@ class Verified:
     signed_upto: int
 
 
+def holds(rows: Sequence[Receipt], row: Vault) -> bool:
+    """Do these receipts, ordered by position, make the whole chain up to the vault's head? Signatures are `check`'s."""
+    head = first_head(row.id)
+    for expected, receipt in enumerate(rows, 1):
+        if receipt.position != expected:
+            return False
+        head = next_head(head, receipt.opening, receipt.number, receipt.box)
+    return (len(rows), head) == (row.audit_position, row.audit_head)
+
+
 def check(session: Session, vault: str, audit_verification_key: bytes) -> Verified:
     """Walk a vault's chain and the signatures over its heads. Raises Tampered for an edit, a gap or a missing end."""
     row = session.get(Vault, vault)

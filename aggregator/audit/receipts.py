@@ -212,18 +212,25 @@ class ReceiptWriter:
             return commit(session, self._key_service, batch)
 
 
-def read(rows: Sequence[Receipt], vault: str, audit: PrivateKey) -> list[tuple[int, dict[str, Any]]]:
-    """(position, entry) of a whole chain in its owner's hands. Raises Tampered."""
+def read(rows: Sequence[Receipt], vault: str, audit: PrivateKey) -> list[tuple[int, dict[str, Any] | None]]:
+    """(position, entry) of a chain in its owner's hands; None for a row that was changed: the others are still told."""
     keys: dict[bytes, bytes] = {}
-    entries = []
+    entries: list[tuple[int, dict[str, Any] | None]] = []
     for row in rows:
-        if row.number == 0:
-            made = orjson.loads(audit.open(_header(vault, row.opening), row.box))
-            keys[row.opening] = bytes.fromhex(made["key"])
-            entries.append((row.position, made["entry"]))
-        else:
-            entries.append((row.position, _open(keys, vault, row)))
+        try:
+            entries.append((row.position, _read(keys, vault, row, audit)))
+        except Tampered:
+            entries.append((row.position, None))
     return entries
+
+
+def _read(keys: dict[bytes, bytes], vault: str, row: Receipt, audit: PrivateKey) -> dict[str, Any]:
+    if row.number:
+        return _open(keys, vault, row)
+    made = orjson.loads(audit.open(_header(vault, row.opening), row.box))
+    keys[row.opening] = bytes.fromhex(made["key"])
+    entry: dict[str, Any] = made["entry"]
+    return entry
 
 
 def _open(keys: dict[bytes, bytes], vault: str, row: Receipt) -> dict[str, Any]:

@@ -15,7 +15,8 @@ TYPE = "AuditEvent"
 _REST = coding("http://terminology.hl7.org/CodeSystem/audit-event-type", "rest", "RESTful Operation")
 _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
-_OUTCOMES = {"answered": "0", "opened": "0", "refused": "8"}  # success; serious failure: nothing was given
+# success; serious failure: nothing was given; major failure: what is told here was changed
+_OUTCOMES = {"answered": "0", "opened": "0", "refused": "8", "damaged": "12"}
 
 
 def record(vault: str, patient: str, position: int, entry: Mapping[str, Any], withheld: Mapping[str, int]) -> Record:
@@ -30,6 +31,12 @@ def record(vault: str, patient: str, position: int, entry: Mapping[str, Any], wi
         section="",
         body=dumps(resource),
     )
+
+
+def damaged(vault: str, patient: str, position: int, at: str) -> Record:
+    """What stands in a receipt's place when it does not open; at position 0 when the whole chain does not hold."""
+    entry = {"kind": "damaged", "at": at, "party": "unknown", "name": "unknown"}
+    return record(vault, patient, position, entry, {})
 
 
 def _local(position: int) -> str:
@@ -85,6 +92,11 @@ def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
     name, shown, hidden = entry["name"], entry.get("shown"), sum(withheld.values())
     if entry["kind"] == "refused":
         return f"{name} wurde abgewiesen. / {name} was refused."
+    if entry["kind"] == "damaged":
+        return (
+            "Hier wurde etwas verändert oder entfernt: bitte den Betreiber fragen. / "
+            "Something was changed or removed here: please ask the operator."
+        )
     if entry["kind"] == "opened":
         return f"{name} hat die Akte geöffnet. / {name} opened the record."
     return (

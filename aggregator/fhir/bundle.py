@@ -26,19 +26,17 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent, and how many resources of the record it shows (for the receipt)."""
+    """What is sent, how many resources of the record it shows (for the receipt), and of how many in all."""
 
     body: bytes
     shown: int
+    total: int | None = None
 
 
-def empty(url: str) -> bytes:
-    """The Bundle of a search over no record at all."""
-    return (
-        b'{"resourceType":"Bundle","type":"searchset","total":0,"link":'
-        + dumps([{"relation": "self", "url": url}])
-        + b"}"
-    )
+def counted(url: str, total: int) -> bytes:
+    """The Bundle that says how many there are, and shows none."""
+    links = dumps([{"relation": "self", "url": url}])
+    return b'{"resourceType":"Bundle","type":"searchset","total":%d,"link":%b}' % (total, links)
 
 
 def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: int | None = None) -> Answer:
@@ -64,7 +62,7 @@ def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: 
             b"}",
         ]
     )
-    return Answer(body, len(records))
+    return Answer(body, len(records), total)
 
 
 def _match(url: str, body: bytes) -> bytes:

@@ -16,6 +16,7 @@ from aggregator.fhir.view import View
 from fhir_profiles.dates import stretch
 
 PARAMETERS = ("_type", "_since", COUNT, PAGE)
+_UNHEARD = ("_format", "_pretty")  # about the answer's form, which is settled before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ def everything(view: View, patient_id: str, pairs: Pairs, links: Links, *, stric
 
 def _parse(path: str, pairs: Pairs, *, strict: bool) -> _Asked:
     given = single(pairs, PARAMETERS)
-    ignored = tuple(name for name, _ in pairs if name not in PARAMETERS)
+    ignored = tuple(name for name, _ in pairs if name not in PARAMETERS and name not in _UNHEARD)
     if ignored and strict:
         raise UnknownParameter(ignored[0])
     kept = [pair for pair in pairs if pair[0] in PARAMETERS and pair[0] != PAGE]

@@ -33,12 +33,14 @@ class Links:
     base_url: of the FHIR service, without a slash at the end.
     seal, unseal: turn a page's place into opaque URL-safe text and back; unseal raises ValueError for any other text.
     beyond: where an answer goes on behind its last page, when it runs over several records.
+    partial: the answer is about one of several records, so its own total would not be the answer's.
     """
 
     base_url: str
     seal: Callable[[bytes], str]
     unseal: Callable[[str], bytes]
     beyond: str | None = None
+    partial: bool = False
 
     def url(self, path: str, pairs: Pairs) -> str:
         """The URL of a query."""

@@ -97,6 +97,8 @@ def parse(resource_type: str, pairs: Pairs, *, base_url: str, strict: bool) -> Q
         raise UnknownParameter(ignored[0])
     if len(conditions) > MOST_CONDITIONS:
         raise BadQuery(conditions[-1].parameter.name, f"more than {MOST_CONDITIONS} conditions")
+    if sum(len(one.terms) + len(one.spans) + len(one.ids) for one in conditions) > MOST_ALTERNATIVES:
+        raise BadQuery(conditions[-1].parameter.name, f"more than {MOST_ALTERNATIVES} alternatives in all")
     only_count = _chosen(results, "_summary", _SUMMARIES)
     return Query(
         resource_type=resource_type,

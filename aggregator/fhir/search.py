@@ -22,7 +22,8 @@ def search(view: View, resource_type: str, pairs: Pairs, links: Links, *, strict
     way = plan(view, query)
     rids = way.page(view.image, start, query.count + 1) if query.count else []
     page = Page(path=resource_type, pairs=query.pairs, count=query.count, ignored=query.ignored)
-    return answer(view, links, page, rids, total=_total(view.image, query, way, len(rids)))
+    unsaid = links.partial and query.count
+    return answer(view, links, page, rids, total=None if unsaid else _total(view.image, query, way, len(rids)))
 
 
 def _total(image: Image, query: Query, way: Plan, found: int) -> int | None:

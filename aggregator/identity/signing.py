@@ -15,10 +15,11 @@ from sqlmodel import Session, col, delete, select
 from aggregator.consent.decide import Party
 from aggregator.consent.grant import compile_grants
 from aggregator.consent.mandate import Person, Signer
-from aggregator.errors import CallerError, Invalid
-from aggregator.identity.accounts import Accounts, Owner
+from aggregator.errors import CallerError, Changed, Invalid, Tampered
+from aggregator.identity import patient
+from aggregator.identity.accounts import Accounts, Owner, owner_put
 from aggregator.vault import tables, truth
-from aggregator.vault.encoding import b32, canonical, instant
+from aggregator.vault.encoding import b32, canonical
 from aggregator.vault.envelope import Put
 from aggregator.vault.fold import State, Version
 from aggregator.vault.key_service import KeyService
@@ -27,8 +28,6 @@ from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
 from aggregator.vault.view import IDENTITY
 from connectors.contract import Clock
-from fhir_profiles.check import check
-from fhir_profiles.codes import KVNR
 from fhir_profiles.text import Resource, dumps, loads
 
 _CONSENTS = "unsorted"  # the owner's alone: who may read what is nobody else's business
@@ -47,24 +46,14 @@ class Signing:
         self._clock = clock
 
     def introduce(self, owner: Owner, person: Person) -> str:
-        """Write the vault's one Patient; returns its whole id. Raises UnlockNeeded, Invalid."""
+        """Correct who the vault's one Patient says to be; returns its whole id. Raises UnlockNeeded, Invalid."""
         self._accounts.may_sign(owner)
-        whole = f"{owner.vault}.{owner.patient}"
-        resource: Resource = {
-            "resourceType": "Patient",
-            "id": whole,
-            "name": [{"use": "official", "family": person.family, "given": person.given.split()}],
-            "birthDate": person.birth_date,
-        }
-        if person.kvnr:
-            resource["identifier"] = [{"system": KVNR, "value": person.kvnr}]
-        if errors := _errors(resource):
-            raise Invalid(tuple(errors))
+        resource = patient.resource(owner.whole_patient, person)
         with self._store.write() as session:
             row, state = self._open(session, owner, IDENTITY)
             put = self._put(owner.patient, resource, state.sections.get(IDENTITY, {}).get(owner.patient, []))
             owner.append(session, row, IDENTITY, [put])
-        return whole
+        return owner.whole_patient
 
     def signer(self, owner: Owner) -> Signer:
         """The owner as one who may issue mandates. Raises UnlockNeeded, CallerError."""
@@ -80,22 +69,21 @@ class Signing:
         )
 
     def person(self, owner: Owner) -> Person:
-        """Who the vault's Patient says to be. Raises CallerError before there is one."""
+        """Who the vault's Patient says to be. Raises Tampered where there is none: sign-up writes it."""
         with self._store.read() as session:
             _, state = self._open(session, owner, IDENTITY)
         versions = state.sections.get(IDENTITY, {}).get(owner.patient)
         if not versions or not isinstance(put := versions[-1].operation, Put):
-            raise CallerError("say who you are first: the vault has no Patient yet")
-        patient = loads(put.resource)
-        name, numbers = patient["name"][0], patient.get("identifier", [])
-        kvnr = next((one["value"] for one in numbers if one["system"] == KVNR), None)
-        given = " ".join(name["given"])
-        return Person(family=name["family"], given=given, birth_date=patient["birthDate"], kvnr=kvnr)
+            raise Tampered("the vault's Patient is gone")
+        return patient.person(loads(put.resource))
 
-    def save_consent(self, owner: Owner, consent: Resource, local: str | None = None) -> tuple[bytes, bool]:
+    def save_consent(
+        self, owner: Owner, consent: Resource, local: str | None = None, if_match: int | None = None
+    ) -> tuple[bytes, bool]:
         """Sign a Consent (a new one, or a new version of `local`) and compile the grants: (as stored, is it new).
 
-        Raises UnlockNeeded, Invalid, CallerError for an id that is not a Consent of the owner.
+        if_match: the version that the caller read. Raises Changed where it is not the current one, UnlockNeeded,
+        Invalid, CallerError for an id that is not a Consent of the owner.
         """
         self._accounts.may_sign(owner)
         self._refuse_invalid(owner, consent)
@@ -105,8 +93,10 @@ class Signing:
             before = state.sections.get(_CONSENTS, {}).get(chosen, [])
             if local and not _own_consent(before):
                 raise CallerError("there is no such Consent of yours")
+            if if_match is not None and if_match != before[-1].operation.version:
+                raise Changed("the Consent has changed since you read it; read it again")
             made = dict(consent) | {"id": f"{owner.vault}.{chosen}"}
-            made.setdefault("patient", {"reference": f"Patient/{owner.vault}.{owner.patient}"})
+            made.setdefault("patient", {"reference": f"Patient/{owner.whole_patient}"})
             put = self._put(chosen, made, before)
             position = owner.append(session, row, _CONSENTS, [put])
             state.sections.setdefault(_CONSENTS, {})[chosen] = [*before, Version(position, OWNER, put)]
@@ -151,25 +141,15 @@ class Signing:
 
     def _put(self, local: str, resource: Resource, before: Sequence[Version]) -> Put:
         version = before[-1].operation.version + 1 if before else 1
-        updated = instant(self._clock())
-        meta = dict(resource.get("meta") or {}) | {"versionId": str(version), "lastUpdated": updated}
-        first = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
-        return Put(
-            local=local,
-            resource_type=resource["resourceType"],
-            version=version,
-            updated=updated,
-            resource=dumps(first | resource | {"meta": meta}),
-            origin={"source": OWNER},
-        )
+        return owner_put(local, resource, version, self._clock())
 
     def _refuse_invalid(self, owner: Owner, consent: Resource) -> None:
         if consent.get("resourceType") != "Consent":
             raise Invalid(("resourceType: a Consent is expected here",))
-        errors = _errors(consent)
-        patient = consent.get("patient", {})
-        named = patient.get("reference") if isinstance(patient, dict) else None
-        if named is not None and named != f"Patient/{owner.vault}.{owner.patient}":
+        errors = patient.errors(consent)
+        whose = consent.get("patient", {})
+        named = whose.get("reference") if isinstance(whose, dict) else None
+        if named is not None and named != f"Patient/{owner.whole_patient}":
             errors.append("Consent.patient: names somebody else than the owner of this vault")
         if errors:
             raise Invalid(tuple(errors))
@@ -223,10 +203,6 @@ def _archive(session: Session, row: tables.Vault, owner: Owner, consents: Sequen
 def archive_header(vault: str, version: int) -> dict[str, Any]:
     """The header of one grant version in the archive."""
     return header("grants", vault, name=str(version))
-
-
-def _errors(resource: Resource) -> list[str]:
-    return [f"{issue.expression}: {issue.text}" for issue in check(resource) if issue.severity == "error"]
 
 
 def _own_consent(versions: Sequence[Version]) -> bool:

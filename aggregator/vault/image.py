@@ -206,6 +206,8 @@ class Image:
         """blocks: raw size and compressed bytes of each."""
         self.index_version = index_version
         self._connection = connection
+        self.size = 0
+        """Bytes that it may take in memory: database, compressed blocks, and all of them unpacked."""
         weakref.finalize(self, connection.close)  # an image that is dropped unclosed lets go as well
         self._packed = [packed for _, packed in blocks]
         self._starts = list(accumulate((raw for raw, _ in blocks), initial=0))[:-1] if blocks else []
@@ -230,8 +232,11 @@ class Image:
         view = memoryview(data)
         blocks = [(raw, view[start:end]) for (_, raw), start, end in zip(sizes, ends[:-1], ends[1:], strict=True)]
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=512)
-        connection.deserialize(zstandard.ZstdDecompressor().decompress(view[heap : heap + database_size]))
-        return cls(index_version, connection, blocks)
+        database = zstandard.ZstdDecompressor().decompress(view[heap : heap + database_size])
+        connection.deserialize(database)
+        image = cls(index_version, connection, blocks)
+        image.size = len(data) + len(database) + sum(raw for _, raw in sizes)
+        return image
 
     def close(self) -> None:
         """Let go of all that was read. The image answers nothing more."""

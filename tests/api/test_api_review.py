@@ -1,0 +1,235 @@
+"""What an adversarial reading of the service found once: each stays closed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import col, delete, select
+
+from aggregator.api import access
+from aggregator.api.caller import Callers
+from aggregator.audit.tables import Receipt
+from aggregator.vault import tables
+from aggregator.vault import view as views
+from fhir_profiles.text import loads
+from tests.api.http_world import HttpWorld, classes, consent
+
+
+def _vault(world: HttpWorld, login: str = "erika") -> str:
+    return world.patients[login].partition(".")[0]
+
+
+@pytest.mark.attack(1, 4)
+def test_an_owners_open_view_is_no_other_owners(fresh: HttpWorld) -> None:
+    whole = fresh.patients["erika"]
+    paths = ("/fhir/Condition?patient={p}", "/fhir/Patient/{p}/$everything", "/fhir/Patient/{p}")
+    for path in paths:
+        assert fresh.get(path.format(p=whole), fresh.owner()).status_code == 200
+    for path in paths:
+        assert fresh.get(path.format(p=whole), fresh.owner("berta")).status_code == 404
+
+
+@pytest.mark.attack(17)
+def test_a_grant_that_ends_while_it_is_opened_opens_nothing(fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    caller, whole = fresh.token("labor"), fresh.patients["erika"]
+    opened, owner = views.open_view, fresh.service.accounts.owner(fresh.owners["erika"])
+
+    def revoked_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(access.views, "open_view", opened)
+        fresh.service.signing.end_grant(owner, "labor")
+        return opened(*arguments)
+
+    monkeypatch.setattr(access.views, "open_view", revoked_meanwhile)
+    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).status_code == 404
+    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).status_code == 404
+
+
+def test_a_grant_that_is_replaced_while_it_is_opened_is_read_again(
+    fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, whole = fresh.token("labor"), fresh.patients["erika"]
+    opened, owner = views.open_view, fresh.service.accounts.owner(fresh.owners["erika"])
+
+    def signed_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(access.views, "open_view", opened)
+        fresh.service.signing.save_consent(owner, consent(whole, "fremd"))
+        return opened(*arguments)
+
+    monkeypatch.setattr(access.views, "open_view", signed_meanwhile)
+    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).json()["total"] == 3
+
+
+@pytest.mark.attack(18)
+@pytest.mark.parametrize(
+    "provision",
+    [
+        {"period": {"start": "2025-01-01", "end": "2025-02-28"}},
+        {"period": {"start": "2027-01-01", "end": "2027-02-28"}},
+        {"purpose": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HPAYMT"}]},
+    ],
+)
+def test_out_of_time_and_purpose_not_even_the_patient_is_there(fresh: HttpWorld, provision: dict[str, Any]) -> None:
+    fresh.consent("fremd", **provision)
+    whole, caller = fresh.patients["erika"], fresh.token("fremd")
+    never = fresh.get("/fhir/Patient/aaaaaaaaaaaaaaaaaaaaaaaaaa.x", caller)
+    answer = fresh.get(f"/fhir/Patient/{whole}", caller)
+    assert (answer.status_code, answer.content) == (404, never.content)
+    assert fresh.get("/fhir/Patient", caller).json()["total"] == 0
+
+
+def test_counts_over_several_records_add_up(fresh: HttpWorld) -> None:
+    fresh.consent("labor", "berta")
+    caller = fresh.token("labor")
+    assert fresh.get("/fhir/Observation?_summary=count", caller).json()["total"] == 4
+    first = fresh.get("/fhir/Observation?_count=100", caller).json()
+    assert "total" not in first
+
+
+def test_a_damaged_record_does_not_hide_the_others(fresh: HttpWorld) -> None:
+    fresh.consent("labor", "berta")
+    with fresh.service.store.write() as session:
+        row = session.get_one(tables.Vault, _vault(fresh, "berta"))
+        row.chain = bytes(32)
+        session.exec(delete(tables.ImageRow).where(col(tables.ImageRow.vault) == row.id))
+        session.exec(delete(tables.Snapshot).where(col(tables.Snapshot.vault) == row.id))
+    caller, url, seen = fresh.token("labor"), "/fhir/Observation", 0
+    while url:
+        answer = fresh.get(url, caller)
+        assert answer.status_code == 200
+        seen += len(answer.json().get("entry", []))
+        url = next((one["url"] for one in answer.json()["link"] if one["relation"] == "next"), "")
+    assert seen == 3
+
+
+@pytest.mark.attack(10)
+def test_a_receipt_keeps_a_bounded_part_of_a_query(fresh: HttpWorld) -> None:
+    whole = fresh.patients["erika"]
+    form = {"patient": whole, "code": "x" * 60_000}
+    assert fresh.http.post("/fhir/Observation/_search", data=form, headers=fresh.token("fremd")).status_code == 404
+    too_much = {"patient": whole, "code": "x" * 70_000}
+    answer = fresh.http.post("/fhir/Observation/_search", data=too_much, headers=fresh.token("fremd"))
+    assert answer.status_code == 413
+    with fresh.service.store.read() as session:
+        sizes = [len(row.box) for row in session.exec(select(Receipt).where(Receipt.vault == _vault(fresh)))]
+    assert max(sizes) < 5000
+
+
+def test_a_stale_client_does_not_bring_a_consent_back(fresh: HttpWorld) -> None:
+    whole = fresh.consent("fremd")
+    told = consent(fresh.patients["erika"], "fremd") | {"id": whole}
+    path, first = f"/fhir/Consent/{whole}", fresh.owner() | {"If-Match": 'W/"1"'}
+    assert fresh.http.put(path, json=told | {"status": "inactive"}, headers=first).status_code == 200
+    answer = fresh.http.put(path, json=told, headers=first)
+    assert (answer.status_code, answer.json()["issue"][0]["code"]) == (412, "conflict")
+    assert fresh.http.put(path, json=told, headers=fresh.owner() | {"If-Match": "yes"}).status_code == 400
+    answer = fresh.http.post("/fhir/Consent", json=told, headers=fresh.owner() | {"If-None-Exist": "x"})
+    assert answer.status_code == 400
+
+
+@pytest.mark.attack(30)
+def test_a_patient_is_told_of_a_receipt_that_was_removed_or_changed(fresh: HttpWorld) -> None:
+    def told() -> list[str]:
+        entries = fresh.get("/fhir/AuditEvent?_count=500", fresh.owner()).json()["entry"]
+        return [entry["resource"]["id"][-9:] for entry in entries if entry["resource"]["outcome"] == "12"]
+
+    fresh.get("/fhir/Observation", fresh.token("praxis"))
+    assert told() == []
+    with fresh.service.store.write() as session:
+        session.get_one(Receipt, (_vault(fresh), 2)).box = b"changed"
+    assert told() == ["000000000", "000000002"]
+    with fresh.service.store.write() as session:
+        session.exec(delete(Receipt).where(col(Receipt.vault) == _vault(fresh), col(Receipt.position) == 2))
+    assert told() == ["000000000"]
+
+
+def test_a_patient_may_be_named_by_url(shared: HttpWorld) -> None:
+    whole = shared.patients["erika"]
+    named = f"{shared.service.base_url}/fhir/Patient/{whole}"
+    assert shared.get(f"/fhir/Observation?patient={named}", shared.token("labor")).json()["total"] == 3
+
+
+@pytest.mark.attack(46)
+def test_a_query_of_many_conditions_and_alternatives_is_refused(shared: HttpWorld) -> None:
+    dates = ",".join(f"2026-01-{day:02}" for day in range(1, 29))
+    answer = shared.get("/fhir/Observation?" + "&".join([f"date={dates}"] * 45), shared.token("labor"))
+    assert answer.status_code == 400
+
+
+def test_a_refusal_by_scope_is_receipted(fresh: HttpWorld) -> None:
+    caller = fresh.token("praxis", scope="system/Observation.s")
+    assert fresh.get(f"/fhir/Condition?patient={fresh.patients['erika']}", caller).status_code == 403
+    events = fresh.get("/fhir/AuditEvent?_count=500", fresh.owner()).json()["entry"]
+    assert [one["resource"]["outcome"] for one in events].count("8") == 1
+
+
+@pytest.mark.parametrize("header", ["application/fhir+xml", "text/html"])
+def test_only_json_is_served(shared: HttpWorld, header: str) -> None:
+    caller = shared.token("labor")
+    assert shared.get("/fhir/Observation", caller | {"Accept": header}).status_code == 406
+    assert shared.get("/fhir/Observation?_format=xml", caller).status_code == 406
+    assert shared.get("/fhir/Observation?_format=json", caller | {"Prefer": "handling=strict"}).status_code == 200
+    assert shared.get("/fhir/Observation", caller | {"Accept": f"{header}, */*;q=0.1"}).status_code == 200
+
+
+def test_a_method_that_is_not_there_names_those_that_are(shared: HttpWorld) -> None:
+    answer = shared.http.delete("/fhir/Observation", headers=shared.owner())
+    assert (answer.status_code, answer.json()["resourceType"]) == (405, "OperationOutcome")
+    assert "GET" in answer.headers["allow"]
+
+
+@pytest.mark.attack(33)
+def test_views_and_roots_leave_memory_when_their_time_is_over(fresh: HttpWorld) -> None:
+    held = access.Access(fresh.service)
+    callers = Callers(fresh.service, held.held.drop_reader)
+    owner = fresh.service.accounts.owner(fresh.owners["erika"])
+    principal = callers.remembered(owner.token)
+
+    async def read() -> None:
+        act = access.Act("read", "Patient")
+        await held.answer(principal, owner.vault, act, lambda _: access.Answer(b"", 0))
+
+    asyncio.run(read())
+    assert len(held.held) == 1
+    callers.forget(owner.token)
+    assert len(held.held) == 0
+    asyncio.run(read())
+    fresh.clock.now += timedelta(hours=1)
+    held.held.sweep()
+    assert len(held.held) == 0
+
+
+def test_the_budget_closes_what_was_used_least_recently(fresh: HttpWorld) -> None:
+    held = access.Access(fresh.service)
+    held.held._budget = 1  # less than any view takes: only the newest stays
+    callers = Callers(fresh.service, held.held.drop_reader)
+
+    async def read() -> None:
+        for login in ("erika", "berta", "erika"):
+            owner = fresh.service.accounts.owner(fresh.owners[login])
+            principal = callers.remembered(owner.token)
+            await held.answer(principal, owner.vault, access.Act("read", ""), lambda _: access.Answer(b"", 0))
+            assert len(held.held) == 1
+
+    asyncio.run(read())
+    held.held.close()
+
+
+def test_what_decided_is_named(fresh: HttpWorld) -> None:
+    late = fresh.consent("fremd", period={"start": "2027-01-01", "end": "2027-02-28"})
+    now = fresh.consent("fremd", **{"class": classes("results")})
+    fresh.get(f"/fhir/Observation?patient={fresh.patients['erika']}", fresh.token("fremd"))
+    events = [
+        one["resource"] for one in loads(fresh.get("/fhir/AuditEvent?_count=500", fresh.owner()).content)["entry"]
+    ]
+    mine = [
+        one["valueString"]
+        for event in events
+        if event["agent"][0]["name"] == "fremd"
+        for one in event["entity"][0]["detail"]
+        if one["type"] == "consent"
+    ]
+    assert set(mine) == {f"Consent/{now}"}
+    assert f"Consent/{late}" not in mine
