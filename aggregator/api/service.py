@@ -46,3 +46,4 @@ class Service:
         """Let go of files and threads."""
         self.receipts.close()
         self.store.close()
+        self.key_service.close()

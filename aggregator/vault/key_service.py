@@ -47,6 +47,9 @@ class KeyService(Protocol):
     ring: str
     """The id of this key ring: a store remembers the one it belongs to."""
 
+    def close(self) -> None:
+        """Let go of files and connections."""
+
     def create_vault(self, vault: str, verification_key: bytes) -> None:
         """Draw a shred key and pin the root's verification key: mandates and grants are checked against it alone."""
 
