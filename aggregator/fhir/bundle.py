@@ -44,7 +44,7 @@ def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: 
 
     rids: the page's, and one more where another page follows. total: of the whole search, where it is to be told.
     """
-    records = view.image.fetch(rids[: page.count])
+    records = view.image.served(rids[: page.count])
     urls = [{"relation": "self", "url": links.url(page.path, page.pairs)}]
     if records and len(rids) > page.count:
         urls.append({"relation": "next", "url": links.next(view, page.path, page.pairs, records[-1])})

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.view import View
-from aggregator.vault.image import Record
+from aggregator.vault.image import Served
 
 PAGE = "_page"
 COUNT = "_count"
@@ -47,10 +47,12 @@ class Links:
         query = urlencode(pairs)
         return f"{self.base_url}/{path}?{query}" if query else f"{self.base_url}/{path}"
 
-    def next(self, view: View, path: str, pairs: Pairs, last: Record) -> str:
+    def next(self, view: View, path: str, pairs: Pairs, last: Served) -> str:
         """The URL of the page behind this record."""
-        place = _query_hash(view, path, pairs) + f"{last.resource_type}/{last.local}".encode()
-        return self.url(path, [*pairs, (PAGE, self.seal(place))])
+        query = urlencode(pairs)
+        place = _query_hash(view, path, query) + f"{last.resource_type}/{last.local}".encode()
+        page = urlencode([(PAGE, self.seal(place))])
+        return f"{self.base_url}/{path}?{query}&{page}" if query else f"{self.base_url}/{path}?{page}"
 
     def after(self, view: View, path: str, pairs: Pairs, token: str) -> int:
         """The rid at which the page of this token begins. Raises BadQuery for a token of another query or none."""
@@ -58,7 +60,7 @@ class Links:
             opened = self.unseal(token)
         except ValueError:
             raise BadQuery(PAGE, "not a page link of this service") from None
-        expected = _query_hash(view, path, pairs)
+        expected = _query_hash(view, path, urlencode(pairs))
         if not opened.startswith(expected):
             raise BadQuery(PAGE, "a page link of another query")
         resource_type, _, local = opened[len(expected) :].decode().partition("/")
@@ -83,6 +85,6 @@ def count(value: str) -> int:
     return min(int(value), MOST)
 
 
-def _query_hash(view: View, path: str, pairs: Pairs) -> bytes:
-    text = f"{view.vault}\n{path}?{urlencode(pairs)}"
+def _query_hash(view: View, path: str, query: str) -> bytes:
+    text = f"{view.vault}\n{path}?{query}"
     return hashlib.sha256(text.encode()).digest()[:16]

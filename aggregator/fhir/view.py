@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from aggregator.vault.image import Image, Record
+from aggregator.vault.image import Image, Served
 
 
 class View(Protocol):
@@ -25,6 +25,6 @@ def local_id(view: View, whole: str) -> str | None:
     return local if dot and vault == view.vault else None
 
 
-def full_url(view: View, record: Record, base_url: str) -> str:
+def full_url(view: View, record: Served, base_url: str) -> str:
     """Where a resource is read."""
     return f"{base_url}/{record.resource_type}/{view.vault}.{record.local}"

@@ -22,7 +22,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 import zstandard
@@ -55,6 +55,9 @@ _FETCH = """
 SELECT rid, local, version, updated, section, start, size
 FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY wanted.key
 """
+_SERVE = """
+SELECT rid, local, start, size FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY wanted.key
+"""
 _LOCAL = "SELECT local FROM resource WHERE rid = ?"
 
 
@@ -75,6 +78,14 @@ class Record:
     version: int
     updated: int
     section: str
+    body: bytes
+
+
+class Served(NamedTuple):
+    """Of a current resource what a page shows: made twenty times a search, so a tuple."""
+
+    resource_type: str
+    local: str
     body: bytes
 
 
@@ -286,6 +297,16 @@ class Image:
         if len(rows) != len(rids):
             raise KeyError("no such rid")
         return [self._record(*row) for row in rows]
+
+    def served(self, rids: Sequence[int]) -> list[Served]:
+        """What a page shows of the resources with these rids, in the order given. Raises KeyError."""
+        rows = self.select(_SERVE, (str(list(rids)),))
+        if len(rows) != len(rids):
+            raise KeyError("no such rid")
+        types, firsts, body = self._types, self._firsts, self._body
+        return [
+            Served(types[bisect_right(firsts, rid) - 1], local, body(start, size)) for rid, local, start, size in rows
+        ]
 
     def select(self, statement: str, parameters: Sequence[int | str] = ()) -> list[tuple[Any, ...]]:
         """Run a SELECT over resource, term, posting and span: the door for the search compiler."""
