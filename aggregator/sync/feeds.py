@@ -19,6 +19,7 @@ from aggregator.consent.mandate import comparable_name, comparable_number
 from aggregator.errors import AggregatorError, Stale
 from aggregator.sync.registry import Source
 from aggregator.sync.run import (
+    LATE,
     LeaseLost,
     MandateEnded,
     Outcome,
@@ -125,11 +126,13 @@ class _FeedRun:
             self.failed[connection] = error
 
     def _commit(self, writer: VaultWriter, row: Connection, items: list[Item]) -> None:
-        with writer.all_or_nothing(), commit(self.worker, self.feed, self.lease, Feed) as session:
-            require_mandate(session, row)
-            writer.write(session, items, None, self.worker.clock())
+        with writer.all_or_nothing():
+            prepared = writer.prepare(items, None, self.worker.clock())
             state = self.worker.seal_state(row.vault, row.id, None, writer.normaliser.patients)
-            session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=state))
+            with commit(self.worker, self.feed, self.lease, Feed) as session:
+                require_mandate(session, row)
+                writer.commit(session, prepared)
+                session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=state))
 
     def writer(self, row: Connection) -> VaultWriter | None:
         """The writer into one vault, opened once a run; None where its mandate ended or it cannot be opened."""
@@ -189,7 +192,7 @@ async def run_feed(
         raise
     status, error_text = judge(held.feed.id.hex(), failure)
     _finish(held, status, error_text, failure)
-    return [*_served(held, status, error_text), _own(held, status, error_text, time.perf_counter() - started)]
+    return [*_served(held, status, error_text), _own(worker, source, status, error_text, time.perf_counter() - started)]
 
 
 def _claim(worker: Worker, source: Source, *, due_only: bool) -> _FeedRun:
@@ -253,15 +256,21 @@ def _failed(held: _FeedRun, row: Connection, failure: AggregatorError) -> tuple[
     return status, error
 
 
-def _own(held: _FeedRun, status: str, error: str, seconds: float) -> Outcome:
+def feed_not_run(worker: Worker, source: Source, why: str) -> Outcome:
+    """The outcome of a feed that another run holds."""
+    return _own(worker, source, LATE, why, seconds=0.0)
+
+
+def _own(worker: Worker, source: Source, status: str, error: str, seconds: float) -> Outcome:
     """The feed's own outcome: what stands aside because nobody knows whose it is."""
-    with held.worker.store.read() as session:
-        aside = len(standing_items(session, held.feed.id.hex(), held.feed.id))
+    identity = feed_id(worker.keys, source.authority)
+    with worker.store.read() as session:
+        aside = len(standing_items(session, identity.hex(), identity))
     return Outcome(
-        connection=held.feed.id.hex(),
+        connection=identity.hex(),
         vault=None,
-        authority=held.source.authority,
-        connector=held.source.spec.name,
+        authority=source.authority,
+        connector=source.spec.name,
         found=aside,
         stored=0,
         unchanged=0,

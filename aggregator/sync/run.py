@@ -236,13 +236,15 @@ class _Run:
     def _store(self, writer: VaultWriter, batch: Batch) -> None:
         """Items and the cursor behind them, together or not at all."""
         worker, row = self.worker, self.row
-        with writer.all_or_nothing(), commit(worker, row, self.lease, Connection) as session:
-            require_mandate(session, row)
-            writer.write(session, batch.items, batch.listed, worker.clock())
-            if batch.cursor is not None:
-                self.cursor = batch.cursor
-            box = worker.seal_state(row.vault, row.id, self.cursor, writer.normaliser.patients)
-            session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=box))
+        cursor = self.cursor if batch.cursor is None else batch.cursor
+        with writer.all_or_nothing():
+            prepared = writer.prepare(batch.items, batch.listed, worker.clock())
+            box = worker.seal_state(row.vault, row.id, cursor, writer.normaliser.patients)
+            with commit(worker, row, self.lease, Connection) as session:
+                require_mandate(session, row)
+                writer.commit(session, prepared)
+                session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=box))
+        self.cursor = cursor
 
     def finish(self, status: str, error: str, failure: Exception | None) -> None:
         """Say how it ended and when to come again, and give the lease back, unless another run has taken it."""
@@ -299,6 +301,14 @@ def _wait(failures: int, failure: Exception | None, longest: float) -> float:
     if isinstance(failure, Transient) and failure.retry_after is not None:
         return min(max(failure.retry_after.total_seconds(), 1.0), longest)
     return min(_FIRST_BACKOFF * 2.0 ** min(failures, 16), longest)
+
+
+def not_run(worker: Worker, connection: str, why: str) -> Outcome:
+    """The Outcome of a connection that another run holds: what stands aside is all that is known of it here."""
+    with worker.store.read() as session:
+        row = session.get_one(Connection, connection)
+    source = worker.registry.find(worker.settings(row)["authority"])
+    return outcome(worker, row, source, None, LATE, why, seconds=0.0)
 
 
 def outcome(

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlmodel import col, select, update
 
 from aggregator.errors import AggregatorError, Stale
-from aggregator.sync.feeds import run_feed
-from aggregator.sync.run import Outcome, Progress, Worker, run
+from aggregator.sync.feeds import feed_not_run, run_feed
+from aggregator.sync.registry import Source
+from aggregator.sync.run import Outcome, Progress, Worker, not_run, run
 from aggregator.sync.tables import Connection
 
 logger = logging.getLogger(__name__)
@@ -34,15 +36,15 @@ async def sync(
     again: bool = False,
     observe: Observe | None = None,
 ) -> list[Outcome]:
-    """Pull every connection and feed (or those that are due), some at once. What is held elsewhere is left out."""
+    """Pull every connection and feed, some at once; what another run holds is told so.
+
+    due_only: those whose time has come; what another run holds, or has just pulled, is left out.
+    """
     gate = asyncio.Semaphore(at_once)
 
     async def guarded(pull: _Pull) -> list[Outcome]:
         async with gate:
-            try:
-                return await pull(again=again, due_only=due_only)
-            except Stale:
-                return []
+            return await pull(again=again, due_only=due_only)
 
     # One that fails for a reason of our own (a full disk) is told when all others have had their turn.
     pulls = [*_feeds(worker, observe), *_accounts(worker, due_only, observe)]
@@ -70,12 +72,24 @@ def _accounts(worker: Worker, due_only: bool, observe: Observe | None) -> list[_
 async def _account(
     worker: Worker, connection: str, progress: Progress | None, *, again: bool, due_only: bool
 ) -> list[Outcome]:
-    return [await run(worker, connection, progress, again=again, due_only=due_only)]
+    try:
+        return [await run(worker, connection, progress, again=again, due_only=due_only)]
+    except Stale as held:
+        return [] if due_only else [not_run(worker, connection, str(held))]
 
 
 def _feeds(worker: Worker, observe: Observe | None) -> list[_Pull]:
     feeds = [source for source in worker.registry if source.is_feed]
-    return [partial(run_feed, worker, source, _progress(observe, source.authority)) for source in feeds]
+    return [partial(_feed, worker, source, _progress(observe, source.authority)) for source in feeds]
+
+
+async def _feed(
+    worker: Worker, source: Source, progress: Progress | None, *, again: bool, due_only: bool
+) -> list[Outcome]:
+    try:
+        return await run_feed(worker, source, progress, again=again, due_only=due_only)
+    except Stale as held:
+        return [] if due_only else [feed_not_run(worker, source, str(held))]
 
 
 def _progress(observe: Observe | None, name: str) -> Progress | None:
@@ -89,6 +103,9 @@ class Schedule:
         self._worker = worker
         self._at_once = at_once
         self._jitter = jitter_percent / 100
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._scheduler = BackgroundScheduler(timezone="UTC")
         # coalesce and max_instances: a tick that comes late comes once.
         self._scheduler.add_job(self.tick, "interval", seconds=tick_seconds, coalesce=True, max_instances=1)
@@ -97,18 +114,38 @@ class Schedule:
         self._scheduler.start()
 
     def stop(self) -> None:
+        """No further tick; one that is running is cancelled, and its runs give back what they hold."""
+        with self._lock:
+            self._stopped = True
+            if self._running:
+                loop, task = self._running
+                loop.call_soon_threadsafe(task.cancel)
         self._scheduler.shutdown(wait=True)
 
     def tick(self) -> list[Outcome]:
         """Pull what is due. Nothing that goes wrong ends the schedule."""
         try:
-            outcomes = asyncio.run(sync(self._worker, at_once=self._at_once, due_only=True))
+            outcomes = asyncio.run(self._pull())
+        except asyncio.CancelledError:
+            return []
         except AggregatorError as error:
             logger.error("sync: a tick failed: %s: %s", type(error).__name__, error)
             return []
         for outcome in outcomes:
             self._spread(outcome)
         return outcomes
+
+    async def _pull(self) -> list[Outcome]:
+        task = asyncio.current_task()
+        with self._lock:
+            if self._stopped or task is None:
+                return []
+            self._running = asyncio.get_running_loop(), task
+        try:
+            return await sync(self._worker, at_once=self._at_once, due_only=True)
+        finally:
+            with self._lock:
+                self._running = None
 
     def _spread(self, outcome: Outcome) -> None:
         """Jitter, a share of the wait: connections that started together do not stay together."""

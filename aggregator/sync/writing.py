@@ -1,4 +1,8 @@
-"""One batch into one vault: ledger, log and quarantine, in one transaction. Blind: nothing here can read the vault."""
+"""One batch into one vault: ledger, log and quarantine, in one transaction. Blind: nothing here can read the vault.
+
+What takes long - checking, mapping, sealing - is done before the transaction begins: while it lasts nobody else writes,
+and no reader gets a receipt.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +74,19 @@ class _Sorted:
         self.aside[aside.item] = aside
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One batch, ready to be committed: sealed, and without a look at the database.
+
+    settled: the items that need not stand aside any more. listed: the local ids of a full listing that counts.
+    """
+
+    envelopes: tuple[bytes, ...]
+    aside: tuple[Quarantine, ...]
+    settled: frozenset[str]
+    listed: frozenset[str] | None
+
+
 @dataclass(slots=True)
 class VaultWriter:
     """Writes one source account's items into one vault."""
@@ -81,18 +98,31 @@ class VaultWriter:
     connection: str
     tally: Tally = field(default_factory=Tally)
 
-    def write(self, session: Session, items: Iterable[Item], listed: frozenset[str] | None, now: datetime) -> None:
-        """Sort the items, append what changed, and keep the books. Raises Stale when another run was faster."""
+    def prepare(self, items: Iterable[Item], listed: frozenset[str] | None, now: datetime) -> Prepared:
+        """Sort the items and seal what changed. Inside `all_or_nothing`, before the transaction."""
         made = _Sorted()
         for item in items:
             self._sort(item, instant(now), made)
         # A listing without this person's own Patient is somebody else's, or nobody's: it says nothing about this one.
+        held = None
         if listed is not None and self.normaliser.patients & listed:
-            made.settled |= self._unlisted_aside(session, listed, made)
-            self._end_unlisted(listed, instant(now), made.operations)
-        self._append(session, made.operations)
+            held = frozenset(self.normaliser.local(source_id) for source_id in listed)
+            self._end_unlisted(held, instant(now), made.operations)
         self.tally.aside = self.tally.aside - made.settled | made.aside.keys()
-        self._quarantine(session, made, now)
+        return Prepared(
+            tuple(self._sealed(made.operations)),
+            tuple(self._row(one, now) for one in made.aside.values()),
+            frozenset(made.settled),
+            held,
+        )
+
+    def commit(self, session: Session, prepared: Prepared) -> None:
+        """Append what was prepared and keep the books. Raises Stale when another run was faster."""
+        row = session.get(tables.Vault, self.mandate.vault)
+        if row is None:
+            raise Stale("the vault is gone")
+        log.append(session, row, prepared.envelopes)
+        self._quarantine(session, prepared)
         ledger.save(session, self.ledger)
 
     @contextmanager
@@ -166,40 +196,32 @@ class VaultWriter:
         self.ledger.lines[local] = ended
         self.tally.deleted += 1
 
-    def _end_unlisted(self, listed: frozenset[str], now: str, operations: dict[str, list[Operation]]) -> None:
+    def _end_unlisted(self, held: frozenset[str], now: str, operations: dict[str, list[Operation]]) -> None:
         """A full listing ended: what the ledger has beyond it is gone. The type is not known to a blind writer."""
-        held = {self.normaliser.local(source_id) for source_id in listed}
         for local in self.ledger.live() - held:
             self._end(local, "", {"source": self.mandate.authority}, now, operations)
 
-    def _unlisted_aside(self, session: Session, listed: frozenset[str], made: _Sorted) -> set[str]:
-        """What stood aside and is neither listed nor came again in this run: the source has mended or dropped it."""
-        held = {self.normaliser.local(source_id) for source_id in listed}
-        came = self.tally.aside | made.aside.keys()
-        return standing_items(session, self.mandate.vault, self.mandate.source) - held - came
+    def _sealed(self, operations: dict[str, list[Operation]]) -> Iterator[bytes]:
+        for name, made in sorted(operations.items()):
+            yield seal(self.mandate.vault, self.mandate.sections[name], self.mandate.writer, made)
 
-    def _append(self, session: Session, operations: dict[str, list[Operation]]) -> None:
-        row = session.get(tables.Vault, self.mandate.vault)
-        if row is None:
-            raise Stale("the vault is gone")
-        envelopes = [
-            seal(row.id, self.mandate.sections[name], self.mandate.writer, made)
-            for name, made in sorted(operations.items())
-        ]
-        log.append(session, row, envelopes)
-
-    def _quarantine(self, session: Session, made: _Sorted, now: datetime) -> None:
+    def _quarantine(self, session: Session, prepared: Prepared) -> None:
         vault, source = self.mandate.vault, self.mandate.source
-        if made.settled and (standing := standing_items(session, vault, source) & made.settled):
+        standing = standing_items(session, vault, source)
+        gone = standing & prepared.settled
+        if prepared.listed is not None:
+            # What stood aside and is neither listed nor came again in this run: the source has mended or dropped it.
+            gone |= standing - prepared.listed - self.tally.aside
+        if gone:
             session.exec(
                 delete(Quarantine).where(
                     col(Quarantine.owner) == vault,
                     col(Quarantine.source) == source,
-                    col(Quarantine.item).in_(standing),
+                    col(Quarantine.item).in_(gone),
                 )
             )
-        for one in made.aside.values():
-            session.merge(self._row(one, now))
+        for one in prepared.aside:
+            session.merge(one)
 
     def _row(self, one: Aside, now: datetime) -> Quarantine:
         head = header("quarantine", self.mandate.vault, name=one.item)
