@@ -70,6 +70,7 @@ RESULT_PARAMETERS = (page.COUNT, "_total", "_summary", page.PAGE)
 MOST_CONDITIONS = 50
 MOST_ALTERNATIVES = 1000
 MOST_DATES = 100
+MOST_IN_ALL = 2000  # alternatives of all conditions together
 
 _UNHEARD = frozenset({"_format", "_pretty"})  # about the answer's form, which is settled before a search begins
 _TOTALS = {"none": False, "accurate": True, "estimate": True}
@@ -97,8 +98,8 @@ def parse(resource_type: str, pairs: Pairs, *, base_url: str, strict: bool) -> Q
         raise UnknownParameter(ignored[0])
     if len(conditions) > MOST_CONDITIONS:
         raise BadQuery(conditions[-1].parameter.name, f"more than {MOST_CONDITIONS} conditions")
-    if sum(len(one.terms) + len(one.spans) + len(one.ids) for one in conditions) > MOST_ALTERNATIVES:
-        raise BadQuery(conditions[-1].parameter.name, f"more than {MOST_ALTERNATIVES} alternatives in all")
+    if sum(len(one.terms) + len(one.spans) + len(one.ids) for one in conditions) > MOST_IN_ALL:
+        raise BadQuery(conditions[-1].parameter.name, f"more than {MOST_IN_ALL} alternatives in all")
     only_count = _chosen(results, "_summary", _SUMMARIES)
     return Query(
         resource_type=resource_type,
