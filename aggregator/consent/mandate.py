@@ -11,13 +11,13 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import orjson
 
-from aggregator.errors import Tampered
+from aggregator.errors import Stale, Tampered
 from aggregator.vault import tables
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.key_ring import WorkerKeys
@@ -25,6 +25,8 @@ from aggregator.vault.keys import IdKey, Root, SectionKey, Writer, handle, verif
 from aggregator.vault.seal import PublicKey, header
 from connectors.contract import Subject
 from fhir_profiles.codes import KVNR
+
+_SIGNED_AS = b"PRA1/mandate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +46,9 @@ class Person:
 class Expected:
     """The keyed tags of the person that a source should talk about: equal tags, equal person."""
 
-    key: bytes
-    kvnr: bytes | None
-    name: bytes
+    key: bytes = field(repr=False)
+    kvnr: bytes | None = field(repr=False)
+    name: bytes = field(repr=False)
 
     @classmethod
     def of(cls, person: Person, key: bytes) -> Expected:
@@ -68,13 +70,13 @@ class Mandate:
 
     vault: str
     id: str
-    authority: str
-    account: str
+    authority: str = field(repr=False)
+    account: str = field(repr=False)
     source: bytes
     patient: str
-    sections: Mapping[str, SectionKey]
+    sections: Mapping[str, SectionKey] = field(repr=False)
     ids: IdKey
-    ledger_keys: bytes
+    ledger_keys: bytes = field(repr=False)
     expected: Expected
     writer: Writer
 
@@ -84,10 +86,10 @@ class Signer:
     """An owner who unlocked within the last minutes, as `identity` vouches for."""
 
     vault: str
-    root: Root
-    sections: Mapping[str, str]
+    root: Root = field(repr=False)
+    sections: Mapping[str, str] = field(repr=False)
     patient: str
-    person: Person
+    person: Person = field(repr=False)
 
 
 def new_mandate_id() -> str:
@@ -106,6 +108,7 @@ def issue(vault: tables.Vault, signer: Signer, worker: PublicKey, *, authority: 
             "mandate": writer.id,
             "writer": b64(writer.public()),
             "sections": sorted(signer.sections.values()),
+            "source": signer.root.source(authority, account).hex(),
             "from": vault.log_position + 1,
             "body": hashlib.sha256(body).hexdigest(),
         }
@@ -114,20 +117,39 @@ def issue(vault: tables.Vault, signer: Signer, worker: PublicKey, *, authority: 
         vault=vault.id,
         id=writer.id,
         certificate=certificate,
-        signature=signer.root.sign(b"PRA1/mandate" + certificate),
+        signature=signer.root.sign(_SIGNED_AS + certificate),
         box=worker.seal(_header(vault.id, writer.id), body),
     )
 
 
+def end(row: tables.Mandate, root: Root, position: int) -> None:
+    """No envelope behind this log position counts as its writer's any more: the certificate is signed anew with an end.
+
+    Raises Tampered for a row that the root did not sign, and leaves it: a forger gets no signature here.
+    """
+    stated = _certificate(row, root.verification_key)
+    row.certificate = canonical({"until": position} | stated)
+    row.signature = root.sign(_SIGNED_AS + row.certificate)
+
+
 def open_mandate(row: tables.Mandate, worker: WorkerKeys, verification_key: bytes) -> Mandate:
-    """In the worker's hands. `verification_key` is the one that the key service pinned. Raises Tampered."""
-    verify(verification_key, row.signature, b"PRA1/mandate" + row.certificate, "mandate")
-    certificate = orjson.loads(row.certificate)
+    """In the worker's hands. `verification_key` is the one that the key service pinned. Raises Tampered, Stale."""
+    stated = _certificate(row, verification_key)
+    if "until" in stated:
+        raise Stale("this mandate has ended")
     body = worker.open(_header(row.vault, row.id), row.box)
-    stated = (certificate["vault"], certificate["mandate"], certificate["body"])
-    if stated != (row.vault, row.id, hashlib.sha256(body).hexdigest()):
+    if stated["body"] != hashlib.sha256(body).hexdigest():
         raise Tampered("a stored mandate is not the one its certificate names")
     return _parse(row.vault, row.id, orjson.loads(body))
+
+
+def _certificate(row: tables.Mandate, verification_key: bytes) -> dict[str, Any]:
+    """What the root signed for this row and no other. Raises Tampered."""
+    verify(verification_key, row.signature, _SIGNED_AS + row.certificate, "mandate")
+    stated: dict[str, Any] = orjson.loads(row.certificate)
+    if (stated["vault"], stated["mandate"]) != (row.vault, row.id):
+        raise Tampered("a stored mandate is not the one its certificate names")
+    return stated
 
 
 def _body(signer: Signer, authority: str, account: str, writer: Writer) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from sqlmodel import Session, col, delete, select, update
 
 from aggregator.consent import mandate
 from aggregator.consent.mandate import Expected, Person, Signer
-from aggregator.errors import CallerError, Refused
+from aggregator.errors import CallerError, Refused, Tampered
 from aggregator.sync.feeds import feed_id, tags
 from aggregator.sync.registry import Registry, Source
 from aggregator.sync.run import settings_header
@@ -21,6 +22,7 @@ from aggregator.sync.tables import Activation, Connection, Feed, Route
 from aggregator.vault import tables
 from aggregator.vault.encoding import canonical
 from aggregator.vault.key_ring import WorkerKeys
+from aggregator.vault.keys import Root
 from aggregator.vault.seal import header
 from aggregator.vault.store import Store
 from connectors.contract import Clock, Identifier, Subject
@@ -55,13 +57,15 @@ class Connections:
         with self._store.write() as session:
             return self._write(session, signer, source, str(account[source.spec.account_id]), settings)
 
-    def end(self, vault: str, connection: str) -> None:
-        """End a connection and its mandate: nothing more is written. What is in the vault stays."""
+    def end(self, vault: str, connection: str, root: Root) -> None:
+        """End a connection and, signed by the vault's root, its mandate: nothing more is written. What is there stays.
+
+        Raises CallerError for what is no connection of this vault.
+        """
         with self._store.write() as session:
             row = _own(session, vault, connection)
             row.ended = True
-            held = (col(tables.Mandate.vault) == vault, col(tables.Mandate.id) == row.mandate)
-            session.exec(update(tables.Mandate).where(*held).values(ended=True))
+            _end_mandate(session, vault, row.mandate, root)
             session.exec(delete(Route).where(col(Route.connection) == connection))
 
     def again(self, vault: str, connection: str) -> None:
@@ -76,15 +80,13 @@ class Connections:
         if not source.is_feed:
             raise CallerError(f"{authority} is no feed: it needs no activation code")
         code = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
-        handle = self._code(code)
+        handle, expires = self._code(code), int((self._clock() + _CODE_LIFE).timestamp())
+        told = {"authority": authority, "person": asdict(person), "expires": expires}
         row = Activation(
             code=handle,
             feed=feed_id(self._keys, authority),
-            person=self._keys.seal(
-                header("activation", "", name=handle.hex()),
-                canonical({"authority": authority, "person": asdict(person)}),
-            ),
-            expires=(self._clock() + _CODE_LIFE).timestamp(),
+            person=self._keys.seal(header("activation", "", name=handle.hex()), canonical(told)),
+            expires=expires,
         )
         with self._store.write() as session:
             session.add(row)
@@ -95,11 +97,13 @@ class Connections:
         handle = self._code(code)
         with self._store.write() as session:  # a code is used up by the commit that connects, or not at all
             row = session.get(Activation, handle)
-            if row is None or row.used or row.expires < self._clock().timestamp():
+            if row is None or row.used:
                 raise Refused("this activation code is not valid; ask the practice for a new one")
             row.used = True
             told = orjson.loads(self._keys.open(header("activation", "", name=handle.hex()), row.person))
             person = Person(**told["person"])
+            if told["expires"] < self._clock().timestamp():  # what was sealed, not what the row beside it says
+                raise Refused("this activation code is not valid; ask the practice for a new one")
             if Expected.of(signer.person, signer.root.tag_key()).compare(as_subject(person)) is not True:
                 raise Refused("this activation code is not valid; ask the practice for a new one")
             source = self._registry.source(told["authority"])
@@ -116,11 +120,10 @@ class Connections:
         before = session.exec(select(Connection).where(*same)).first()
         connection = before.id if before else secrets.token_hex(16)
         row = session.get_one(tables.Vault, signer.vault)
+        if before:
+            _end_mandate(session, signer.vault, before.mandate, signer.root)
         made = mandate.issue(row, signer, self._keys.public(), authority=source.authority, account=account)
         session.add(made)
-        if before:
-            old = (col(tables.Mandate.vault) == signer.vault, col(tables.Mandate.id) == before.mandate)
-            session.exec(update(tables.Mandate).where(*old).values(ended=True))
         box = canonical({"authority": source.authority, "account": dict(settings)})
         session.merge(
             Connection(
@@ -128,7 +131,7 @@ class Connections:
                 vault=signer.vault,
                 mandate=made.id,
                 source=handle,
-                settings=self._keys.seal(settings_header(signer.vault, connection), box),
+                settings=self._keys.seal(settings_header(signer.vault, connection, made.id), box),
                 state=before.state if before else None,
                 is_feed=source.is_feed,
             )
@@ -155,6 +158,16 @@ def _own(session: Session, vault: str, connection: str) -> Connection:
     if row is None or row.vault != vault or row.ended:
         raise CallerError("there is no such connection")
     return row
+
+
+def _end_mandate(session: Session, vault: str, identity: str, root: Root) -> None:
+    """As of the log's present end. One that is gone or forged writes nothing anyway."""
+    row, head = session.get(tables.Mandate, (vault, identity)), session.get_one(tables.Vault, vault)
+    if row is None:
+        return
+    row.ended = True
+    with suppress(Tampered):
+        mandate.end(row, root, head.log_position)
 
 
 def as_subject(person: Person) -> Subject:

@@ -36,6 +36,14 @@ def instant(now: datetime) -> str:
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def milliseconds(stated: str) -> int:
+    """An instant as milliseconds since 1970 UTC. Raises ValueError for what is none, or says no time zone."""
+    moment = datetime.fromisoformat(stated)
+    if moment.tzinfo is None:
+        raise ValueError("an instant without a time zone")
+    return int(moment.timestamp() * 1000)
+
+
 def padme(length: int) -> int:
     """The padded length that tells only O(log log n) bits (Padmé, https://petsymposium.org/popets/2019/popets-2019-0056.php)."""
     if length < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import orjson
 
 from aggregator.errors import Tampered
+from aggregator.vault.encoding import milliseconds
 from aggregator.vault.keys import SectionKey, SectionSeed, Writer, verify
 from aggregator.vault.seal import header, read_header
+from fhir_profiles.text import MAX_DEPTH, depth, loads
 
 _SIGNATURE = 64
 _KIND = "envelope"
+_LOCAL = re.compile(r"[a-z2-7]{26}")
+_MOST_VERSIONS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +135,36 @@ def open_envelope(vault: str, envelope: bytes, seed: SectionSeed, writer: str, p
     head = header(_KIND, vault, section=seed.id, epoch=seed.epoch, writer=writer)
     plaintext = seed.private_key().open(head, box)
     try:
-        return [parse_line(text)[0] for text in plaintext.split(b"\n") if text]
-    except (KeyError, ValueError, TypeError):
+        operations = [parse_line(text)[0] for text in plaintext.split(b"\n") if text]
+        for operation in operations:
+            _refuse_unsound(vault, operation)
+    except (AttributeError, KeyError, ValueError, TypeError, OverflowError):
         # Signed, so its author wrote it so: a broken writer must not close the vault for everybody else's envelopes.
         raise Tampered("a stored envelope holds no operations") from None
+    return operations
+
+
+def _refuse_unsound(vault: str, operation: Operation) -> None:
+    """Whatever would fail later, when an image is built or a resource read. Raises as what it is unsound in."""
+    _expect(type(operation.local) is str and _LOCAL.fullmatch(operation.local))
+    _expect(type(operation.resource_type) is str)
+    if isinstance(operation, Remove):
+        return
+    _expect(type(operation.version) is int and 1 <= operation.version <= _MOST_VERSIONS)
+    _expect(isinstance(operation.origin, dict) and all(type(told) is str for told in operation.origin.values()))
+    milliseconds(operation.updated)
+    if isinstance(operation, Put):
+        _expect(all(type(warning) is str for warning in operation.warnings))
+        resource = loads(operation.resource)
+        _expect(depth(resource) <= MAX_DEPTH)
+        named = resource.get("resourceType"), resource.get("id")
+        _expect(named == (operation.resource_type, f"{vault}.{operation.local}"))
+        _expect(isinstance(resource.get("meta", {}), dict))
+
+
+def _expect(sound: object) -> None:
+    if not sound:
+        raise ValueError("an operation is not of the format")
 
 
 def _signed(box: bytes) -> bytes:

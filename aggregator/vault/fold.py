@@ -1,16 +1,22 @@
-"""state = fold(snapshot, envelopes in log order): pure, because every operation carries its version."""
+"""state = fold(snapshot, envelopes in log order): pure, because every operation carries its version.
+
+A resource belongs to whoever wrote it first: the owner, or one source, named by its handle. Mandates change when a
+source is connected again, the handle does not. Nobody but the owner changes what another wrote (FORMAT.md section 5).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from aggregator.errors import Tampered
 from aggregator.vault.envelope import Delete, Operation, Put, Remove
+from aggregator.vault.keys import OWNER
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An operation, the log position that brought it, and who wrote it."""
+    """An operation, the log position that brought it, and who wrote it: OWNER, or a source's handle in hex."""
 
     position: int
     writer: str
@@ -24,13 +30,21 @@ class State:
     position: int = 0
     sections: dict[str, dict[str, list[Version]]] = field(default_factory=dict)
 
+    def newest(self) -> Iterable[tuple[str, list[Version]]]:
+        """(section, versions) of every local id, once: two sections hold one only where a writer forgot its remove."""
+        found: dict[str, tuple[str, list[Version]]] = {}
+        for section, resources in self.sections.items():
+            for local, versions in resources.items():
+                if local not in found or _rank(found[local][1]) < _rank(versions):
+                    found[local] = section, versions
+        return found.values()
+
     def current(self) -> Iterable[tuple[str, Put]]:
         """(section, newest version) of every resource that has not ended."""
-        for section, resources in self.sections.items():
-            for versions in resources.values():
-                newest = versions[-1].operation
-                if isinstance(newest, Put):
-                    yield section, newest
+        for section, versions in self.newest():
+            newest = versions[-1].operation
+            if isinstance(newest, Put):
+                yield section, newest
 
     def at(self, position: int) -> State:
         """The state as it was at an earlier log position."""
@@ -45,14 +59,38 @@ class State:
         return earlier
 
 
+def _rank(versions: list[Version]) -> tuple[bool, int, int]:
+    newest = versions[-1]
+    return newest.writer == OWNER, newest.operation.version, newest.position
+
+
 def fold(state: State, section: str, position: int, writer: str, operations: Iterable[Operation]) -> None:
-    """Apply one envelope. Applying it a second time changes nothing."""
+    """Apply one envelope, wholly or not at all. Applying it a second time changes nothing.
+
+    Raises Tampered where it touches what somebody else wrote.
+    """
+    batch = list(operations)
+    if writer != OWNER and any(_is_anothers(state, operation.local, writer) for operation in batch):
+        raise Tampered("it changes what its author did not write")
     resources = state.sections.setdefault(section, {})
-    for operation in operations:
+    for operation in batch:
         if isinstance(operation, Remove):
-            resources.pop(operation.local, None)
+            _remove(resources, operation.local, position)
             continue
         versions = resources.setdefault(operation.local, [])
         if not versions or operation.version > versions[-1].operation.version:
             versions.append(Version(position, writer, operation))
     state.position = max(state.position, position)
+
+
+def _is_anothers(state: State, local: str, writer: str) -> bool:
+    """In whatever section: a resource moves, and the sections of one vault share their ids."""
+    held = (resources.get(local) for resources in state.sections.values())
+    return any(versions[-1].writer != writer for versions in held if versions)
+
+
+def _remove(resources: dict[str, list[Version]], local: str, position: int) -> None:
+    """What came after the removal stays: an envelope that was refused is folded late, once its mandate is mended."""
+    later = [version for version in resources.pop(local, []) if version.position > position]
+    if later:
+        resources[local] = later

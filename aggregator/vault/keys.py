@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from aggregator.vault.encoding import b32, unb64
 from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand
 
 OWNER = "owner"
-"""The writer id of the vault's owner."""
+"""The writer id of the vault's owner, and where a source's handle stands otherwise, the owner's name as well."""
 
 
 def new_vault_id() -> str:
@@ -151,24 +152,39 @@ class Writer:
         return Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw()
 
 
-@dataclass(frozen=True, slots=True)
+_HANDLE = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """A writer's open, root-signed permission: which sections, from which log position."""
+    """A writer's open, root-signed permission: for which source, which sections, and which log positions.
+
+    source: its handle in hex, or OWNER. last: None while the permission stands.
+    """
 
     writer: str
+    source: str
     public: bytes
     sections: frozenset[str]
     first: int
+    last: int | None = None
 
     def covers(self, section: str, position: int) -> bool:
-        return section in self.sections and position >= self.first
+        return section in self.sections and self.first <= position and (self.last is None or position <= self.last)
 
 
 def read_certificate(row: Mapping[str, object]) -> Certificate:
-    """From the canonical JSON of a mandate's certificate, already verified."""
-    sections = row["sections"]
+    """From the canonical JSON of a mandate's certificate, already verified. Raises Tampered."""
+    sections, source = row.get("sections"), str(row.get("source", ""))
     if not isinstance(sections, list):
         raise Tampered("a stored mandate has no sections")
+    if not _HANDLE.fullmatch(source):  # `owner` would be one that may do everything
+        raise Tampered("a stored mandate names no source")
     return Certificate(
-        str(row["mandate"]), unb64(str(row["writer"])), frozenset(map(str, sections)), int(str(row["from"]))
+        writer=str(row["mandate"]),
+        source=source,
+        public=unb64(str(row["writer"])),
+        sections=frozenset(map(str, sections)),
+        first=int(str(row["from"])),
+        last=int(str(row["until"])) if "until" in row else None,
     )

@@ -60,6 +60,17 @@ def after(session: Session, vault: Vault, position: int, chain: bytes) -> list[E
     return [Entry(row.position, row.envelope) for row in rows]
 
 
-def forget(session: Session, vault: str, upto: int) -> None:
-    """Drop what a durable snapshot holds."""
+def until(session: Session, vault: str, position: int) -> list[Entry]:
+    """What is left of the log up to `position`, in order. Not verified: the chain begins behind it."""
+    rows = session.exec(
+        select(LogEntry).where(LogEntry.vault == vault, LogEntry.position <= position).order_by(col(LogEntry.position))
+    )
+    return [Entry(row.position, row.envelope) for row in rows]
+
+
+def forget(session: Session, vault: str, upto: int, kept: Sequence[Entry] = ()) -> None:
+    """Drop what a durable snapshot holds; these entries stay, outside the chain."""
+    rows = [{"vault": vault, "position": one.position, "chain": b"", "envelope": one.envelope} for one in kept]
     session.exec(delete(LogEntry).where(col(LogEntry.vault) == vault, col(LogEntry.position) <= upto))
+    if rows:
+        session.execute(insert(LogEntry), rows)

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from sqlmodel import Session, col, delete, select
 
 from aggregator.errors import Tampered
-from aggregator.vault import tables
+from aggregator.vault import log, tables
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.envelope import Remove, line, parse_line
 from aggregator.vault.fold import State, Version
 from aggregator.vault.keys import Root, SectionSeed, verify
-from aggregator.vault.log import first_link, forget
+from aggregator.vault.log import Entry, first_link
 from aggregator.vault.seal import header, unwrap, wrap
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What belongs to a snapshot: the log position and chain value it reaches, and the hash of each section's row."""
+    """What belongs to a snapshot: the log position and chain value it reaches, and the hash of each section's row.
+
+    refused: log position -> hash of each envelope up to there that was not folded and lies in the log still.
+    """
 
     position: int
     chain: bytes
     sections: Mapping[str, str]
+    refused: Mapping[int, str] = field(default_factory=dict)
 
 
 def manifest(session: Session, vault: tables.Vault) -> Manifest:
@@ -38,7 +42,16 @@ def manifest(session: Session, vault: tables.Vault) -> Manifest:
     made = orjson.loads(row.manifest)
     if made["vault"] != vault.id or made["position"] != row.position:
         raise Tampered("a stored snapshot belongs elsewhere")
-    return Manifest(row.position, unb64(made["chain"]), made["sections"])
+    refused = {int(position): sha256 for position, sha256 in made["refused"].items()}
+    return Manifest(row.position, unb64(made["chain"]), made["sections"], refused)
+
+
+def kept(session: Session, vault: str, listed: Manifest) -> list[Entry]:
+    """The refused envelopes that the manifest lists, as far as they are still there and unchanged."""
+    if not listed.refused:
+        return []
+    entries = log.until(session, vault, listed.position)
+    return [entry for entry in entries if _sha256(entry.envelope) == listed.refused.get(entry.position)]
 
 
 def read(session: Session, vault: str, listed: Manifest, seeds: Mapping[str, SectionSeed]) -> State:
@@ -53,9 +66,18 @@ def read(session: Session, vault: str, listed: Manifest, seeds: Mapping[str, Sec
 
 
 def write(
-    session: Session, vault: tables.Vault, root: Root, state: State, seeds: Mapping[str, SectionSeed], chain: bytes
+    session: Session,
+    vault: tables.Vault,
+    root: Root,
+    state: State,
+    seeds: Mapping[str, SectionSeed],
+    chain: bytes,
+    refused: Sequence[Entry] = (),
 ) -> None:
-    """Replace the snapshot and let the log before it go. `chain` is the log's value at `state.position`."""
+    """Replace the snapshot and let the log before it go, but for what was refused.
+
+    chain: the log's value at `state.position`.
+    """
     session.exec(delete(tables.SnapshotSection).where(col(tables.SnapshotSection.vault) == vault.id))
     hashes = {}
     for name, resources in state.sections.items():
@@ -66,17 +88,18 @@ def write(
         ]
         seed = seeds[name]
         box = wrap(seed.snapshot_key(), _header(vault.id, seed), b"\n".join(lines))
-        hashes[seed.id] = hashlib.sha256(box).hexdigest()
+        hashes[seed.id] = _sha256(box)
         session.add(tables.SnapshotSection(vault=vault.id, section=seed.id, box=box))
     listed: dict[str, Any] = {"kind": "snapshot", "vault": vault.id, "position": state.position}
+    listed["refused"] = {str(entry.position): _sha256(entry.envelope) for entry in refused}
     text = canonical(listed | {"chain": b64(chain), "sections": hashes})
     signature = root.sign(b"PRA1/snapshot" + text)
     session.merge(tables.Snapshot(vault=vault.id, position=state.position, manifest=text, signature=signature))
-    forget(session, vault.id, state.position)
+    log.forget(session, vault.id, state.position, refused)
 
 
 def _versions(vault: str, seed: SectionSeed, box: bytes, sha256: str) -> dict[str, list[Version]]:
-    if hashlib.sha256(box).hexdigest() != sha256:
+    if _sha256(box) != sha256:
         raise Tampered("a stored snapshot is not the one its manifest names")
     made: dict[str, list[Version]] = {}
     for text in unwrap(seed.snapshot_key(), _header(vault, seed), box).split(b"\n"):
@@ -88,6 +111,10 @@ def _versions(vault: str, seed: SectionSeed, box: bytes, sha256: str) -> dict[st
                 Version(int(members["position"]), str(members["writer"]), operation)
             )
     return made
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _header(vault: str, seed: SectionSeed) -> dict[str, Any]:

@@ -19,56 +19,83 @@ from aggregator.vault.seal import PublicKey
 
 logger = logging.getLogger(__name__)
 
+EPOCH = 1
+"""The only generation of section keys in this version."""
+
 SNAPSHOT_AFTER = 1
 """Envelopes behind the snapshot at which an owner's opening writes a new one."""
 
 
 @dataclass(slots=True)
 class Truth:
-    """What one reader's seeds open: the state, how far it reaches, and which log positions were refused and why."""
+    """What one reader's seeds open: the state, how far it reaches, and which log positions were refused and why.
+
+    left: the refused envelopes themselves, as far as they are there.
+    """
 
     vault: tables.Vault
     state: State
     tail: int
     refused: dict[int, str] = field(default_factory=dict)
+    left: list[log.Entry] = field(default_factory=list)
 
 
 def head(session: Session, vault: str, verification_key: bytes) -> tables.Vault:
-    """The vault's row, whose verification key must be the one the reader trusts. Raises Tampered."""
+    """The vault's row, whose verification key must be the one the reader trusts. Raises Tampered.
+
+    Nothing signs the row's epoch: believed, it would let whoever has the database have grants compiled for keys that no
+    section has, and so shut every grantee out.
+    """
     row = session.get(tables.Vault, vault)
     if row is None or row.verification_key != verification_key:
         raise Tampered("a vault's row is missing or names another verification key")
+    if row.epoch != EPOCH:
+        raise Tampered("a vault's row names an epoch that there is not")
     return row
 
 
 def read(session: Session, vault: tables.Vault, seeds: Mapping[str, SectionSeed]) -> Truth:
     """The state of the sections whose seeds are given (by section name). Raises Tampered.
 
-    An envelope whose author has no certificate for its section, or that does not verify, is left out and reported: one
-    forged row must not close a whole vault.
+    An envelope whose author has no certificate for its section, that does not verify, holds no sound operations or
+    changes what another wrote, is left out and reported: one forged row must not close a whole vault. Those that were
+    left out before the snapshot are tried again: a mandate's certificate may have been mended.
     """
     listed = snapshot.manifest(session, vault)
     entries = log.after(session, vault, listed.position, listed.chain)
     truth = Truth(vault, snapshot.read(session, vault.id, listed, seeds), len(entries))
-    writers = _writers(session, vault)
-    # The owner may write everywhere, always.
-    writers[OWNER] = Certificate(OWNER, vault.verification_key, frozenset(seed.id for seed in seeds.values()), 1)
-    names = {seed.id: name for name, seed in seeds.items()}
-    for entry in entries:
+    authors = _authors(session, vault, seeds)
+    kept = snapshot.kept(session, vault.id, listed)
+    for position in listed.refused.keys() - {entry.position for entry in kept}:
+        _refuse(truth, position, "it was refused before, and is gone")
+    for entry in (*kept, *entries):
         try:
-            stated = claim(entry.envelope)
-            name = names.get(stated.section)
-            if name is None:
-                continue
-            public = _authorised(writers, stated.writer, stated.section, entry.position)
-            operations = open_envelope(vault.id, entry.envelope, seeds[name], stated.writer, public)
+            _fold(truth.state, vault.id, entry, seeds, authors)
         except Tampered as error:
-            truth.refused[entry.position] = str(error)
-            logger.warning("vault log: position %d is refused: %s", entry.position, error)
-            continue
-        fold(truth.state, name, entry.position, stated.writer, operations)
+            _refuse(truth, entry.position, str(error))
+            truth.left.append(entry)
     truth.state.position = vault.log_position
     return truth
+
+
+def _fold(
+    state: State, vault: str, entry: log.Entry, seeds: Mapping[str, SectionSeed], authors: Mapping[str, Certificate]
+) -> None:
+    """One envelope, where it lies in a section whose seed is given. Raises Tampered."""
+    stated = claim(entry.envelope)
+    name = next((name for name, seed in seeds.items() if seed.id == stated.section), None)
+    if name is None:
+        return
+    author = authors.get(stated.writer)
+    if author is None or not author.covers(stated.section, entry.position):
+        raise Tampered("its author had no mandate for that section")
+    operations = open_envelope(vault, entry.envelope, seeds[name], author.writer, author.public)
+    fold(state, name, entry.position, author.source, operations)
+
+
+def _refuse(truth: Truth, position: int, reason: str) -> None:
+    truth.refused[position] = reason
+    logger.warning("vault log: position %d is refused: %s", position, reason)
 
 
 def audit_key(vault: tables.Vault, verification_key: bytes) -> PublicKey:
@@ -82,9 +109,11 @@ def audit_key(vault: tables.Vault, verification_key: bytes) -> PublicKey:
     return PublicKey(vault.audit_key)
 
 
-def _writers(session: Session, vault: tables.Vault) -> dict[str, Certificate]:
-    """Every mandate whose certificate verifies, ended ones too: what they wrote in their time stays."""
-    found: dict[str, Certificate] = {}
+def _authors(session: Session, vault: tables.Vault, seeds: Mapping[str, SectionSeed]) -> dict[str, Certificate]:
+    """By writer id: the owner, and every mandate whose certificate verifies, ended ones too: what they wrote stays."""
+    everywhere = frozenset(seed.id for seed in seeds.values())
+    owner = Certificate(writer=OWNER, source=OWNER, public=vault.verification_key, sections=everywhere, first=1)
+    found = {OWNER: owner}
     for row in session.exec(select(tables.Mandate).where(tables.Mandate.vault == vault.id)):
         try:
             verify(vault.verification_key, row.signature, b"PRA1/mandate" + row.certificate, "mandate")
@@ -92,13 +121,6 @@ def _writers(session: Session, vault: tables.Vault) -> dict[str, Certificate]:
             logger.warning("vault log: a mandate's certificate is forged; what it wrote is left out")
             continue
         made = orjson.loads(row.certificate)
-        if (made["vault"], made["mandate"]) == (vault.id, row.id):
+        if row.id != OWNER and (made["vault"], made["mandate"]) == (vault.id, row.id):
             found[row.id] = read_certificate(made)
     return found
-
-
-def _authorised(writers: Mapping[str, Certificate], writer: str, section: str, position: int) -> bytes:
-    certificate = writers.get(writer)
-    if certificate is None or not certificate.covers(section, position):
-        raise Tampered("its author had no mandate for that section")
-    return certificate.public

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from aggregator.errors import Tampered
 from aggregator.vault import snapshot, tables, truth
+from aggregator.vault.encoding import milliseconds
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.fold import State
 from aggregator.vault.image import Image, Indexer, Record, Tombstone, UnreadableImage, build
@@ -125,9 +126,9 @@ def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, r
         current = session.get(tables.Vault, row.id)
         if current is not None and current.log_position == row.log_position:
             session.merge(tables.ImageRow(vault=row.id, reader=reader.id, built_for=built_for, box=box))
-            # A snapshot lets the log go; what was refused stays in it, as evidence and in case its mandate is mended.
-            if root is not None and found.tail >= truth.SNAPSHOT_AFTER and not found.refused:
-                snapshot.write(session, current, root, found.state, reader.seeds, current.chain)
+            # What was refused stays in the log, as evidence and in case its mandate is mended.
+            if root is not None and found.tail >= truth.SNAPSHOT_AFTER:
+                snapshot.write(session, current, root, found.state, reader.seeds, current.chain, found.left)
     return Image.open(data)
 
 
@@ -136,18 +137,17 @@ def _all(state: State) -> Iterable[Record]:
 
 
 def _tombstones(state: State) -> Iterable[Tombstone]:
-    for resources in state.sections.values():
-        for versions in resources.values():
-            newest = versions[-1].operation
-            if isinstance(newest, Delete):
-                # A listing that no longer shows a resource tells its id alone: the type stands in an earlier version.
-                kinds = (version.operation.resource_type for version in reversed(versions))
-                yield Tombstone(
-                    resource_type=next(filter(None, kinds), ""),
-                    local=newest.local,
-                    version=newest.version,
-                    updated=_milliseconds(newest.updated),
-                )
+    for _, versions in state.newest():
+        newest = versions[-1].operation
+        if isinstance(newest, Delete):
+            # A listing that no longer shows a resource tells its id alone: the type stands in an earlier version.
+            kinds = (version.operation.resource_type for version in reversed(versions))
+            yield Tombstone(
+                resource_type=next(filter(None, kinds), ""),
+                local=newest.local,
+                version=newest.version,
+                updated=milliseconds(newest.updated),
+            )
 
 
 def _permitted(vault: str, state: State, reader: Reader) -> list[Record]:
@@ -156,6 +156,8 @@ def _permitted(vault: str, state: State, reader: Reader) -> list[Record]:
     kept: dict[str, tuple[str, Put, Resource]] = {}
     directory: dict[str, tuple[str, Put, Resource]] = {}
     for section, put in state.current():
+        if put.local == reader.patient and section != IDENTITY:
+            continue  # a writer's forgery: who holds this section alone cannot see that the owner wrote the Patient
         resource = loads(put.resource)
         if permits(section, resource):
             place = directory if section == DIRECTORY else kept
@@ -189,14 +191,10 @@ def _record(section: str, put: Put, body: bytes) -> Record:
         resource_type=put.resource_type,
         local=put.local,
         version=put.version,
-        updated=_milliseconds(put.updated),
+        updated=milliseconds(put.updated),
         section=section,
         body=body,
     )
-
-
-def _milliseconds(instant: str) -> int:
-    return int(datetime.fromisoformat(instant).timestamp() * 1000)
 
 
 def _header(vault: str, reader: Reader, built_for: str) -> dict[str, str | int]:

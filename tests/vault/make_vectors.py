@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -120,10 +121,16 @@ def _wrapped() -> Iterator[tuple[str, Vector]]:
 def operations() -> list[Operation]:
     """Every operation, and a resource with the very text that a line is cut at."""
     origin = {"source": "klinik-nord", "locator": "/fhir/Basic/1"}
-    resource = b'{"resourceType":"Basic","text":",\\"resource\\":","value":0.40}'
+    resource = b'{"resourceType":"Basic","id":"%b.%b","text":",\\"resource\\":","value":0.40}'
     common: dict[str, Any] = {"resource_type": "Basic", "updated": AT, "origin": origin}
     return [
-        Put(local="a" * 26, version=1, resource=resource, warnings=("a warning",), **common),
+        Put(
+            local="a" * 26,
+            version=1,
+            resource=resource % (VAULT.encode(), b"a" * 26),
+            warnings=("a warning",),
+            **common,
+        ),
         Delete(local="b" * 26, version=2, **common),
         Remove(local="c" * 26, resource_type="Basic"),
     ]
@@ -159,7 +166,23 @@ def _envelopes() -> Iterator[tuple[str, Vector]]:
     head = header("envelope", VAULT, section=SECTION, epoch=1, writer=WRITER.id)
     box = key.public.seal(head, b"no operations")
     nonsense = box + WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
+    for name, (title, changed) in _unsound().items():
+        box = seal(VAULT, key, WRITER, [changed])
+        yield f"envelope-{name}", case(f"signed, but {title}", "no operations", envelope=b64(box))
     yield "envelope-nonsense", case("signed, but not operations", "no operations", envelope=b64(nonsense))
+
+
+def _unsound() -> dict[str, tuple[str, Operation]]:
+    """Operations that no reader could do anything with."""
+    put, *_ = operations()
+    assert isinstance(put, Put)
+    return {
+        "no-instant": ("a time that is none", replace(put, updated="notadate")),
+        "no-json": ("a resource that is no JSON", replace(put, resource=b"[not JSON]")),
+        "other-id": ("a resource that bears another id", replace(put, local="b" * 26)),
+        "other-type": ("a resource of another type", replace(put, resource_type="Patient")),
+        "version-0": ("a version below 1", replace(put, version=0)),
+    }
 
 
 def _certificates() -> Iterator[tuple[str, Vector]]:
@@ -169,11 +192,13 @@ def _certificates() -> Iterator[tuple[str, Vector]]:
         "mandate": WRITER.id,
         "writer": b64(WRITER.public()),
         "sections": [SECTION],
+        "source": SOURCE,
         "from": 5,
         "body": hashlib.sha256(b"body").hexdigest(),
     }
     asked = [[SECTION, 4], [SECTION, 5], ["0" * 16, 5]]
     yield from _certificate("mandate certificate", "PRA1/mandate", mandate, asked=asked)
+    yield from _other_mandates(mandate, asked)
     grant = {
         "kind": "grant",
         "vault": VAULT,
@@ -189,18 +214,35 @@ def _certificates() -> Iterator[tuple[str, Vector]]:
         "position": 7,
         "chain": b64(bytes(32)),
         "sections": {SECTION: "00" * 32},
+        "refused": {"3": "11" * 32},
     }
     yield from _certificate("snapshot manifest", "PRA1/snapshot", manifest)
 
 
-def _certificate(construct: str, prefix: str, stated: dict[str, Any], **more: Any) -> Iterator[tuple[str, Vector]]:
-    name, text = construct.replace(" ", "-"), canonical(stated)
-    given = {
+def _other_mandates(mandate: dict[str, Any], asked: list[list[Any]]) -> Iterator[tuple[str, Vector]]:
+    """Signed by the root as well: one that has ended, and such as would give more than a source may have."""
+    construct, prefix = "mandate certificate", "PRA1/mandate"
+    ended = _signed(prefix, mandate | {"until": 6}) | {"asked": [*asked, [SECTION, 6], [SECTION, 7]]}
+    yield "mandate-certificate-ended", vector(construct, "the same mandate, ended at position 6", ended)
+    nobodys = _signed(prefix, {name: told for name, told in mandate.items() if name != "source"}) | {"asked": asked}
+    yield "mandate-certificate-without-source", vector(construct, "for no source", nobodys, "no source")
+    owners = _signed(prefix, mandate | {"source": "owner"}) | {"asked": asked}
+    yield "mandate-certificate-owner", vector(construct, "for the owner in a source's place", owners, "no source")
+
+
+def _signed(prefix: str, stated: dict[str, Any]) -> dict[str, Any]:
+    text = canonical(stated)
+    return {
         "verification_key": ROOT.verification_key.hex(),
         "prefix": prefix,
         "text": text.decode(),
         "signature": ROOT.sign(prefix.encode() + text).hex(),
-    } | more
+    }
+
+
+def _certificate(construct: str, prefix: str, stated: dict[str, Any], **more: Any) -> Iterator[tuple[str, Vector]]:
+    name, text = construct.replace(" ", "-"), canonical(stated)
+    given = _signed(prefix, stated) | more
     yield name, vector(construct, f"a {construct}, signed by the root", given)
     forged = given | {"signature": OTHER_ROOT.sign(prefix.encode() + text).hex()}
     yield f"{name}-forged", vector(construct, "signed by another root", forged, "signature")
@@ -212,7 +254,7 @@ def _certificate(construct: str, prefix: str, stated: dict[str, Any], **more: An
 
 def _at_rest() -> Iterator[tuple[str, Vector]]:
     put, delete, _ = operations()
-    newer = [(4, "owner", put), (5, WRITER.id, put), (7, WRITER.id, delete)]
+    newer = [(4, "owner", put), (5, SOURCE, put), (7, SOURCE, delete)]
     text = b"\n".join(line(operation, position=position, writer=writer) for position, writer, operation in newer)
     head = header("snapshot", VAULT, section=SECTION, epoch=1)
     given = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -59,6 +60,22 @@ puts = st.builds(
 )
 deletes = st.builds(Delete, local=texts, resource_type=texts, version=versions, updated=texts, origin=origins)
 operations: st.SearchStrategy[Operation] = st.one_of(puts, deletes, st.builds(Remove, local=texts, resource_type=texts))
+"""Anything that can be a line."""
+
+
+def identified(operation: Operation, local: str, members: dict[str, object]) -> Operation:
+    """The operation as it may be sealed: for one local id, with an instant, and a resource that bears the id."""
+    if isinstance(operation, Remove):
+        return replace(operation, local=local)
+    operation = replace(operation, local=local, updated="2026-11-21T20:30:00.000Z")
+    if isinstance(operation, Delete):
+        return operation
+    named = {"resourceType": operation.resource_type, "id": f"v.{local}", "meta": {}}
+    return replace(operation, resource=dumps(members | named))
+
+
+local_ids = st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=26, max_size=26)
+sound = st.builds(identified, operations, local_ids, st.dictionaries(texts | st.just("resource"), values))
 
 
 @given(operations)
@@ -97,19 +114,68 @@ def test_lines_are_those_of_the_format() -> None:
         b'"origin":{"source":"klinik"},"warnings":["w"],"resource":{"a":0.40}}',
         b'{"op":"delete","id":"l","type":"Basic","version":2,"updated":"2026-11-21T20:30:00.000Z",'
         b'"origin":{"source":"klinik"}}',
-        b'{"op":"remove","id":"l","type":"Basic"}',
+        b'{"op":"remove","id":"llllllllllllllllllllllllll","type":"Basic"}',
     ]
 
 
-REMOVE = Remove(local="l", resource_type="Basic")
+REMOVE = Remove(local="l" * 26, resource_type="Basic")
 
 
 @settings(max_examples=40)
-@given(st.lists(operations, max_size=5))
+@given(st.lists(sound, max_size=5))
 def test_an_envelope_gives_back_its_operations(batch: list[Operation]) -> None:
     envelope = seal("v", key(SEED), WRITER, batch)
     assert claim(envelope) == Claim(SEED.id, 1, "m1")
     assert open_envelope("v", envelope, SEED, "m1", WRITER.public()) == batch
+
+
+LOCAL = "l" * 26
+DELETE = Delete(local=LOCAL, resource_type="Basic", version=2, updated="2026-11-21T20:30:00.000Z")
+PUT = Put(
+    local=LOCAL,
+    resource_type="Basic",
+    version=1,
+    updated="2026-11-21T20:30:00.000Z",
+    resource=b'{"resourceType":"Basic","id":"v.' + LOCAL.encode() + b'"}',
+)
+UNSOUND: dict[str, Operation] = {
+    "a local id of another form": replace(PUT, local="L"),
+    "a local id of another form to remove": Remove(local="../x", resource_type="Basic"),
+    "no instant": replace(PUT, updated="notadate"),
+    "no instant of a deletion": replace(DELETE, updated=""),
+    "an instant without a time zone": replace(PUT, updated="2026-11-21T20:30:00"),
+    "version 0": replace(PUT, version=0),
+    "a version beyond all counting": replace(DELETE, version=2**63),
+    "a version that is none": replace(PUT, version=True),
+    "an origin of numbers": replace(DELETE, origin={"source": 1}),
+    "warnings that are no texts": replace(PUT, warnings=(1,)),  # type: ignore[arg-type] - as above
+    "a type that is no text": replace(PUT, resource_type=5),  # type: ignore[arg-type] - as above
+    "another type": replace(PUT, resource_type="Patient"),
+    "another vault's id": replace(PUT, resource=PUT.resource.replace(b"v.", b"w.")),
+    "another resource's id": replace(PUT, local="m" * 26),
+    "no object": replace(PUT, resource=b"[]"),
+    "meta that is no object": replace(PUT, resource=PUT.resource[:-1] + b',"meta":5}'),
+    "a key twice": replace(PUT, resource=PUT.resource[:-1] + b',"status":"a","status":"b"}'),
+    "nesting that no reader takes": replace(PUT, resource=PUT.resource[:-1] + b',"a":' + b"[" * 99 + b"]" * 99 + b"}"),
+}
+"""What a writer's key can sign, and what would fail when an image is built, or a resource read."""
+
+
+@pytest.mark.attack(28, 46)
+@pytest.mark.parametrize("case", UNSOUND)
+def test_a_signed_envelope_with_an_unsound_operation_is_refused(case: str) -> None:
+    assert opened(seal("v", key(SEED), WRITER, [PUT, DELETE])) == [PUT, DELETE]
+    with pytest.raises(Tampered, match="holds no operations"):
+        opened(seal("v", key(SEED), WRITER, [PUT, UNSOUND[case], DELETE]))
+
+
+@pytest.mark.attack(28, 46)
+def test_a_signed_envelope_with_a_resource_that_is_no_json_is_refused() -> None:
+    head = header("envelope", "v", section=SEED.id, epoch=1, writer="m1")
+    for broken in (b"{not json", b'{}} {"a":1', b"\xff", b'"\\ud800"'):
+        text = line(PUT).replace(PUT.resource, broken)
+        with pytest.raises(Tampered, match="holds no operations"):
+            opened(_signed(key(SEED).public.seal(head, text)))
 
 
 def opened(envelope: bytes, vault: str = "v", seed: SectionSeed = SEED, writer: Writer = WRITER) -> list[Operation]:

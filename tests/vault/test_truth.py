@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from aggregator.consent import mandate as mandates
 from aggregator.consent.mandate import Mandate
 from aggregator.errors import Tampered
+from aggregator.identity.signing import consents_of
 from aggregator.vault import tables, truth
-from aggregator.vault.encoding import b64, canonical
-from aggregator.vault.envelope import seal
+from aggregator.vault.encoding import b64, canonical, instant
+from aggregator.vault.envelope import Delete, Remove, seal
 from aggregator.vault.keys import OWNER, Root, SectionKey, Writer
-from tests.vault.world import World
+from fhir_profiles.profiles import SECTION_SYSTEM
+from fhir_profiles.text import dumps, loads
+from tests.vault.world import DR_B, ERIKA, LABORATORY, World
 
 
 def first(world: World) -> None:
@@ -96,6 +100,7 @@ def narrowed(world: World, mandate: Mandate, **stated: object) -> None:
             "mandate": mandate.id,
             "writer": b64(mandate.writer.public()),
             "sections": sorted(world.owner.sections.values()),
+            "source": mandate.source.hex(),
             "from": 1,
             "body": "",
         }
@@ -152,24 +157,162 @@ def test_bytes_that_are_no_envelope_are_left_out(world: World, envelope: bytes) 
     assert _held(told) == {"identity": 1, "results": 1, "problems": 1}
 
 
-def test_what_an_ended_mandate_wrote_in_its_time_stays(world: World) -> None:
+@pytest.mark.attack(28)
+def test_what_an_ended_mandate_wrote_in_its_time_stays_and_nothing_more_comes(world: World) -> None:
     mandate = world.connect()
-    world.append("results", world.put("Observation/1"), writer=mandate.writer)
-    world.sql("UPDATE mandate SET ended = 1")
+    last = world.append("results", world.put("Observation/1"), writer=mandate.writer)
+    with world.store.write() as session:
+        mandates.end(session.get_one(tables.Mandate, (world.vault, mandate.id)), world.owner.root, last)
+    position = world.append("results", world.put("Observation/2"), writer=mandate.writer)
     told = world.truth()
-    assert (told.refused, _held(told)) == ({}, {"identity": 1, "results": 1})
+    assert (told.refused, _held(told)) == ({position: NO_MANDATE}, {"identity": 1, "results": 1})
+    world.sql("UPDATE mandate SET ended = 0")  # the flag is the worker's; the fold asks the root's signature
+    assert world.truth().refused == {position: NO_MANDATE}
 
 
-def test_nothing_is_let_go_while_something_is_refused(world: World) -> None:
+def test_what_was_refused_is_kept_and_comes_back(world: World) -> None:
     """Break a mandate's certificate by SQL: what it wrote is left out, but comes back when the row is mended."""
     mandate = world.connect()
     world.append("results", world.put("Observation/1"), writer=mandate.writer)
     world.sql("UPDATE mandate SET signature = CAST(x'00' || signature AS BLOB)")
     assert world.open().image.sections() == {"identity": 1}
     world.sql("UPDATE mandate SET signature = substr(signature, 2)")
-    assert _held(world.truth()) == {"identity": 1, "results": 1}
+    told = world.truth()
+    assert (told.refused, _held(told)) == ({}, {"identity": 1, "results": 1})
+    world.append("problems", world.put("Condition/1"))
+    assert world.open().image.sections() == {"identity": 1, "results": 1, "problems": 1}
+    assert _log(world) == []
+
+
+@pytest.mark.attack(28)
+def test_a_forgery_stops_no_snapshot(world: World) -> None:
+    """Whoever can append to the table must not make the log grow for ever: forgeries stay, all else is folded."""
+    forged = [world.append("results", world.put("Observation/9"), writer=Writer.generate("m9"))]
+    for number in range(3):
+        world.append("results", world.put(f"Observation/{number}"))
+        forged.append(world.append_raw(b"garbage"))
+        assert world.open().image.sections() == {"identity": 1, "results": number + 1}
+        assert _log(world) == forged
+    told = world.truth()
+    assert (told.tail, sorted(told.refused)) == (0, forged)
+
+
+@pytest.mark.attack(24, 28)
+def test_a_kept_forgery_that_is_changed_or_gone_is_reported_once(world: World) -> None:
+    """It closes nothing: it was out of the record already."""
+    changed, gone = world.append_raw(b"garbage"), world.append_raw(b"rubbish")
+    world.open()
+    world.sql("UPDATE log SET envelope = x'00' WHERE position = ?", changed)
+    world.sql("DELETE FROM log WHERE position = ?", gone)
+    assert world.truth().refused == dict.fromkeys((changed, gone), "it was refused before, and is gone")
+    world.append("results", world.put("Observation/1"))
+    world.open()
+    told = world.truth()
+    assert (told.refused, _held(told), _log(world)) == ({}, {"identity": 1, "results": 1}, [])
+
+
+def _log(world: World) -> list[int]:
     with world.store.read() as session:
-        assert session.exec(select(tables.Snapshot)).all() == []
+        return list(session.exec(select(tables.LogEntry.position).order_by(col(tables.LogEntry.position))))
+
+
+ANOTHERS = "it changes what its author did not write"
+
+
+@pytest.mark.attack(28, 53)
+@pytest.mark.parametrize("section", ["unsorted", "results"])
+@pytest.mark.parametrize("forged", ["put", "delete", "remove"])
+def test_a_writer_undoes_nothing_that_the_owner_signed(world: World, forged: str, section: str) -> None:
+    """With the worker's key and the database alone: the owner's deny would be gone at the next signing."""
+    world.permit()
+    deny = world.permit(**{"type": "deny", "class": [_section("medications")]})
+    local, mandate = deny["id"].partition(".")[2], world.connect()
+    assert "medications" not in world.opened().seeds
+    fake = loads(world.put("Consent/x").resource) | {"id": deny["id"]}
+    operation = {
+        "put": replace(world.put("Consent/x", version=99), local=local, resource=dumps(fake)),
+        "delete": Delete(local=local, resource_type="Consent", version=99, updated=instant(world.clock())),
+        "remove": Remove(local=local, resource_type="Consent"),
+    }[forged]
+    position = world.append(section, operation, writer=mandate.writer)
+    told = world.truth()
+    assert told.refused == {position: ANOTHERS}
+    assert deny["id"] in [one["id"] for one in consents_of(told.state)]
+    assert world.open().image.read("Consent", local) is not None
+    world.permit(LABORATORY)  # compiles every grant anew, from all Consents
+    assert {"medications", "results"} & world.opened().seeds.keys() == {"results"}
+
+
+@pytest.mark.attack(28)
+@pytest.mark.parametrize("section", ["identity", "results"])
+def test_a_writer_does_not_replace_the_vaults_patient(world: World, section: str) -> None:
+    mandate = world.connect()
+    eve = loads(world.put("Patient/x").resource) | {"id": world.patient.partition("/")[2], "name": [{"family": "Eve"}]}
+    put = replace(world.put("Patient/x", version=99), local=world.owner.patient, resource=dumps(eve))
+    position = world.append(section, put, writer=mandate.writer)
+    assert world.truth().refused == {position: ANOTHERS}
+    assert world.signing.person(world.owner) == ERIKA
+    world.permit(DR_B, **{"class": [_section("results")]})
+    record = world.open(world.grantee()).image.read("Patient", world.owner.patient)
+    assert record is not None
+    assert b"Eve" not in record.body  # the grantee opens `results` alone, and cannot see who wrote the Patient
+
+
+def _section(section: str) -> dict[str, str]:
+    return {"system": SECTION_SYSTEM, "code": section}
+
+
+def test_a_source_that_was_connected_again_goes_on_with_its_own(world: World) -> None:
+    """The mandate is another one, the source is the same."""
+    first, second = world.connect(), world.connect()
+    world.append("results", world.put("Observation/1"), writer=first.writer)
+    put = world.put("Observation/1")
+    world.append("results", Remove(local=put.local, resource_type="Observation"), writer=second.writer)
+    world.append("problems", world.put("Observation/1", version=2), writer=second.writer)
+    told = world.truth()
+    assert (told.refused, _held(told)) == ({}, {"identity": 1, "problems": 1})
+    (version,) = told.state.sections["problems"][put.local]
+    assert version.writer == world.owner.root.source("klinik", "erika").hex()
+
+
+def another_source(world: World) -> Mandate:
+    """A mandate of the same person's for a laboratory."""
+    signer = world.signing.signer(world.owner)
+    with world.store.write() as session:
+        vault = session.get_one(tables.Vault, world.vault)
+        row = mandates.issue(vault, signer, world.worker.public(), authority="labor", account="erika")
+        session.add(row)
+    return mandates.open_mandate(row, world.worker, world.owner.root.verification_key)
+
+
+@pytest.mark.attack(28)
+def test_another_source_does_not_write_what_one_wrote(world: World) -> None:
+    ours, theirs = world.connect(), another_source(world)
+    world.append("results", world.put("Observation/1"), writer=ours.writer)
+    position = world.append("results", world.put("Observation/1", version=2), writer=theirs.writer)
+    assert world.truth().refused == {position: ANOTHERS}
+    world.open()
+    later = world.append("results", world.put("Observation/1", version=3), writer=theirs.writer)
+    assert world.truth().refused == dict.fromkeys((position, later), ANOTHERS)  # behind a snapshot as well
+
+
+@pytest.mark.attack(28, 46)
+def test_a_signed_but_malformed_operation_closes_no_vault(world: World) -> None:
+    mandate = world.connect()
+    position = world.append("results", replace(world.put("Observation/9"), updated="notadate"), writer=mandate.writer)
+    world.append("results", world.put("Observation/1"), writer=mandate.writer)
+    assert world.truth().refused == {position: "a stored envelope holds no operations"}
+    assert world.open().image.sections() == {"identity": 1, "results": 1}
+    world.permit()
+    assert world.open(world.grantee()).image.count("Observation") == 1
+
+
+@pytest.mark.attack(22)
+def test_an_epoch_that_there_is_not_is_found(world: World) -> None:
+    """Else the next Consent compiles grants for keys that no section has."""
+    world.sql("UPDATE vault SET epoch = 2")
+    with pytest.raises(Tampered, match="epoch"):
+        world.permit()
 
 
 @pytest.mark.attack(22)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -88,14 +89,24 @@ def test_a_handle_says_nothing_without_its_key() -> None:
 
 
 def test_a_certificate_covers_its_sections_from_its_first_position() -> None:
-    certificate = Certificate("m1", b"", frozenset({"s1"}), 5)
+    certificate = Certificate(writer="m1", source="0" * 32, public=b"", sections=frozenset({"s1"}), first=5)
     assert [certificate.covers("s1", position) for position in (4, 5, 6)] == [False, True, True]
     assert not certificate.covers("s2", 5)
+    ended = replace(certificate, last=6)
+    assert [ended.covers("s1", position) for position in (4, 5, 6, 7)] == [False, True, True, False]
 
 
 def test_a_certificate_without_sections_is_refused() -> None:
     with pytest.raises(Tampered, match="has no sections"):
-        read_certificate({"mandate": "m1", "writer": "AA==", "sections": "s1", "from": 1})
+        read_certificate({"mandate": "m1", "writer": "AA==", "sections": "s1", "source": "0" * 32, "from": 1})
+
+
+@pytest.mark.attack(28)
+@pytest.mark.parametrize("source", [{}, {"source": "owner"}, {"source": ""}, {"source": "0" * 31}])
+def test_a_certificate_without_a_sources_handle_is_refused(source: dict[str, str]) -> None:
+    """One for the source `owner` would be one for everything."""
+    with pytest.raises(Tampered, match="names no source"):
+        read_certificate({"mandate": "m1", "writer": "AA==", "sections": ["s1"], "from": 1} | source)
 
 
 @pytest.mark.attack(33)

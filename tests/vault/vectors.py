@@ -36,6 +36,7 @@ REFUSALS = {
     "truncated": "cut off|was changed|does not open with its key",
     "signature": "the signature of a stored",
     "no operations": "holds no operations",
+    "no source": "names no source",
     "below the Argon2 floor": "below the floor",
     "slip": "group 2 of the recovery code has a slip",
 }
@@ -127,7 +128,7 @@ def _mandate(given: Inputs) -> dict[str, Any]:
     _signed(given)
     made = read_certificate(orjson.loads(given["text"]))
     covers = [made.covers(section, position) for section, position in given["asked"]]
-    return {"writer": made.writer, "public": made.public.hex(), "covers": covers}
+    return {"writer": made.writer, "source": made.source, "public": made.public.hex(), "covers": covers}
 
 
 def _snapshot(given: Inputs) -> dict[str, Any]:
