@@ -94,7 +94,7 @@ class FhirRoutes:
         """https://hl7.org/fhir/R4/http.html#read"""
         resource_type, whole_id = _path(request, "resource_type", "whole_id")
         act = Act("read", resource_type, f"{resource_type}/{whole_id}")
-        principal = await self._principal(request, act, "r", _vault(whole_id))
+        principal = await self._principal(request, act, "r", _vault(whole_id), _pairs(request))
         made = await self._synthesised(principal, resource_type)
         headers: dict[str, str] = {}
 
@@ -111,8 +111,8 @@ class FhirRoutes:
         """https://hl7.org/fhir/R4/patient-operation-everything.html"""
         (whole_id,) = _path(request, "whole_id")
         act = Act("operation", "", f"Patient/{whole_id}/$everything")
-        principal = await self._principal(request, act, "rs", _vault(whole_id))
         pairs, strict = _pairs(request), _strict(request)
+        principal = await self._principal(request, act, "rs", _vault(whole_id), pairs)
         links = self._pages.links(principal.reader, _vault(whole_id))
 
         def ask(view: View) -> Answer:
@@ -167,7 +167,7 @@ class FhirRoutes:
         (resource_type,) = _path(request, "resource_type")
         act = Act("search-type", resource_type, "&".join(f"{name}={value}" for name, value in pairs))
         named = _named(pairs, self._base)
-        principal = await self._principal(request, act, "s", named)
+        principal = await self._principal(request, act, "s", named, pairs)
         asked = _Asked(act, pairs, _strict(request), await self._synthesised(principal, resource_type))
         if named is None:
             return _fhir(await self._search_all(principal, self._open_to(principal), asked))
@@ -219,10 +219,10 @@ class FhirRoutes:
             raise TooCostly(most)
         return vaults
 
-    async def _principal(self, request: Request, act: Act, letters: str, vault: str | None) -> Principal:
+    async def _principal(self, request: Request, act: Act, letters: str, vault: str | None, pairs: Pairs) -> Principal:
         """Who asks, and may its token ask this at all. A refusal about a record is receipted there."""
         principal = self._callers.of(request)
-        bodies.accepts_json(request, _pairs(request))
+        bodies.accepts_json(request, pairs)
         if act.resource_type and act.resource_type not in _TYPES:
             raise NotFound
         try:

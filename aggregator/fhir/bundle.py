@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from aggregator.fhir.outcome import ignored_parameters
 from aggregator.fhir.page import Links, Pairs
@@ -45,9 +46,10 @@ def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: 
     rids: the page's, and one more where another page follows. total: of the whole search, where it is to be told.
     """
     records = view.image.served(rids[: page.count])
-    urls = [{"relation": "self", "url": links.url(page.path, page.pairs)}]
+    query = urlencode(page.pairs)
+    urls = [{"relation": "self", "url": links.url(page.path, query)}]
     if records and len(rids) > page.count:
-        urls.append({"relation": "next", "url": links.next(view, page.path, page.pairs, records[-1])})
+        urls.append({"relation": "next", "url": links.next(view, page.path, query, records[-1])})
     elif links.beyond is not None:
         urls.append({"relation": "next", "url": links.beyond})
     entries = [_match(full_url(view, record, links.base_url), record.body) for record in records]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.view import View
@@ -42,16 +42,14 @@ class Links:
     beyond: str | None = None
     partial: bool = False
 
-    def url(self, path: str, pairs: Pairs) -> str:
-        """The URL of a query."""
-        query = urlencode(pairs)
+    def url(self, path: str, query: str) -> str:
+        """The URL of a query, which is encoded already."""
         return f"{self.base_url}/{path}?{query}" if query else f"{self.base_url}/{path}"
 
-    def next(self, view: View, path: str, pairs: Pairs, last: Served) -> str:
+    def next(self, view: View, path: str, query: str, last: Served) -> str:
         """The URL of the page behind this record."""
-        query = urlencode(pairs)
         place = _query_hash(view, path, query) + f"{last.resource_type}/{last.local}".encode()
-        page = urlencode([(PAGE, self.seal(place))])
+        page = f"{PAGE}={quote_plus(self.seal(place))}"
         return f"{self.base_url}/{path}?{query}&{page}" if query else f"{self.base_url}/{path}?{page}"
 
     def after(self, view: View, path: str, pairs: Pairs, token: str) -> int:

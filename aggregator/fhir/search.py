@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
 from aggregator.fhir.bundle import Answer, Page, answer
 from aggregator.fhir.page import Links, Pairs
 from aggregator.fhir.plan import Plan, plan
@@ -17,13 +20,36 @@ def search(view: View, resource_type: str, pairs: Pairs, links: Links, *, strict
     `Prefer: handling=strict`. Raises BadQuery. Measured on 9,000 resources: a token and a date with `_count=20`, 110
     microseconds.
     """
-    query = parse(resource_type, pairs, base_url=links.base_url, strict=strict)
+    asked = _asked(view, resource_type, pairs, links.base_url, strict=strict)
+    query, way = asked.query, asked.plan
     start = links.after(view, resource_type, query.pairs, query.page) if query.page is not None else 0
-    way = plan(view, query)
     rids = way.page(view.image, start, query.count + 1) if query.count else []
     page = Page(path=resource_type, pairs=query.pairs, count=query.count, ignored=query.ignored)
     unsaid = links.partial and query.count
     return answer(view, links, page, rids, total=None if unsaid else _total(view.image, query, way, len(rids)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    query: Query
+    plan: Plan
+
+
+# Queries that were asked of an image, as it answers them. They go with the image: none outlives its view.
+_KNOWN: WeakKeyDictionary[Image, dict[object, _Asked]] = WeakKeyDictionary()
+_MOST_KNOWN = 256
+
+
+def _asked(view: View, resource_type: str, pairs: Pairs, base_url: str, *, strict: bool) -> _Asked:
+    known = _KNOWN.setdefault(view.image, {})
+    key = (resource_type, strict, *pairs)
+    found = known.get(key)
+    if found is None:
+        query = parse(resource_type, pairs, base_url=base_url, strict=strict)
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        found = known[key] = _Asked(query, plan(view, query))
+    return found
 
 
 def _total(image: Image, query: Query, way: Plan, found: int) -> int | None:

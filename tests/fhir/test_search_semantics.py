@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aggregator.fhir.query import MOST_ALTERNATIVES, MOST_CONDITIONS, MOST_DATES
+from aggregator.fhir.query import MOST_ALTERNATIVES, MOST_DATES, MOST_IN_ALL
 from aggregator.fhir.search import search
 from fhir_profiles.text import dumps, loads
 from tests.fhir.world import BASE, LINKS, assert_golden, entries, handmade, names, pairs, record, view_of
@@ -168,7 +168,7 @@ def test_many_terms_of_one_condition() -> None:
         ([("code", ",".join(codes))], ["many"]),
         ([("code", ",".join(codes)), ("code", "code-7")], ["many"]),
         ([("code", ",".join([*codes[1:], "K"]))], ["many", "potassium"]),
-        ([("date", dates)] * MOST_CONDITIONS, ["hba1c-2024"]),
+        ([("date", dates)] * (MOST_IN_ALL // MOST_DATES), ["hba1c-2024"]),
         ([("_id", ",".join(f"k3.{name}" for name in ALL * 2)), ("status", "amended")], ["hba1c-2025"]),
     ]:
         assert names(loads(search(view, "Observation", query, LINKS).body)) == expected
