@@ -86,6 +86,8 @@ class AppRoutes:
         account = made.get("account", {})
         if not isinstance(account, dict):
             raise CallerError("account: an object is needed")
+        if self._service.registry.find(source) is None:
+            raise CallerError("there is no such source; GET /app/sources lists those there are")
         signer = await asyncio.to_thread(self._service.signing.signer, owner)
         connection = await asyncio.to_thread(self._service.connections.connect, signer, source, account)
         return _json({"id": connection}, 201)
@@ -99,7 +101,7 @@ class AppRoutes:
     async def again(self, request: Request, connection: str) -> Response:
         """Have the next tick pull this connection from the beginning: what stands aside is tried once more."""
         owner = self._callers.of(request).as_owner()
-        self._service.connections.again(owner.vault, connection)
+        await asyncio.to_thread(self._service.connections.again, owner.vault, connection)
         return Response(status_code=202)
 
     async def activate(self, request: Request) -> Response:
@@ -123,12 +125,13 @@ class AppRoutes:
         return _json({"ended": ended})
 
     def _told(self, row: Connection) -> dict[str, Any]:
-        source = self._service.registry.source(self._service.worker.settings(row)["authority"])
+        authority = self._service.worker.settings(row)["authority"]
+        source = self._service.registry.find(authority)  # none: the operator has taken it out of the settings
         german, english = _WORDS[row.status]
         return {
             "id": row.id,
-            "source": source.authority,
-            "title": source.title,
+            "source": authority,
+            "title": source.title if source else authority,
             "status": row.status,
             "in_words": {"de": german, "en": english},
             "error": row.error,

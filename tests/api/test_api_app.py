@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fhir_profiles.text import Resource
 from tests.api.http_world import HttpWorld
 
@@ -68,6 +70,26 @@ def test_a_connection_that_ended_is_pulled_no_more(fresh: HttpWorld) -> None:
     assert [outcome.connection for outcome in fresh.sync()] != [told["id"]]
     assert fresh.get("/app/connections", fresh.owner()).json() == {"connections": []}
     assert fresh.get("/fhir/Observation", fresh.owner()).json()["total"] == 3
+
+
+@pytest.mark.parametrize("source", ["charite", "Klinik", "sources", "../klinik"])
+def test_a_source_that_is_not_configured_is_told_and_no_other_is_named(shared: HttpWorld, source: str) -> None:
+    body = {"source": source, "account": {}}
+    answer = shared.http.post("/app/connections", json=body, headers=shared.owner())
+    told = answer.json()["issue"][0]["diagnostics"]
+    assert (answer.status_code, told) == (400, "there is no such source; GET /app/sources lists those there are")
+
+
+@pytest.mark.attack(20)
+def test_a_connection_whose_source_is_gone_from_the_settings_is_still_told(
+    fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fresh.service.registry, "_sources", {})
+    fresh.sync()
+    (told,) = fresh.get("/app/connections", fresh.owner()).json()["connections"]
+    assert (told["source"], told["title"], told["status"]) == ("klinik", "klinik", "broken")
+    assert told["error"] == "there is no source of that name in the settings"
+    assert not any(b"klinik" in file.read_bytes() for file in fresh.service.store.path.parent.iterdir())
 
 
 def test_nothing_is_connected_before_the_recovery_code_is_proven(fresh: HttpWorld) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from hashlib import sha256
 
 import orjson
@@ -13,11 +16,13 @@ import pytest
 from sqlmodel import select
 
 from aggregator.consent.mandate import Person
-from aggregator.errors import CallerError, SignInFailed, UnlockNeeded
+from aggregator.errors import CallerError, Invalid, SignInFailed, Tampered, UnlockNeeded
 from aggregator.identity import unlockers
 from aggregator.identity.accounts import Accounts, SignedUp
 from aggregator.identity.tables import Account, Attempts, OwnerSession, Unlocker
 from aggregator.identity.unlockers import Argon2Parameters, format_code, parse_code
+from aggregator.vault import tables
+from tests.sync.sync_world import KilledHere, broken_commits
 from tests.vault.world import LOGIN, PASSWORD, World
 
 UWE = Person(family="Anders", given="Uwe", birth_date="1961-02-03")
@@ -57,7 +62,7 @@ def test_a_password_is_the_same_however_its_umlauts_are_composed(world: World) -
 
 
 @pytest.mark.attack(47)
-@pytest.mark.parametrize("password", ["short", "123456789"])
+@pytest.mark.parametrize("password", ["short", "123456789", "x" * 1025])
 def test_a_short_password_is_refused_and_nothing_is_made(world: World, password: str) -> None:
     with pytest.raises(CallerError, match="the password needs at least 10 characters"):
         world.accounts.sign_up("uwe", password, UWE)
@@ -65,10 +70,72 @@ def test_a_short_password_is_refused_and_nothing_is_made(world: World, password:
         assert len(session.exec(select(Account)).all()) == 1
 
 
-def test_a_taken_login_is_refused_and_its_vault_unchanged(world: World) -> None:
+@pytest.mark.attack(47)
+def test_a_taken_login_is_refused_its_vault_unchanged_and_no_other_made(world: World) -> None:
+    before = _vaults_in_ring(world)
     with pytest.raises(CallerError, match="this login is taken"):
         world.accounts.sign_up(LOGIN, "Ein anderes Wort", UWE)
     assert world.accounts.sign_in(LOGIN, PASSWORD).vault == world.vault
+    assert _vaults_in_ring(world) == before
+
+
+def _vaults_in_ring(world: World) -> int:
+    with closing(sqlite3.connect(world.folder / "keys" / "ring.db")) as ring:
+        return int(ring.execute("SELECT count(*) FROM vault").fetchone()[0])
+
+
+def test_who_signed_up_is_signed_in_and_has_a_patient(world: World) -> None:
+    made = world.accounts.sign_up("uwe", PASSWORD, UWE)
+    again = world.accounts.owner(made.owner.token)
+    assert (again.vault, again.sections, again.expires) == (made.owner.vault, made.owner.sections, made.owner.expires)
+    assert world.signing.person(again) == UWE
+    world.accounts.may_sign(again)
+
+
+@pytest.mark.attack(48, 49)
+@pytest.mark.usefixtures("cheap_argon2")
+@pytest.mark.parametrize("step", ["password_unlocker", "recovery_unlocker"])
+def test_a_sign_up_that_fails_half_way_leaves_the_login_free(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "no space left on device")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(unlockers, step, full)
+        with pytest.raises(OSError, match="no space left"):
+            world.accounts.sign_up("uwe", PASSWORD, UWE)
+    assert world.accounts.sign_up("uwe", PASSWORD, UWE).owner.vault
+
+
+@pytest.mark.attack(48, 49)
+@pytest.mark.usefixtures("cheap_argon2")
+def test_a_sign_up_whose_commit_fails_leaves_nothing_behind(world: World) -> None:
+    rows = _rows(world)
+    with broken_commits(1), pytest.raises(KilledHere):
+        world.accounts.sign_up("uwe", PASSWORD, UWE)
+    assert _rows(world) == rows
+    world.accounts.sign_up("uwe", PASSWORD, UWE)
+
+
+def _rows(world: World) -> dict[str, int]:
+    tables_ = (Account, Unlocker, OwnerSession, tables.Vault, tables.LogEntry)
+    with world.store.read() as session:
+        return {str(one.__tablename__): len(session.exec(select(one)).all()) for one in tables_}
+
+
+def test_who_cannot_be_said_in_fhir_gets_no_account(world: World) -> None:
+    rows = _rows(world)
+    with pytest.raises(Invalid):
+        world.accounts.sign_up("uwe", PASSWORD, replace(UWE, birth_date="1961-W05-5"))
+    assert _rows(world) == rows
+
+
+@pytest.mark.attack(46)
+@pytest.mark.parametrize("login", ["", "  ", "x" * 255])
+def test_a_login_has_a_length(world: World, login: str) -> None:
+    with pytest.raises(CallerError, match="login: 1 to 254 characters are needed"):
+        world.accounts.sign_up(login, PASSWORD, UWE)
 
 
 @pytest.mark.attack(20)
@@ -150,9 +217,14 @@ def test_a_wrong_recovery_code_says_the_same_to_known_and_unknown_logins(world: 
 
 
 @pytest.fixture
-def cheap(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Argon2 without its time, and Uwe, who signed up under it."""
+def cheap_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2 without its time."""
     monkeypatch.setattr(unlockers, "_argon2", lambda password, salt, _: sha256(password.encode() + salt).digest())
+
+
+@pytest.fixture
+def cheap(world: World, cheap_argon2: None) -> None:  # noqa: ARG001 - the order of fixtures
+    """Uwe, who signed up without Argon2's time."""
     world.accounts.sign_up("uwe", PASSWORD, UWE)
 
 
@@ -232,6 +304,55 @@ def test_parameters_below_the_floor_are_refused_though_the_password_is_right(wor
         row.parameters = orjson.dumps(stored | {name: stored[name] - 1}).decode()
     with pytest.raises(SignInFailed, match=WRONG):
         world.accounts.sign_in(LOGIN, PASSWORD)
+
+
+@pytest.mark.attack(23)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"memory_kib": 262145},
+        {"memory_kib": 2**31},
+        {"iterations": 13},
+        {"lanes": 9},
+        {"memory_kib": 65536.5},
+        {"lanes": True},
+        {"iterations": "3"},
+        {"salt": "00"},
+        {"salt": "no hex"},
+        {"colour": "red"},
+    ],
+    ids=str,
+)
+def test_parameters_that_no_sign_up_wrote_are_refused_before_anything_is_derived(
+    world: World, monkeypatch: pytest.MonkeyPatch, changed: dict[str, object]
+) -> None:
+    """A row that asks for two terabytes would otherwise take this machine's memory."""
+    monkeypatch.setattr(unlockers, "_argon2", lambda *_: pytest.fail("derived"))
+    with world.store.write() as session:
+        row = session.get_one(Unlocker, (world.vault, "password"))
+        row.parameters = orjson.dumps(orjson.loads(row.parameters) | changed).decode()
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+
+
+@pytest.mark.attack(23)
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null"])
+def test_parameters_that_are_none_are_refused(world: World, text: str) -> None:
+    world.sql("UPDATE unlocker SET parameters = ? WHERE kind = 'password'", text)
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+
+
+@pytest.mark.attack(21)
+def test_that_a_code_was_proven_is_not_the_databases_to_say(world: World) -> None:
+    uwe = world.accounts.sign_up("uwe", "Ein anderes Wort", UWE).owner
+    world.sql(
+        "UPDATE account SET recovery_proof = (SELECT recovery_proof FROM account WHERE vault = ?) WHERE vault = ?",
+        world.vault,
+        uwe.vault,
+    )
+    with pytest.raises(Tampered):
+        world.signing.signer(uwe)
 
 
 @pytest.mark.attack(21, 22)
