@@ -32,7 +32,7 @@ def test_a_connector_that_is_not_installed_stops_the_start() -> None:
 
 
 def test_an_empty_configuration_has_no_sources() -> None:
-    with pytest.raises(OperatorError, match="^there is no source of that name in the settings$"):
+    with pytest.raises(OperatorError, match=r"^there is no source of that name in the settings$"):
         Registry({}).source("klinik")
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import httpx
 import pytest
+from sqlmodel import select, update
 
 from aggregator.errors import OperatorError
 from aggregator.sync.feeds import feed_id
 from aggregator.sync.run import Worker
 from aggregator.sync.schedule import Schedule, sync
 from aggregator.sync.tables import Connection, Feed
-from connectors.contract import Transient
-from tests.sync.sync_world import SyncWorld, batch, patient
+from connectors.contract import Batch, Cursor, Kind, Transient
+from tests.sync.sync_world import Script, SyncWorld, batch, patient
+from tests.vault.world import World
 
 INTERVAL = 6 * 3600.0
 
@@ -148,7 +151,61 @@ def test_a_schedule_that_was_stopped_leaves_no_thread(syncing: SyncWorld) -> Non
     assert ticked.wait(20)
     ticks.stop()
     assert set(threading.enumerate()) == before
-    assert syncing.row(connection).status == "fresh"  # stopping waits for the run under way
+    assert syncing.row(connection).lease == ""
+
+
+class _Hanging(Script):
+    """A source that never answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    async def pull(self, cursor: Cursor | None) -> AsyncIterator[Batch]:
+        self.cursors.append(cursor)
+        yield batch(patient())
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", Kind)
+def test_stopping_waits_for_no_source_and_gives_the_lease_back(world: World, kind: Kind) -> None:
+    source = _Hanging()
+    syncing = SyncWorld(world=world, clinic=source) if kind is Kind.ACCOUNT else SyncWorld(world=world, feed=source)
+    connection = syncing.connect() if kind is Kind.ACCOUNT else syncing.verify()
+    ticks = Schedule(syncing.worker, tick_seconds=1, jitter_percent=0, at_once=2)
+    ticks.start()
+    assert source.asked.wait(20)
+    ticks.stop()
+    with syncing.store.read() as session:
+        leases = [row.lease for row in (*session.exec(select(Connection)), *session.exec(select(Feed)))]
+    assert set(leases) == {""}
+    assert syncing.row(connection).status == "late"
+    assert ticks.tick() == []  # nothing begins any more
+
+
+def test_by_hand_what_another_run_holds_is_told(syncing: SyncWorld) -> None:
+    connection = syncing.connect()
+    syncing.run_feed()
+    until = syncing.clock().timestamp() + 60
+    with syncing.store.write() as session:
+        session.exec(update(Connection).values(lease="another", lease_until=until))
+        session.exec(update(Feed).values(lease="another", lease_until=until))
+    feed, account = asyncio.run(sync(syncing.worker))
+    assert (feed.authority, feed.vault, feed.status, feed.error) == (
+        "labor",
+        None,
+        "late",
+        "this feed is being synced already",
+    )
+    assert (account.authority, account.connection, account.status, account.error) == (
+        "klinik",
+        connection,
+        "late",
+        "this connection is being synced already",
+    )
+    assert (syncing.clinic.cursors, len(syncing.feed.cursors)) == ([], 1)
 
 
 def test_the_feeds_due_time_is_its_own(syncing: SyncWorld) -> None:
