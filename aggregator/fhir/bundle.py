@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from aggregator.fhir.outcome import ignored_parameters
-from aggregator.fhir.page import Links, Pairs
+from aggregator.fhir.page import Links
 from aggregator.fhir.view import View, full_url
 from fhir_profiles.text import dumps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What was asked for: path and pairs make its URL, count is the most it holds, ignored are unknown parameters."""
+    """What was asked for: path and query (encoded) make its URL, count is the most it holds, ignored was not known."""
 
     path: str
-    pairs: Pairs
+    query: str
     count: int
     ignored: tuple[str, ...]
 
@@ -46,10 +45,9 @@ def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: 
     rids: the page's, and one more where another page follows. total: of the whole search, where it is to be told.
     """
     records = view.image.served(rids[: page.count])
-    query = urlencode(page.pairs)
-    urls = [{"relation": "self", "url": links.url(page.path, query)}]
+    urls = [{"relation": "self", "url": links.url(page.path, page.query)}]
     if records and len(rids) > page.count:
-        urls.append({"relation": "next", "url": links.next(view, page.path, query, records[-1])})
+        urls.append({"relation": "next", "url": links.next(view, page.path, page.query, records[-1])})
     elif links.beyond is not None:
         urls.append({"relation": "next", "url": links.beyond})
     entries = [_match(full_url(view, record, links.base_url), record.body) for record in records]

@@ -7,6 +7,7 @@ is the whole view.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from aggregator.fhir.bundle import Answer, Page, answer
 from aggregator.fhir.outcome import BadQuery, UnknownParameter
@@ -35,7 +36,7 @@ def everything(view: View, patient_id: str, pairs: Pairs, links: Links, *, stric
     read(view, "Patient", patient_id)
     asked = _parse(f"Patient/{patient_id}/$everything", pairs, strict=strict)
     page, token = asked.page, asked.token
-    start = links.after(view, page.path, page.pairs, token) if token is not None else 0
+    start = links.after(view, page.path, page.query, token) if token is not None else 0
     return answer(view, links, page, _rids(view, asked, start))
 
 
@@ -46,7 +47,7 @@ def _parse(path: str, pairs: Pairs, *, strict: bool) -> _Asked:
         raise UnknownParameter(ignored[0])
     kept = [pair for pair in pairs if pair[0] in PARAMETERS and pair[0] != PAGE]
     return _Asked(
-        page=Page(path=path, pairs=kept, count=count(given.get(COUNT, str(DEFAULT_COUNT))), ignored=ignored),
+        page=Page(path=path, query=urlencode(kept), count=count(given.get(COUNT, str(DEFAULT_COUNT))), ignored=ignored),
         types=frozenset(_types(given["_type"])) if "_type" in given else frozenset(),
         since=_since(given["_since"]) if "_since" in given else 0,
         token=given.get(PAGE),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import quote_plus
 
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.view import View
@@ -52,13 +52,13 @@ class Links:
         page = f"{PAGE}={quote_plus(self.seal(place))}"
         return f"{self.base_url}/{path}?{query}&{page}" if query else f"{self.base_url}/{path}?{page}"
 
-    def after(self, view: View, path: str, pairs: Pairs, token: str) -> int:
+    def after(self, view: View, path: str, query: str, token: str) -> int:
         """The rid at which the page of this token begins. Raises BadQuery for a token of another query or none."""
         try:
             opened = self.unseal(token)
         except ValueError:
             raise BadQuery(PAGE, "not a page link of this service") from None
-        expected = _query_hash(view, path, urlencode(pairs))
+        expected = _query_hash(view, path, query)
         if not opened.startswith(expected):
             raise BadQuery(PAGE, "a page link of another query")
         resource_type, _, local = opened[len(expected) :].decode().partition("/")

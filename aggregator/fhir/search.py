@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
 from aggregator.fhir.bundle import Answer, Page, answer
@@ -22,9 +23,9 @@ def search(view: View, resource_type: str, pairs: Pairs, links: Links, *, strict
     """
     asked = _asked(view, resource_type, pairs, links.base_url, strict=strict)
     query, way = asked.query, asked.plan
-    start = links.after(view, resource_type, query.pairs, query.page) if query.page is not None else 0
+    start = links.after(view, resource_type, asked.encoded, query.page) if query.page is not None else 0
     rids = way.page(view.image, start, query.count + 1) if query.count else []
-    page = Page(path=resource_type, pairs=query.pairs, count=query.count, ignored=query.ignored)
+    page = Page(path=resource_type, query=asked.encoded, count=query.count, ignored=query.ignored)
     unsaid = links.partial and query.count
     return answer(view, links, page, rids, total=None if unsaid else _total(view.image, query, way, len(rids)))
 
@@ -33,6 +34,7 @@ def search(view: View, resource_type: str, pairs: Pairs, links: Links, *, strict
 class _Asked:
     query: Query
     plan: Plan
+    encoded: str
 
 
 # Queries that were asked of an image, as it answers them. They go with the image: none outlives its view.
@@ -48,7 +50,7 @@ def _asked(view: View, resource_type: str, pairs: Pairs, base_url: str, *, stric
         query = parse(resource_type, pairs, base_url=base_url, strict=strict)
         if len(known) >= _MOST_KNOWN:
             known.clear()
-        found = known[key] = _Asked(query, plan(view, query))
+        found = known[key] = _Asked(query, plan(view, query), urlencode(query.pairs))
     return found
 
 
