@@ -1,14 +1,18 @@
 """What a grantee's copy of a resource does not tell: references to what is not in the view.
 
 Hidden, never stored and external targets are masked in one way, `display` included, so that none can be told from
-another (https://hl7.org/fhir/R4/codesystem-data-absent-reason.html, code `masked`).
+another (https://hl7.org/fhir/R4/codesystem-data-absent-reason.html, code `masked`). What is an address without being a
+Reference becomes `urn:masked`: where an Attachment lies, and any text that names an instance as a literal reference
+does (https://hl7.org/fhir/R4/references.html#literal): a uri, url or canonical, wherever an extension may hold one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Set
 from typing import Any
 
+from fhir_profiles.structure import RESOURCES
 from fhir_profiles.text import Resource
 
 _MASKED = {
@@ -20,6 +24,23 @@ _REDACTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValu
 # The members of a Reference; an object that holds others beside them is something else.
 _REFERENCE = frozenset({"reference", "_reference", "type", "_type", "identifier", "display", "_display"})
 _ELEMENT = frozenset({"id", "extension"})
+_ATTACHMENT = frozenset({"contentType", "language", "data", "url", "size", "hash", "title", "creation"})
+_OBJECTS = frozenset({"coding", "extension", "modifierExtension"})
+_NOWHERE = "urn:masked"
+# The document itself, and what is contained beside it.
+_INLINE = ("data:", "#")
+# Published by somebody for everybody, so they name nobody: profiles, code systems, forms and plans that are followed.
+_PUBLISHED = frozenset(
+    {"ActivityDefinition", "CapabilityStatement", "ChargeItemDefinition", "CodeSystem", "CompartmentDefinition"}
+    | {"ConceptMap", "EventDefinition", "GraphDefinition", "ImplementationGuide", "Library", "Measure"}
+    | {"MessageDefinition", "NamingSystem", "OperationDefinition", "PlanDefinition", "Questionnaire"}
+    | {"SearchParameter", "StructureDefinition", "StructureMap", "TerminologyCapabilities", "ValueSet"}
+)
+_INSTANCES = RESOURCES - _PUBLISHED
+_ADDRESS = re.compile(
+    r"(?:[^\s?#|]*/)?([A-Z][A-Za-z]+)/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?/?(?:[|#]\S*)?"
+)
+_LONGEST = 4096  # no address is longer; an Attachment's data is
 # A target's name can stand alone; `type` alone names nobody.
 _NAMES = frozenset({"reference", "_reference", "display", "_display"})
 
@@ -52,7 +73,8 @@ def mask(resource: Resource, visible: Set[str]) -> Resource:
         return resource
     copy = _without_narrative(copy)
     meta = copy["meta"] = dict(copy.get("meta") or {})
-    meta["security"] = [*meta.get("security", []), _REDACTED]
+    labels = meta.get("security")
+    meta["security"] = [*(labels if isinstance(labels, list) else []), _REDACTED]
     return copy
 
 
@@ -66,23 +88,33 @@ class _Masking:
             if _is_reference(node) and not self._shown(node):
                 self.changed = True
                 return _MASKED
-            return self._members(node)
+            made = self._members(node)
+            if _is_attachment(node) and not self._lies_here(node["url"]):
+                made["url"] = self._nowhere()
+            return made
         if isinstance(node, list):
             return [self.walk(child) for child in node]
+        if isinstance(node, str) and "/" in node and node not in self.visible and _is_address(node):
+            return self._nowhere()
         return node
 
     def _members(self, node: dict[str, Any]) -> dict[str, Any]:
         return {name: self._member(name, child) for name, child in node.items()}
 
     def _member(self, name: str, child: Any) -> Any:
-        if name == "coding" and isinstance(child, list):
-            # A Coding with a display alone is no Reference; but one may lie in its extension.
-            return [self._members(one) if isinstance(one, dict) else one for one in child]
-        # An Attachment's url is a reference in all but name when it points into this server.
-        if name == "url" and isinstance(child, str) and _is_local(child) and child not in self.visible:
-            self.changed = True
-            return "urn:masked"
+        if name == "system":
+            return child  # it says what an identifier or code is of, however it is spelled
+        if name in _OBJECTS and isinstance(child, list):
+            # A Coding with a display alone is no Reference, an Extension no Attachment; but one may lie inside.
+            return [self._members(one) if isinstance(one, dict) else self.walk(one) for one in child]
         return self.walk(child)
+
+    def _lies_here(self, url: str) -> bool:
+        return url in self.visible or url.startswith(_INLINE) or url == _NOWHERE
+
+    def _nowhere(self) -> str:
+        self.changed = True
+        return _NOWHERE
 
     def _shown(self, node: dict[str, Any]) -> bool:
         target = node.get("reference")
@@ -105,6 +137,14 @@ def _without_narrative(node: Any) -> Any:
     return [_without_narrative(child) for child in node] if isinstance(node, list) else node
 
 
-def _is_local(url: str) -> bool:
-    kind, slash, rest = url.partition("/")
-    return bool(slash) and kind.isalpha() and kind[:1].isupper() and "/" not in rest
+def _is_address(text: str) -> bool:
+    """Type/id, at whatever server, of whatever version: of an instance, not of what is published."""
+    found = _ADDRESS.fullmatch(text) if len(text) <= _LONGEST else None
+    return found is not None and found[1] in _INSTANCES
+
+
+def _is_attachment(node: dict[str, Any]) -> bool:
+    """It has a url, and nothing that an Attachment has not."""
+    return isinstance(node.get("url"), str) and not node.keys() - _ATTACHMENT - _ELEMENT - {
+        f"_{name}" for name in _ATTACHMENT
+    }
