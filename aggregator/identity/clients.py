@@ -124,7 +124,7 @@ class Clients:
             client = self._clients[_issuer(assertion)]
             claims = jwt.decode(assertion, client.keys, algorithms=list(ALGORITHMS)).claims
             self._check_claims(client, claims, audience)
-        except (KeyError, ValueError, TypeError, JoseError):
+        except (KeyError, ValueError, TypeError, OverflowError, JoseError):
             raise SignInFailed("invalid_client") from None
         self._use_once(client, claims)
         return client, claims
@@ -139,6 +139,7 @@ class Clients:
             and float(claims.get("nbf", 0)) <= now + _SKEW
             and isinstance(claims["jti"], str)
             and 0 < len(claims["jti"]) <= 256
+            and claims["jti"].isprintable()  # half of a surrogate pair cannot be written down
         )
         if not right:
             raise SignInFailed("invalid_client")

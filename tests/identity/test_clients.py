@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from sqlmodel import select
 
@@ -130,6 +130,10 @@ FORGED: dict[str, Callable[[World], str]] = {
     "an expiry that is no number": lambda world: raw({"alg": "ES384", "kid": "ec-1"}, claims(world, exp=[1])),
     "not yet valid": lambda world: assertion(claims(world, nbf=int(world.clock().timestamp()) + 60)),
     "no jti": lambda world: assertion(claims(world, jti=None)),
+    "not valid before a time beyond all numbers": lambda world: assertion(claims(world, nbf=10**400)),
+    "a jti with half of a surrogate pair": lambda world: jws.serialize_compact(
+        {"alg": "ES384", "kid": "ec-1"}, json.dumps(claims(world, jti="\ud800x")).encode(), EC, algorithms=["ES384"]
+    ),
     "an empty jti": lambda world: assertion(claims(world, jti="")),
     "a jti that is no text": lambda world: assertion(claims(world, jti=7)),
     "a jti of 257 characters": lambda world: assertion(claims(world, jti="x" * 257)),

@@ -14,10 +14,12 @@ from aggregator.errors import Refused
 from aggregator.sync import normalise, writing
 from aggregator.sync.tables import Activation, Connection
 from aggregator.vault import ledger, log, tables
+from connectors.contract import Item
+from fhir_profiles.text import Resource
 from tests.sync.sync_world import SyncWorld, batch, found, observation, patient, skipped
 from tests.vault.world import ERIKA
 
-OURS = [patient(), observation(), observation("o2", value="7"), skipped("file/a")]
+OURS: list[Item | Resource] = [patient(), observation(), observation("o2", value="7"), skipped("file/a")]
 
 
 def locked(syncing: SyncWorld) -> bool:
