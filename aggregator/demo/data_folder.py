@@ -19,7 +19,7 @@ from aggregator.demo.fhir_server.bundle import Loaded
 from aggregator.demo.fhir_server.refused import Refused
 from aggregator.demo.fhir_server.server import FhirServer
 from aggregator.errors import OperatorError
-from aggregator.sync.normalise import subject_of
+from aggregator.sync.whose import subject_of
 from fhir_profiles.codes import KVNR
 from fhir_profiles.text import NotJson, Resource, loads
 

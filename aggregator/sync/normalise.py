@@ -5,22 +5,18 @@ Pure: the same item under the same mandate gives the same result. Only `id`, `me
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from aggregator.consent.mandate import Mandate
 from aggregator.consent.section_table import SectionTable
+from aggregator.sync.whose import LITERAL, Whose, subject_of
 from aggregator.vault import ledger
-from connectors.contract import Found, Identifier, Reason, Subject
+from connectors.contract import Found, Reason
 from fhir_profiles.check import check
 from fhir_profiles.text import Resource, dumps
 
-# Where R4 says whose a resource is: https://hl7.org/fhir/R4/compartmentdefinition-patient.html, elements of its own.
-# Not `policyHolder`: a child's Coverage names a parent there.
-_WHOSE = ("subject", "patient", "beneficiary", "for", "individual")
-_LITERAL = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 # A document keeps its own references: they point into the document, not into the vault.
 _CLOSED_TYPES = frozenset({"Bundle"})
 
@@ -107,27 +103,9 @@ class Normaliser:
             return None
         if not self.patients:
             return Refused(Reason.OTHER_PERSON, "", keep=False)
-        stated = [one for name in _WHOSE for one in _objects(resource.get(name))]
-        if any(self._another(resource, one) for one in stated) or self._anothers_document(resource):
-            return Refused(Reason.OTHER_PERSON, "", keep=False)
+        if reason := Whose(self.mandate.expected, self.patients).refuse(resource):
+            return Refused(reason, "", keep=False)
         return None
-
-    def _anothers_document(self, resource: Resource) -> bool:
-        """A Bundle that holds somebody else's Patient and not this person's."""
-        inside = _objects([entry.get("resource") for entry in _objects(resource.get("entry"))])
-        patients = [subject_of(one) for one in inside if one.get("resourceType") == "Patient"]
-        same = {self.mandate.expected.compare(subject) for subject in patients}
-        return False in same and True not in same
-
-    def _another(self, resource: Resource, stated: Resource) -> bool:
-        """Does this Reference name somebody else: by a Patient of the source, a contained one, or an identifier?"""
-        target = str(stated.get("reference", ""))
-        found = _LITERAL.fullmatch(target)
-        if found and found[1] == "Patient":
-            return f"Patient/{found[2]}" not in self.patients
-        said = [subject_of({"identifier": stated.get("identifier")})]
-        said += [subject_of(one) for one in _objects(resource.get("contained")) if f"#{one.get('id')}" == target]
-        return any(self.mandate.expected.compare(subject) is False for subject in said)
 
     def _rewrite(self, resource: Resource, source_id: str) -> Resource:
         closed = resource["resourceType"] in _CLOSED_TYPES
@@ -149,7 +127,7 @@ class Normaliser:
         return node
 
     def _target(self, reference: str) -> str:
-        found = _LITERAL.fullmatch(reference)
+        found = LITERAL.fullmatch(reference)
         if found is None:
             return reference
         source_id = f"{found[1]}/{found[2]}"
@@ -159,14 +137,6 @@ class Normaliser:
 
     def _patient(self) -> str:
         return f"Patient/{self.mandate.vault}.{self.mandate.patient}"
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _objects(value: Any) -> list[Resource]:
-    return [one for one in _listed(value) if isinstance(one, dict)]
 
 
 def _points(name: str, value: Any) -> bool:
@@ -185,19 +155,3 @@ def stamp(normal: Normal, version: int, updated: str) -> bytes:
     meta = normal.resource["meta"]
     meta["versionId"], meta["lastUpdated"] = str(version), updated
     return dumps(normal.resource)
-
-
-def subject_of(patient: Resource) -> Subject:
-    """Who a Patient resource says to be, as far as it can be read: it may not have been checked yet."""
-    names = _objects(patient.get("name"))
-    name = next((one for one in names if one.get("use") == "official"), names[0] if names else {})
-    return Subject(
-        identifiers=tuple(
-            Identifier(one["system"], one["value"])
-            for one in _objects(patient.get("identifier"))
-            if isinstance(one.get("system"), str) and isinstance(one.get("value"), str)
-        ),
-        family=str(name.get("family", "")),
-        given=" ".join(map(str, _listed(name.get("given", [])))),
-        birth_date=str(patient.get("birthDate", "")),
-    )

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp, subject_of
+from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
+from aggregator.sync.whose import subject_of
 from connectors.contract import Identifier, Reason, Subject
 from fhir_profiles.text import Number, Resource, dumps, loads
 from tests.sync.sync_world import SyncWorld, condition, found, observation, patient
