@@ -65,6 +65,7 @@ def test_the_certificate_is_open_and_names_writer_sections_and_first_position(
     world.connect()
     told = orjson.loads(next(one for one in rows(world) if one.id != row.id).certificate)
     assert (told["vault"], told["from"]) == (world.vault, 3)
+    assert told["source"] == world.owner.root.source("klinik", "erika").hex()
     assert told["sections"] == sorted(world.owner.sections.values())
     assert orjson.loads(row.certificate)["from"] == 2
 
@@ -73,6 +74,16 @@ def test_the_certificate_is_open_and_names_writer_sections_and_first_position(
 def test_neither_source_nor_person_lies_open(row: tables.Mandate) -> None:
     stored = row.certificate + row.box + row.signature
     assert not any(canary in stored for canary in (b"klinik", b"erika", b"Beispielmann", b"results"))
+
+
+@pytest.mark.attack(33)
+def test_no_key_and_no_person_stands_in_what_a_traceback_prints(world: World, row: tables.Mandate) -> None:
+    made, signer = opened(world, row), world.signing.signer(world.owner)
+    printed = repr([made, made.expected, signer])
+    secrets = [made.ledger_keys, made.expected.key, made.expected.name, made.writer.seed, made.ids.key]
+    assert not [secret for secret in secrets if repr(secret) in printed]
+    told = ("Beispielmann", "Erika", "1957-08-13", "X110411675", "klinik", "results", "erika")
+    assert not [one for one in told if one in printed]
 
 
 # --- forged ones

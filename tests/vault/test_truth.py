@@ -307,6 +307,22 @@ def test_a_signed_but_malformed_operation_closes_no_vault(world: World) -> None:
     assert world.open(world.grantee()).image.count("Observation") == 1
 
 
+@pytest.mark.attack(28)
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_id_in_two_sections_closes_no_vault(world: World, ended: bool) -> None:
+    """A writer forgot its remove: an image would refuse to hold one id twice."""
+    mandate, put = world.connect(), world.put("Observation/1", version=2)
+    delete = Delete(local=put.local, resource_type="Observation", version=3, updated=put.updated)
+    for section, version in (("results", 1), ("problems", 2)):
+        world.append(section, world.put("Observation/1", version=version), writer=mandate.writer)
+        if ended:
+            world.append(section, delete, writer=mandate.writer)
+    assert world.truth().refused == {}
+    image = world.open().image
+    assert image.sections() == ({"identity": 1} if ended else {"identity": 1, "problems": 1})
+    assert (image.gone("Observation", put.local) is not None) is ended
+
+
 @pytest.mark.attack(22)
 def test_an_epoch_that_there_is_not_is_found(world: World) -> None:
     """Else the next Consent compiles grants for keys that no section has."""
