@@ -218,13 +218,14 @@ def read(rows: Sequence[Receipt], vault: str, audit: PrivateKey) -> list[tuple[i
     entries: list[tuple[int, dict[str, Any] | None]] = []
     for row in rows:
         try:
-            entries.append((row.position, _read(keys, vault, row, audit)))
+            entries.append((row.position, read_one(keys, vault, row, audit)))
         except Tampered:
             entries.append((row.position, None))
     return entries
 
 
-def _read(keys: dict[bytes, bytes], vault: str, row: Receipt, audit: PrivateKey) -> dict[str, Any]:
+def read_one(keys: dict[bytes, bytes], vault: str, row: Receipt, audit: PrivateKey) -> dict[str, Any]:
+    """One entry. keys: opening id -> receipt key, of the openings before it; its own is added. Raises Tampered."""
     if row.number:
         return _open(keys, vault, row)
     made = orjson.loads(audit.open(_header(vault, row.opening), row.box))

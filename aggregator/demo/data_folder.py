@@ -11,6 +11,7 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from aggregator.consent.mandate import Person
 from aggregator.demo.fhir_server.bundle import Loaded
 from aggregator.demo.fhir_server.refused import Refused
 from aggregator.demo.fhir_server.server import FhirServer
-from aggregator.errors import OperatorError
+from aggregator.errors import CallerError, OperatorError
+from aggregator.identity.patient import is_kvnr, stated
 from aggregator.sync.whose import subject_of
 from fhir_profiles.codes import KVNR
 from fhir_profiles.text import NotJson, Resource, loads
@@ -125,13 +127,14 @@ def _patient(bundle: Resource, loaded: list[Loaded]) -> DataPatient:
     told, clinic_id = subject_of(_entries(bundle)[place]["resource"]), loaded[place].id
     if clinic_id is None:
         raise loaded[place].reason or Refused(400, _NOBODY)
-    kvnr = next((one.value for one in told.identifiers if one.system == KVNR), None)
+    numbers = (one.value for one in told.identifiers if one.system == KVNR)
+    kvnr = next((number for number in numbers if is_kvnr(number)), None)  # without one, name and birth date decide
     try:
-        person = Person(family=told.family, given=told.given, birth_date=told.birth_date, kvnr=kvnr)
-    except ValueError:
+        person = stated(
+            family=told.family, given=told.given, birth_date=told.birth_date, kvnr=kvnr, today=datetime.now(UTC).date()
+        )
+    except CallerError:
         raise Refused(400, _NOBODY) from None
-    if not (person.family.strip() and person.given.strip()):
-        raise Refused(400, _NOBODY)
     entries = tuple(f"{one.resource_type}/{one.id}" if one.id else None for one in loaded)
     return DataPatient(short=_short(person, clinic_id), person=person, clinic_id=clinic_id, entries=entries)
 

@@ -20,11 +20,16 @@ _KVNR = re.compile(r"[A-Z]\d{9}", re.ASCII)
 def stated(*, family: str, given: str, birth_date: str, kvnr: str | None, today: date) -> Person:
     """The person of a sign-up. Raises CallerError that names the first member that cannot be so, never its value."""
     number = comparable_number(kvnr) if kvnr is not None else None
-    if number is not None and not _KVNR.fullmatch(number):
+    if number is not None and not is_kvnr(number):
         raise CallerError("kvnr: a letter and nine digits are needed")
     return Person(
         family=_name("family", family), given=_name("given", given), birth_date=_born(birth_date, today), kvnr=number
     )
+
+
+def is_kvnr(number: str) -> bool:
+    """Has it the form of a statutory insurance number: a letter and nine digits?"""
+    return _KVNR.fullmatch(comparable_number(number)) is not None
 
 
 def resource(whole: str, person: Person) -> Resource:

@@ -15,7 +15,7 @@ from sqlmodel import col, select
 from aggregator.audit import chain, receipts
 from aggregator.audit.receipts import Condition, Opening, ReceiptWriter, Sealed
 from aggregator.audit.tables import Receipt, SignedHeads
-from aggregator.errors import Stale, Tampered
+from aggregator.errors import Stale
 from aggregator.vault import tables
 from aggregator.vault.keys import Root
 from tests.vault.world import World
@@ -44,7 +44,7 @@ def rows(world: World) -> list[Receipt]:
         return list(session.exec(select(Receipt).order_by(col(Receipt.position))))
 
 
-def entries(world: World) -> list[tuple[int, dict[str, Any]]]:
+def entries(world: World) -> list[tuple[int, dict[str, Any] | None]]:
     return receipts.read(rows(world), world.vault, world.owner.root.audit)
 
 
@@ -200,8 +200,7 @@ def test_a_receipts_length_tells_little(opening: Opening) -> None:
 
 def test_nobody_else_reads_them(world: World, writer: ReceiptWriter, opening: Opening) -> None:
     writer.write_now([opening.first({"kind": "opened"}), opening.next({"kind": "answered"}, None)])
-    with pytest.raises(Tampered, match="a sealed receipts does not open with its key"):
-        receipts.read(rows(world), world.vault, Root.generate().audit)
+    assert receipts.read(rows(world), world.vault, Root.generate().audit) == [(1, None), (2, None)]
 
 
 def changed(sealed: Receipt, **values: Any) -> Receipt:
@@ -222,12 +221,10 @@ def test_reading_finds_an_entry_edited_or_elsewhere(world: World, writer: Receip
         "cut off": changed(second, box=b""),
     }
     for forged in forgeries.values():
-        with pytest.raises(Tampered, match="a stored receipt was changed"):
-            receipts.read([first, forged, third, fourth], world.vault, world.owner.root.audit)
-    with pytest.raises(Tampered, match="stands where another belongs"):
-        receipts.read([changed(first, opening=bytes(16))], world.vault, world.owner.root.audit)
-    with pytest.raises(Tampered, match="stands where another belongs"):
-        receipts.read([first], "b" * 26, world.owner.root.audit)
+        told = receipts.read([first, forged, third, fourth], world.vault, world.owner.root.audit)
+        assert [entry for _, entry in told] == [{}, None, {"n": 2}, {}]
+    elsewhere = receipts.read([changed(first, opening=bytes(16))], world.vault, world.owner.root.audit)
+    assert elsewhere == receipts.read([first], "b" * 26, world.owner.root.audit) == [(1, None)]
 
 
 def test_a_receipt_is_sealed_where_it_is_made(opening: Opening) -> None:
