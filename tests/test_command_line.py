@@ -106,7 +106,7 @@ def test_demo_once_as_json_is_one_object_and_nothing_else(run: Run, home: Path, 
         *("seconds", "sources", "patients", "providers", "data", "receipts", "stored_bytes", "raw_bytes"),
     }
     assert {row["stored"] for row in ended.json["sources"]} == {0}
-    assert ended.err == "not taken: half.json: is no FHIR Bundle in JSON\n"
+    assert ended.err == "not taken: half.json: is no FHIR Bundle\n"
 
 
 def test_demo_once_tells_people_what_came_of_it(run: Run, home: Path) -> None:

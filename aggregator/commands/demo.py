@@ -80,7 +80,7 @@ def _tell_of_folder(data: DataFolder | None) -> None:
     for file, why in data.refused if data else ():
         note.print(f"not taken: {escape(file)}: {escape(why)}")
     for file in data.ignored if data else ():
-        note.print(f"ignored: {escape(file)}: its name does not end in .json")
+        note.print(f"ignored: {escape(file)}: its name ends in neither .json nor .xml")
 
 
 def _show(world: World, told: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,10 @@ from aggregator.identity.patient import is_kvnr, stated
 from aggregator.sync.whose import subject_of
 from fhir_profiles.codes import KVNR
 from fhir_profiles.text import NotJson, Resource, loads
+from fhir_profiles.xml import NotXml, to_json
 
-_NOT_A_BUNDLE = "is no FHIR Bundle in JSON"
+_NOT_A_BUNDLE = "is no FHIR Bundle"
+_READERS: dict[str, Callable[[bytes], Any]] = {".json": loads, ".xml": to_json}
 _NOBODY = "holds a Patient without a family name or a whole date of birth"
 _NOT_ASCII = re.compile(r"[^a-z0-9]+")
 
@@ -46,7 +49,7 @@ class DataFolder:
     """What became of the folder.
 
     bundles: how many hold a Patient. lost: entries of those of them that made no patient. refused: (file, why) of what
-    could not be taken. ignored: files that are not JSON by their name.
+    could not be taken. ignored: files that are neither JSON nor XML by their name.
     """
 
     patients: tuple[DataPatient, ...] = ()
@@ -84,7 +87,7 @@ def take(folder: Path, clinic: FhirServer) -> DataFolder:
         files = sorted(file for file in folder.iterdir() if file.is_file())
     except OSError:
         raise OperatorError(f"--data {folder}: this is no folder that can be read") from None
-    named = [file for file in files if file.suffix.lower() == ".json"]
+    named = [file for file in files if file.suffix.lower() in _READERS]
     read = [(file, _bundle(file)) for file in named]
     taking = _Taking(clinic, refused=[(file.name, _NOT_A_BUNDLE) for file, bundle in read if bundle is None])
     bundles = [(file, bundle) for file, bundle in read if bundle is not None]
@@ -101,8 +104,8 @@ def take(folder: Path, clinic: FhirServer) -> DataFolder:
 
 def _bundle(file: Path) -> Resource | None:
     try:
-        made = loads(file.read_bytes())
-    except (OSError, NotJson):
+        made = _READERS[file.suffix.lower()](file.read_bytes())
+    except (OSError, NotJson, NotXml):
         return None
     return made if isinstance(made, dict) and made.get("resourceType") == "Bundle" else None
 

@@ -88,7 +88,7 @@ def test_a_directory_is_loaded_before_those_who_refer_to_it(taken: DataFolder) -
 
 def test_nothing_is_passed_over_in_silence(taken: DataFolder) -> None:
     assert dict(taken.refused).keys() == BROKEN.keys() - {"readme.txt"}
-    assert dict(taken.refused)["f-half.json"] == dict(taken.refused)["g-other.json"] == "is no FHIR Bundle in JSON"
+    assert dict(taken.refused)["f-half.json"] == dict(taken.refused)["g-other.json"] == "is no FHIR Bundle"
     assert dict(taken.refused)["d-nobody.json"] == dict(taken.refused)["h-year.json"]
     assert taken.ignored == ("readme.txt",)
     assert (taken.bundles, taken.lost) == (5, 2 + 2 + 1)
