@@ -5,7 +5,19 @@ from __future__ import annotations
 from sqlmodel import Field, SQLModel
 
 
-class Connection(SQLModel, table=True):
+class _Pulled(SQLModel):
+    """What is pulled, how that went last, when it is due, and who pulls it just now. Times in Unix seconds."""
+
+    status: str = "late"
+    error: str = ""
+    failures: int = 0
+    last_success: float | None = None
+    next_at: float = 0.0
+    lease: str = ""
+    lease_until: float = 0.0
+
+
+class Connection(_Pulled, table=True):
     """One patient's account at a source, or one patient's place in a feed.
 
     settings: sealed {authority, account settings}. state: sealed {cursor, patients}. status, error: how the last run
@@ -20,27 +32,13 @@ class Connection(SQLModel, table=True):
     state: bytes | None = None
     is_feed: bool = False
     ended: bool = False
-    status: str = "late"
-    error: str = ""
-    failures: int = 0
-    last_success: float | None = None
-    next_at: float = 0.0
-    lease: str = ""
-    lease_until: float = 0.0
 
 
-class Feed(SQLModel, table=True):
+class Feed(_Pulled, table=True):
     """An operator's source that carries many patients: its cursor goes last, after every vault has committed."""
 
     id: bytes = Field(primary_key=True)
     state: bytes | None = None
-    status: str = "late"
-    error: str = ""
-    failures: int = 0
-    last_success: float | None = None
-    next_at: float = 0.0
-    lease: str = ""
-    lease_until: float = 0.0
     waiting: int = 0
 
 
