@@ -8,6 +8,9 @@ of which only those that are read are ever unpacked. Whoever opens an older form
     header  = magic "PRI1", index version, size of the database frame, number of blocks (little-endian, 32 bits each)
     size    = compressed size, raw size (32 bits each)
 
+An owner's image has no blocks of its own where the vault has a snapshot: its bodies are those of the snapshot's texts
+(FORMAT.md section 7), which it names in its table `text` and which are fetched when they are first read.
+
 Resources are numbered from 1 in the order (type, local id): the number, `rid`, is a place in this image alone, but its
 order is the same in every image, so a page that ends at (type, local id) goes on in any later one. `LAYOUT.md` has the
 figures by which this layout was chosen.
@@ -19,8 +22,9 @@ import sqlite3
 import struct
 import weakref
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -34,6 +38,8 @@ Term = tuple[int, str, str]
 """scope, system, text: a token, a reference or a string. A scope is the indexer's number of (type, parameter)."""
 Span = tuple[int, int, int]
 """scope, low, high: a stretch of time, milliseconds since 1970 UTC, high excluded."""
+Fetch = Callable[[str, int], bytes]
+"""(section, part) -> one of the texts in which bodies lie that an image does not hold."""
 
 _MAGIC = b"PRI1"
 _HEADER = struct.Struct("<4sIII")
@@ -43,6 +49,7 @@ _LEVEL = 9
 
 _SCHEMA = """
 CREATE TABLE resource (rid INTEGER PRIMARY KEY, local TEXT, version INT, updated INT, section INT, start INT, size INT);
+CREATE TABLE text (number INTEGER PRIMARY KEY, section TEXT, part INT, size INT);
 CREATE TABLE kind (type TEXT PRIMARY KEY, first INT, last INT) WITHOUT ROWID;
 CREATE TABLE section (id INTEGER PRIMARY KEY, name TEXT, size INT);
 CREATE TABLE gone (type TEXT, local TEXT, version INT, updated INT, PRIMARY KEY (type, local)) WITHOUT ROWID;
@@ -99,6 +106,18 @@ class Tombstone:
     updated: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Where the bodies lie that an image does not hold itself: in texts that are stored elsewhere.
+
+    texts: (section, part, size in bytes) of each. starts: (section, local id) -> where the body starts, counted through
+    all texts in that order.
+    """
+
+    texts: Sequence[tuple[str, int, int]]
+    starts: Mapping[tuple[str, str], int]
+
+
 class Indexer(Protocol):
     """What is searched in a resource. `version` rises whenever `rows` would give other rows."""
 
@@ -110,13 +129,19 @@ class Indexer(Protocol):
         """The terms and the spans of a resource. Never raises for its content."""
 
 
-def build(records: Iterable[Record], indexer: Indexer, gone: Iterable[Tombstone] = ()) -> bytes:
-    """The image of these records, in any order. Raises ValueError where two have one type and local id."""
+def build(
+    records: Iterable[Record], indexer: Indexer, gone: Iterable[Tombstone] = (), outside: Outside | None = None
+) -> bytes:
+    """The image of these records, in any order, with their bodies, or naming the texts outside that hold them.
+
+    Raises ValueError where two have one type and local id.
+    """
     ordered = sorted(records, key=_place)
     _refuse_twins(ordered)
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    blocks = [(len(block), compressor.compress(block)) for block in _blocks(record.body for record in ordered)]
-    database = compressor.compress(_database(ordered, indexer, gone))
+    bodies = () if outside else (record.body for record in ordered)
+    blocks = [(len(block), compressor.compress(block)) for block in _blocks(bodies)]
+    database = compressor.compress(_database(ordered, indexer, gone, outside))
     head = _HEADER.pack(_MAGIC, indexer.version, len(database), len(blocks))
     sizes = (_BLOCK_SIZE.pack(len(packed), raw) for raw, packed in blocks)
     return b"".join([head, *sizes, database, *(packed for _, packed in blocks)])
@@ -144,31 +169,40 @@ def _blocks(bodies: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(block)
 
 
-def _database(ordered: Sequence[Record], indexer: Indexer, gone: Iterable[Tombstone]) -> bytes:
+def _database(
+    ordered: Sequence[Record], indexer: Indexer, gone: Iterable[Tombstone], outside: Outside | None = None
+) -> bytes:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         connection.executescript(_SCHEMA)
         connection.execute("BEGIN")
-        _insert_resources(connection, ordered)
+        _insert_resources(connection, ordered, _starts(ordered, outside))
         _insert_index(connection, ordered, indexer)
         connection.executemany(
             "INSERT INTO gone VALUES (?, ?, ?, ?)", ((t.resource_type, t.local, t.version, t.updated) for t in gone)
         )
+        texts = outside.texts if outside else ()
+        connection.executemany("INSERT INTO text (section, part, size) VALUES (?, ?, ?)", texts)
         connection.execute("COMMIT")
         return connection.serialize()
     finally:
         connection.close()
 
 
-def _insert_resources(connection: sqlite3.Connection, ordered: Sequence[Record]) -> None:
+def _starts(ordered: Sequence[Record], outside: Outside | None) -> list[int]:
+    if outside:
+        return [outside.starts[record.section, record.local] for record in ordered]
+    return list(accumulate((len(record.body) for record in ordered), initial=0))[:-1]
+
+
+def _insert_resources(connection: sqlite3.Connection, ordered: Sequence[Record], starts: Sequence[int]) -> None:
     kinds, sections = dict[str, list[int]](), dict[str, list[int]]()
-    rows, start = list[tuple[int, str, int, int, int, int, int]](), 0
-    for rid, record in enumerate(ordered, 1):
+    rows = list[tuple[int, str, int, int, int, int, int]]()
+    for rid, (record, start) in enumerate(zip(ordered, starts, strict=True), 1):
         kinds.setdefault(record.resource_type, [rid, rid])[1] = rid
         section = sections.setdefault(record.section, [len(sections), 0])
         section[1] += 1
         rows.append((rid, record.local, record.version, record.updated, section[0], start, len(record.body)))
-        start += len(record.body)
     connection.executemany("INSERT INTO resource VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     connection.executemany("INSERT INTO kind VALUES (?, ?, ?)", ((kind, *ends) for kind, ends in kinds.items()))
     connection.executemany(
@@ -212,18 +246,17 @@ class Image:
     """An open image. Holds plaintext until `close`; may be used from any thread, one at a time."""
 
     def __init__(
-        self, index_version: int, connection: sqlite3.Connection, blocks: Sequence[tuple[int, memoryview]]
+        self, index_version: int, connection: sqlite3.Connection, blocks: Sequence[tuple[int, Callable[[], bytes]]]
     ) -> None:
-        """blocks: raw size and compressed bytes of each."""
+        """blocks: of each its raw size, and what gives its bytes."""
         self.index_version = index_version
         self._connection = connection
         self.size = 0
-        """Bytes that it may take in memory: database, compressed blocks, and all of them unpacked."""
+        """Bytes that it may take in memory: as it came, its database, and all blocks or texts unpacked."""
         weakref.finalize(self, connection.close)  # an image that is dropped unclosed lets go as well
-        self._packed = [packed for _, packed in blocks]
-        self._starts = list(accumulate((raw for raw, _ in blocks), initial=0))[:-1] if blocks else []
+        self._unpack = [unpack for _, unpack in blocks]
+        self._starts = list(accumulate((raw for raw, _ in blocks), initial=0))[:-1]
         self._unpacked: dict[int, bytes] = {}
-        self._unpack = zstandard.ZstdDecompressor().decompress
         self.kinds: dict[str, range] = {
             kind: range(first, last + 1) for kind, first, last in self.select("SELECT * FROM kind")
         }
@@ -232,28 +265,32 @@ class Image:
         self._sections = {number: (name, size) for number, name, size in self.select("SELECT * FROM section")}
 
     @classmethod
-    def open(cls, data: bytes) -> Image:
-        """Raises UnreadableImage for another format. Damage is not sought: the seal has authenticated the bytes."""
+    def open(cls, data: bytes, fetch: Fetch | None = None) -> Image:
+        """Raises UnreadableImage for another format. Damage is not sought: the seal has authenticated the bytes.
+
+        fetch: where bodies are that the image names only; what it raises comes out of whatever reads a body.
+        """
         if len(data) < _HEADER.size or not data.startswith(_MAGIC):
             raise UnreadableImage("not an image of this format")
         _, index_version, database_size, number = _HEADER.unpack_from(data)
-        heap = _HEADER.size + number * _BLOCK_SIZE.size
-        sizes = list(_BLOCK_SIZE.iter_unpack(data[_HEADER.size : heap]))
-        ends = list(accumulate((packed for packed, _ in sizes), initial=heap + database_size))
+        heap, unpack = _HEADER.size + number * _BLOCK_SIZE.size, zstandard.ZstdDecompressor().decompress
         view = memoryview(data)
-        blocks = [(raw, view[start:end]) for (_, raw), start, end in zip(sizes, ends[:-1], ends[1:], strict=True)]
+        database = unpack(view[heap : heap + database_size])
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=512)
-        database = zstandard.ZstdDecompressor().decompress(view[heap : heap + database_size])
         connection.deserialize(database)
+        blocks: list[tuple[int, Callable[[], bytes]]] = [
+            (raw, partial(unpack, packed)) for raw, packed in _packed(view, heap + database_size, number)
+        ]
+        blocks += _outside(connection, fetch)
         image = cls(index_version, connection, blocks)
-        image.size = len(data) + len(database) + sum(raw for _, raw in sizes)
+        image.size = len(data) + len(database) + sum(raw for raw, _ in blocks)
         return image
 
     def close(self) -> None:
         """Let go of all that was read. The image answers nothing more."""
         self._connection.close()
         self._unpacked.clear()
-        self._packed.clear()
+        self._unpack.clear()
 
     def count(self, resource_type: str | None = None) -> int:
         """How many resources there are, of this type or in all."""
@@ -330,6 +367,20 @@ class Image:
         number = bisect_right(self._starts, start) - 1
         block = self._unpacked.get(number)
         if block is None:
-            block = self._unpacked[number] = self._unpack(self._packed[number])
+            block = self._unpacked[number] = self._unpack[number]()
         at = start - self._starts[number]
         return block[at : at + size]
+
+
+def _packed(data: memoryview, start: int, number: int) -> Iterator[tuple[int, memoryview]]:
+    """(raw size, compressed bytes) of each block; the first one lies at `start`."""
+    for packed, raw in _BLOCK_SIZE.iter_unpack(data[_HEADER.size : _HEADER.size + number * _BLOCK_SIZE.size]):
+        yield raw, data[start : start + packed]
+        start += packed
+
+
+def _outside(connection: sqlite3.Connection, fetch: Fetch | None) -> list[tuple[int, Callable[[], bytes]]]:
+    texts = connection.execute("SELECT section, part, size FROM text ORDER BY number").fetchall()
+    if texts and fetch is None:
+        raise UnreadableImage("its bodies lie outside of it")
+    return [(size, partial(fetch, section, part)) for section, part, size in texts if fetch]

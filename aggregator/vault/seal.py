@@ -38,6 +38,8 @@ _COMMIT = 32
 _SEALED = b"PRS1"
 _WRAPPED = b"PRW1"
 _MLKEM_PUBLIC = 1184
+# Packed once, kept for years: against 3, level 9 takes 5 % off a snapshot; 15 another 1.5 %, in six times 9's time.
+_LEVEL = 9
 # A body that claims to unpack to more is refused: no batch, snapshot or image of this service comes near it.
 _MAX_BODY = 2**31
 
@@ -170,7 +172,7 @@ def _decrypt(key: bytes, data: bytes, aad: bytes, kind: str) -> bytes:
 
 
 def _pad(plaintext: bytes) -> bytes:
-    packed = zstandard.compress(plaintext, 3)
+    packed = zstandard.compress(plaintext, _LEVEL)
     used = 4 + len(packed)
     return struct.pack(">I", len(packed)) + packed + bytes(padme(used) - used)
 

@@ -1,35 +1,41 @@
-"""The truth, folded: one wrapped row per section and a manifest that the root signed (FORMAT.md section 7)."""
+"""The truth, folded: each section's lines in wrapped rows, and a manifest that the root signed (FORMAT.md section 7).
+
+Current bodies lie here and nowhere else: the owner's image, made together with it, only names their places.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from sqlmodel import Session, col, delete, select
 
-from aggregator.errors import Tampered
+from aggregator.errors import Stale, Tampered
 from aggregator.vault import log, tables
 from aggregator.vault.encoding import b64, canonical, unb64
-from aggregator.vault.envelope import Remove, line, parse_line
+from aggregator.vault.envelope import Put, Remove, line, parse_line
 from aggregator.vault.fold import State, Version
+from aggregator.vault.image import Outside
 from aggregator.vault.keys import Root, SectionSeed, verify
 from aggregator.vault.log import Entry, first_link
 from aggregator.vault.seal import header, unwrap, wrap
 
+_PART = 1024 * 1024  # bytes of lines at which a row closes: what is fetched for one body
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What belongs to a snapshot: the log position and chain value it reaches, and the hash of each section's row.
+    """What belongs to a snapshot: the log position and chain value it reaches, and of each section its rows' hashes.
 
     refused: log position -> hash of each envelope up to there that was not folded and lies in the log still.
     """
 
     position: int
     chain: bytes
-    sections: Mapping[str, str]
+    sections: Mapping[str, Sequence[str]]
     refused: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -58,64 +64,140 @@ def read(session: Session, vault: str, listed: Manifest, seeds: Mapping[str, Sec
     """The state of the sections whose seeds are given, by name. Raises Tampered for a missing or changed row."""
     state = State(listed.position)
     rows = session.exec(select(tables.SnapshotSection).where(tables.SnapshotSection.vault == vault)).all()
-    boxes = {row.section: row.box for row in rows}
+    boxes = {(row.section, row.part): row.box for row in rows}
     for name, seed in seeds.items():
         if seed.id in listed.sections:
-            state.sections[name] = _versions(vault, seed, boxes.get(seed.id, b""), listed.sections[seed.id])
+            found = state.sections[name] = dict[str, list[Version]]()
+            for part, sha256 in enumerate(listed.sections[seed.id]):
+                box = boxes.get((seed.id, part), b"")
+                if _sha256(box) != sha256:
+                    raise Tampered("a stored snapshot is not the one its manifest names")
+                _parse(_unwrapped(vault, seed, part, box), found)
     return state
 
 
-def write(
-    session: Session,
-    vault: tables.Vault,
-    root: Root,
-    state: State,
-    seeds: Mapping[str, SectionSeed],
-    chain: bytes,
-    refused: Sequence[Entry] = (),
-) -> None:
-    """Replace the snapshot and let the log before it go, but for what was refused.
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts of the stored snapshot with this manifest, one by one, for bodies that an image only names."""
 
-    chain: the log's value at `state.position`.
-    """
-    session.exec(delete(tables.SnapshotSection).where(col(tables.SnapshotSection.vault) == vault.id))
-    hashes = {}
-    for name, resources in state.sections.items():
-        lines = [
-            line(version.operation, position=version.position, writer=version.writer)
-            for kept in resources.values()
-            for version in kept
-        ]
-        seed = seeds[name]
-        box = wrap(seed.snapshot_key(), _header(vault.id, seed), b"\n".join(lines))
-        hashes[seed.id] = _sha256(box)
-        session.add(tables.SnapshotSection(vault=vault.id, section=seed.id, box=box))
+    vault: str
+    manifest: bytes
+
+    @property
+    def id(self) -> str:
+        """Which snapshot: the hash of its manifest."""
+        return _sha256(self.manifest)
+
+    def fetch(self, session: Session, seed: SectionSeed, part: int) -> bytes:
+        """One text. Raises Stale where another snapshot has replaced this one, Tampered where none has."""
+        row = session.get(tables.SnapshotSection, (self.vault, seed.id, part))
+        box = row.box if row else b""
+        if _sha256(box) != orjson.loads(self.manifest)["sections"][seed.id][part]:
+            now = stored(session, self.vault)
+            raise Tampered("a stored snapshot was changed") if now == self else Stale("there is a newer snapshot")
+        return _unwrapped(self.vault, seed, part, box)
+
+
+def stored(session: Session, vault: str) -> Texts | None:
+    """The texts of the newest snapshot. Nothing is verified: who asks knows the `id` of the one that is meant."""
+    row = session.get(tables.Snapshot, vault)
+    return Texts(vault, row.manifest) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A snapshot before it is stored. bodies: where in its texts each resource's newest version lies."""
+
+    texts: Texts
+    position: int
+    signature: bytes
+    boxes: Mapping[tuple[str, int], bytes]
+    refused: Sequence[Entry]
+    bodies: Outside
+
+
+def make(
+    vault: tables.Vault, root: Root, state: State, seeds: Mapping[str, SectionSeed], refused: Sequence[Entry] = ()
+) -> Made:
+    """The snapshot of the state, which reaches as far as the vault's row says. `refused` stays in the log."""
+    parts = [(name, number, part) for name, kept in state.sections.items() for number, part in enumerate(_parts(kept))]
+    boxes = {(seeds[name].id, number): _wrapped(vault.id, seeds[name], number, part) for name, number, part in parts}
+    hashes: dict[str, list[str]] = {seeds[name].id: [] for name in state.sections}
+    for (section, _), box in boxes.items():
+        hashes[section].append(_sha256(box))
     listed: dict[str, Any] = {"kind": "snapshot", "vault": vault.id, "position": state.position}
     listed["refused"] = {str(entry.position): _sha256(entry.envelope) for entry in refused}
-    text = canonical(listed | {"chain": b64(chain), "sections": hashes})
+    text = canonical(listed | {"chain": b64(vault.chain), "sections": hashes})
     signature = root.sign(b"PRA1/snapshot" + text)
-    session.merge(tables.Snapshot(vault=vault.id, position=state.position, manifest=text, signature=signature))
-    log.forget(session, vault.id, state.position, refused)
+    return Made(Texts(vault.id, text), state.position, signature, boxes, refused, _bodies(parts))
 
 
-def _versions(vault: str, seed: SectionSeed, box: bytes, sha256: str) -> dict[str, list[Version]]:
-    if _sha256(box) != sha256:
-        raise Tampered("a stored snapshot is not the one its manifest names")
-    made: dict[str, list[Version]] = {}
-    for text in unwrap(seed.snapshot_key(), _header(vault, seed), box).split(b"\n"):
+def write(session: Session, made: Made) -> None:
+    """Replace the stored snapshot and let the log before it go, but for what was refused."""
+    vault, manifest = made.texts.vault, made.texts.manifest
+    session.exec(delete(tables.SnapshotSection).where(col(tables.SnapshotSection.vault) == vault))
+    for (section, part), box in made.boxes.items():
+        session.add(tables.SnapshotSection(vault=vault, section=section, part=part, box=box))
+    session.merge(tables.Snapshot(vault=vault, position=made.position, manifest=manifest, signature=made.signature))
+    log.forget(session, vault, made.position, made.refused)
+
+
+@dataclass(slots=True)
+class _Part:
+    """Lines, and where in them the newest body of each resource starts."""
+
+    text: bytearray = field(default_factory=bytearray)
+    starts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, version: Version) -> None:
+        self.text += line(version.operation, position=version.position, writer=version.writer) + b"\n"
+        if isinstance(version.operation, Put):  # its resource is the line's last member
+            self.starts[version.operation.local] = len(self.text) - len(b"}\n") - len(version.operation.resource)
+
+
+def _parts(resources: Mapping[str, Sequence[Version]]) -> Iterator[_Part]:
+    """All versions of a resource lie in one part."""
+    part = _Part()
+    for versions in resources.values():
+        for version in versions:
+            part.add(version)
+        if len(part.text) >= _PART:
+            yield part
+            part = _Part()
+    if part.text:
+        yield part
+
+
+def _bodies(parts: Iterable[tuple[str, int, _Part]]) -> Outside:
+    texts, starts, start = list[tuple[str, int, int]](), dict[tuple[str, str], int](), 0
+    for name, number, part in parts:
+        texts.append((name, number, len(part.text)))
+        starts |= {(name, local): start + place for local, place in part.starts.items()}
+        start += len(part.text)
+    return Outside(texts=texts, starts=starts)
+
+
+def _parse(lines: bytes, found: dict[str, list[Version]]) -> None:
+    for text in lines.split(b"\n"):
         if text:
             operation, members = parse_line(text)
             if isinstance(operation, Remove):
                 raise Tampered("a stored snapshot holds a removal")
-            made.setdefault(operation.local, []).append(
-                Version(int(members["position"]), str(members["writer"]), operation)
-            )
-    return made
+            version = Version(int(members["position"]), str(members["writer"]), operation)
+            found.setdefault(operation.local, []).append(version)
+
+
+def _wrapped(vault: str, seed: SectionSeed, number: int, part: _Part) -> bytes:
+    return wrap(seed.snapshot_key(), _header(vault, seed, number), bytes(part.text))
+
+
+def _unwrapped(vault: str, seed: SectionSeed, part: int, box: bytes) -> bytes:
+    return unwrap(seed.snapshot_key(), _header(vault, seed, part), box)
 
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _header(vault: str, seed: SectionSeed) -> dict[str, Any]:
-    return header("snapshot", vault, section=seed.id, epoch=seed.epoch)
+def _header(vault: str, seed: SectionSeed, part: int) -> dict[str, Any]:
+    return header("snapshot", vault, section=seed.id, epoch=seed.epoch, name=str(part))

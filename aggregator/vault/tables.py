@@ -52,11 +52,12 @@ class Snapshot(SQLModel, table=True):
 
 
 class SnapshotSection(SQLModel, table=True):
-    """One section's lines in the newest snapshot."""
+    """A part of one section's lines in the newest snapshot; parts are numbered from 0."""
 
     __tablename__ = "snapshot_section"
     vault: str = Field(primary_key=True)
     section: str = Field(primary_key=True)
+    part: int = Field(primary_key=True)
     box: bytes
 
 

@@ -22,9 +22,6 @@ logger = logging.getLogger(__name__)
 EPOCH = 1
 """The only generation of section keys in this version."""
 
-SNAPSHOT_AFTER = 1
-"""Envelopes behind the snapshot at which an owner's opening writes a new one."""
-
 
 @dataclass(slots=True)
 class Truth:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sqlmodel import Session
+
 from aggregator.errors import Tampered
 from aggregator.vault import snapshot, tables, truth
 from aggregator.vault.encoding import milliseconds
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.fold import State
-from aggregator.vault.image import Image, Indexer, Record, Tombstone, UnreadableImage, build
+from aggregator.vault.image import Fetch, Image, Indexer, Record, Tombstone, UnreadableImage, build
 from aggregator.vault.keys import OWNER, Root, SectionSeed, handle
 from aggregator.vault.mask import bare, mask, references
 from aggregator.vault.seal import header, unwrap, wrap
@@ -78,14 +80,13 @@ def owner(root: Root, sections: Mapping[str, str], patient: str) -> Reader:
 
 
 def open_view(store: Store, vault: str, reader: Reader, indexer: Indexer, root: Root | None = None) -> View:
-    """The reader's view of the vault as it is now. With the root at hand, a grown log is folded into a new snapshot.
+    """The reader's view of the vault as it is now. With the root at hand, building folds the log into a new snapshot.
 
-    Raises Tampered.
+    Raises Tampered. Reading from the view of whoever holds the root raises Stale once there is a newer snapshot.
     """
     with store.read() as session:
         row = truth.head(session, vault, reader.verification_key)
-        stored = session.get(tables.ImageRow, (vault, reader.id))
-        image = _stored_image(row, reader, indexer, stored)
+        image = _stored_image(store, session, row, reader, indexer)
         found = None if image else truth.read(session, row, reader.seeds)
     if found is not None:
         image = _build(store, found, reader, indexer, root)
@@ -100,36 +101,60 @@ def read_truth(store: Store, vault: str, reader: Reader) -> State:
         return truth.read(session, row, reader.seeds).state
 
 
-def _built_for(row: tables.Vault, reader: Reader, indexer: Indexer) -> str:
-    """What an image depends on. The reader's own part is keyed: a grant's periods are the Consent's, not a row's."""
+def _built_for(row: tables.Vault, reader: Reader, indexer: Indexer, texts: snapshot.Texts | None) -> str:
+    """What an image depends on, the snapshot that has its bodies too.
+
+    The reader's own part is keyed: a grant's periods are the Consent's, not a row's.
+    """
     own = handle(reader.image_key, "depends", reader.depends).hex()
-    return f"{row.log_position}/{indexer.version}/{own}"
+    return "/".join((str(row.log_position), str(indexer.version), own, *([texts.id] if texts else [])))
 
 
-def _stored_image(row: tables.Vault, reader: Reader, indexer: Indexer, stored: tables.ImageRow | None) -> Image | None:
+def _stored_image(store: Store, session: Session, row: tables.Vault, reader: Reader, indexer: Indexer) -> Image | None:
     """The image at rest, where it is still right. One that does not open is a cache that is not there."""
-    if stored is None or stored.built_for != _built_for(row, reader, indexer):
+    stored = session.get(tables.ImageRow, (row.id, reader.id))
+    if stored is None:
         return None
-    try:
-        return Image.open(unwrap(reader.image_key, _header(row.id, reader, stored.built_for), stored.box))
-    except (Tampered, UnreadableImage):
+    texts = snapshot.stored(session, row.id) if reader.permits is None else None
+    for bodies in (texts, None):
+        if stored.built_for == _built_for(row, reader, indexer, bodies):
+            try:
+                data = unwrap(reader.image_key, _header(row.id, reader, stored.built_for), stored.box)
+                return Image.open(data, _fetch(store, reader, bodies))
+            except (Tampered, UnreadableImage):
+                return None
+    return None
+
+
+def _fetch(store: Store, reader: Reader, texts: snapshot.Texts | None) -> Fetch | None:
+    """What gives the bodies that the reader's image does not hold."""
+    if texts is None:
         return None
+
+    def fetch(section: str, part: int) -> bytes:
+        with store.read() as session:
+            return texts.fetch(session, reader.seeds[section], part)
+
+    return fetch
 
 
 def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, root: Root | None) -> Image:
     row = found.vault
     resources = _permitted(row.id, found.state, reader) if reader.permits else _all(found.state)
-    data = build(resources, indexer, () if reader.permits else _tombstones(found.state))
-    built_for = _built_for(row, reader, indexer)
+    gone = () if reader.permits else _tombstones(found.state)
+    # What was refused stays in the log, as evidence and in case its mandate is mended.
+    made = snapshot.make(row, root, found.state, reader.seeds, found.left) if root else None
+    data = build(resources, indexer, gone, made.bodies if made else None)
+    texts = made.texts if made else None
+    built_for = _built_for(row, reader, indexer, texts)
     box = wrap(reader.image_key, _header(row.id, reader, built_for), data)
     with store.write() as session:
         current = session.get(tables.Vault, row.id)
         if current is not None and current.log_position == row.log_position:
             session.merge(tables.ImageRow(vault=row.id, reader=reader.id, built_for=built_for, box=box))
-            # What was refused stays in the log, as evidence and in case its mandate is mended.
-            if root is not None and found.tail >= truth.SNAPSHOT_AFTER:
-                snapshot.write(session, current, root, found.state, reader.seeds, current.chain, found.left)
-    return Image.open(data)
+            if made:
+                snapshot.write(session, made)
+    return Image.open(data, _fetch(store, reader, texts))
 
 
 def _all(state: State) -> Iterable[Record]:

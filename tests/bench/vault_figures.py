@@ -21,6 +21,7 @@ from aggregator.sync.tables import Connection
 from aggregator.vault import tables, view
 from aggregator.vault.image import Image
 from aggregator.vault.key_service import Admission, Ticket
+from aggregator.vault.keys import OWNER
 from aggregator.vault.seal import PublicKey, unwrap
 from aggregator.vault.view import Reader
 from connectors.contract import Found, Origin
@@ -89,14 +90,17 @@ def openings(installation: Installation, number: int, runs: int) -> Iterator[Fig
     """Cold: an image at rest to the first answered query. Before that: from the log, and from the truth."""
     owner = installation.owner
     mine = view.owner(owner.root, owner.sections, owner.patient)
-    tail = timed(lambda: _first_answer(installation, mine, fold=True))[0]
+    tail = timed(lambda: _first_answer(installation, mine))[0]
     yield _milliseconds(f"open {number} with the whole log as tail, owner: fold, snapshot, image", [tail])
-    for name, reader in (("owner", mine), ("grantee", grantee(installation))):
+    for name, what, reader in (
+        ("owner", "owner, and the snapshot anew", mine),
+        ("grantee", "grantee", grantee(installation)),
+    ):
         built = repeated(lambda: _built(installation, reader), max(1, runs // 10))  # noqa: B023 - called at once
-        yield _milliseconds(f"build the image of {number} from the truth, {name}", built)
+        yield _milliseconds(f"build the image of {number} from the truth, {what}", built)
         cold = repeated(lambda: _first_answer(installation, reader), runs)  # noqa: B023 - called at once
         image = _unsealed(installation, reader)
-        bare = repeated(lambda: Image.open(image), runs)  # noqa: B023 - called at once
+        bare = repeated(lambda: Image.open(image, _nowhere), runs)  # noqa: B023 - called at once
         limit = LIMITS.get(number)
         yield _milliseconds(f"cold open {number}, {name}, median", [middle(cold)], limit, middle(bare))
         yield _milliseconds(f"cold open {number}, {name}, p99", [late(cold)])
@@ -113,12 +117,17 @@ def grantee(installation: Installation) -> Reader:
     return open_grant(row, service.key_service, ticket, now).reader(party, "TREAT", now, service.table)
 
 
-def _first_answer(installation: Installation, reader: Reader, *, fold: bool = False) -> None:
+def _first_answer(installation: Installation, reader: Reader) -> None:
     service, owner = installation.service, installation.owner
-    opened = view.open_view(service.store, owner.vault, reader, service.indexer, owner.root if fold else None)
+    root = owner.root if reader.id == OWNER else None
+    opened = view.open_view(service.store, owner.vault, reader, service.indexer, root)
     if not search(opened, "Observation", QUERY, _LINKS).shown:
         raise RuntimeError("the query found nothing")
     opened.close()
+
+
+def _nowhere(_section: str, _part: int) -> bytes:
+    raise RuntimeError("opening an image reads no body")
 
 
 def _built(installation: Installation, reader: Reader) -> None:
@@ -153,7 +162,7 @@ def at_rest(installation: Installation, resources: Sequence[Resource]) -> Iterat
     with installation.service.store.read() as session:
         truth = _size(session.exec(select(tables.SnapshotSection.box))) + _size(session.exec(select(tables.Ledger.box)))
         truth += sum(len(row.manifest) + len(row.signature) for row in session.exec(select(tables.Snapshot)))
-        image = session.get_one(tables.ImageRow, (installation.owner.vault, "owner"))
+        image = session.get_one(tables.ImageRow, (installation.owner.vault, OWNER))
         log = len(session.exec(select(tables.LogEntry)).all())
     if log:
         raise RuntimeError("the log is not folded")

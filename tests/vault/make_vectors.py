@@ -213,7 +213,7 @@ def _certificates() -> Iterator[tuple[str, Vector]]:
         "vault": VAULT,
         "position": 7,
         "chain": b64(bytes(32)),
-        "sections": {SECTION: "00" * 32},
+        "sections": {SECTION: ["00" * 32, "22" * 32], SECTION[::-1]: []},
         "refused": {"3": "11" * 32},
     }
     yield from _certificate("snapshot manifest", "PRA1/snapshot", manifest)
@@ -255,8 +255,8 @@ def _certificate(construct: str, prefix: str, stated: dict[str, Any], **more: An
 def _at_rest() -> Iterator[tuple[str, Vector]]:
     put, delete, _ = operations()
     newer = [(4, "owner", put), (5, SOURCE, put), (7, SOURCE, delete)]
-    text = b"\n".join(line(operation, position=position, writer=writer) for position, writer, operation in newer)
-    head = header("snapshot", VAULT, section=SECTION, epoch=1)
+    text = b"".join(line(operation, position=position, writer=writer) + b"\n" for position, writer, operation in newer)
+    head = header("snapshot", VAULT, section=SECTION, epoch=1, name="0")
     given = {
         "section": SECTION,
         "epoch": 1,
@@ -268,6 +268,8 @@ def _at_rest() -> Iterator[tuple[str, Vector]]:
     yield "snapshot-section", vector("snapshot section", "current versions and history together", given)
     changed = given | {"section_seed": OTHER_ROOT.section(SECTION).seed.hex()}
     yield "snapshot-section-wrong-seed", vector("snapshot section", "another seed", changed, "wrong key")
+    moved = given | {"header": head | {"name": "1"}}
+    yield "snapshot-section-other-part", vector("snapshot section", "in another part's row", moved, "wrong header")
     head = header("ledger", VAULT, name=SOURCE)
     text = canonical({"a" * 26: ["dGFnLXRhZy10YWctdGFnLQ==", SECTION, 3, 0], "b" * 26: ["eA==", SECTION, 2, 1]})
     key = ROOT.ledger_keys(bytes.fromhex(SOURCE))[:32]

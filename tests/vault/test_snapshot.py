@@ -68,20 +68,20 @@ def test_a_transaction_that_fails_keeps_log_and_snapshot(world: World) -> None:
 def _write_and_fail(world: World, state: State) -> None:
     with world.store.write() as session:
         row = session.get_one(tables.Vault, world.vault)
-        snapshot.write(session, row, world.owner.root, state, world.reader().seeds, row.chain)
+        snapshot.write(session, snapshot.make(row, world.owner.root, state, world.reader().seeds))
         raise RuntimeError("power cut")
 
 
 def test_a_line_holds_what_the_format_says(world: World, before: State) -> None:
     seed = world.owner.root.section(world.owner.sections["problems"])
     with world.store.read() as session:
-        row = session.get_one(tables.SnapshotSection, (world.vault, seed.id))
-    text = unwrap(seed.snapshot_key(), header("snapshot", world.vault, section=seed.id, epoch=1), row.box)
+        row = session.get_one(tables.SnapshotSection, (world.vault, seed.id, 0))
+    text = unwrap(seed.snapshot_key(), header("snapshot", world.vault, section=seed.id, epoch=1, name="0"), row.box)
     put = world.put("Condition/1")
     (version,) = before.sections["problems"][put.local]
     start = f'{{"op":"put","id":"{put.local}","type":"Condition","position":4,"writer":"{version.writer}","version":1,'
     assert text.startswith(start.encode())
-    assert text.endswith(b',"warnings":[],"resource":' + put.resource + b"}")
+    assert text.endswith(b',"warnings":[],"resource":' + put.resource + b"}\n")
 
 
 def test_it_needs_no_key_of_a_section_that_it_is_not_asked_for(world: World, before: State) -> None:
@@ -141,9 +141,9 @@ def test_a_snapshot_that_holds_a_removal_is_refused(world: World) -> None:
     """Nothing writes one, not even an owner's own hand: what was removed is not there."""
     seed = world.owner.root.section(world.owner.sections["results"])
     line = b'{"op":"remove","id":"l","type":"Basic","position":1,"writer":"owner"}'
-    box = wrap(seed.snapshot_key(), header("snapshot", world.vault, section=seed.id, epoch=1), line)
+    box = wrap(seed.snapshot_key(), header("snapshot", world.vault, section=seed.id, epoch=1, name="0"), line)
     with world.store.write() as session:
-        section = session.get_one(tables.SnapshotSection, (world.vault, seed.id))
+        section = session.get_one(tables.SnapshotSection, (world.vault, seed.id, 0))
         row = session.get_one(tables.Snapshot, world.vault)
         old, new = (hashlib.sha256(one).hexdigest().encode() for one in (section.box, box))
         section.box, row.manifest = box, row.manifest.replace(old, new)

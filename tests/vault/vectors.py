@@ -135,7 +135,7 @@ def _snapshot(given: Inputs) -> dict[str, Any]:
     seed = SectionSeed(given["section"], given["epoch"], bytes.fromhex(given["section_seed"]))
     plaintext = unwrap(seed.snapshot_key(), given["header"], unb64(given["box"]))
     versions = []
-    for text in plaintext.split(b"\n"):
+    for text in plaintext.split(b"\n")[:-1]:
         operation, members = parse_line(text)
         versions.append([members["position"], members["writer"], line(operation).decode()])
     return {"versions": versions, "row_sha256": hashlib.sha256(unb64(given["box"])).hexdigest()}
