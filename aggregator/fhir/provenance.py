@@ -1,4 +1,7 @@
-"""Provenance, synthesised from an operation's origin when it is read. https://hl7.org/fhir/R4/provenance.html"""
+"""Provenance, synthesised from an operation's origin when it is read. https://hl7.org/fhir/R4/provenance.html
+
+The payload is named by its hash, as a URI of RFC 6920 section 7.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from datetime import datetime
 from aggregator.vault.envelope import Put
 from aggregator.vault.fold import State
 from aggregator.vault.image import Record
-from fhir_profiles.build import codeable, coding, reference
+from fhir_profiles import codes
+from fhir_profiles.build import codeable, coding, identifier, reference
 from fhir_profiles.profiles import WARNING_URL
 from fhir_profiles.text import Resource, dumps
 
@@ -38,7 +42,7 @@ def _resource(vault: str, put: Put) -> Resource:
         "id": f"{vault}.{put.local}",
         "target": [reference(f"{put.resource_type}/{vault}.{put.local}")],
         "recorded": put.updated,
-        "activity": codeable(coding(_LIFECYCLE, "receive" if "sha256" in origin else "originate")),
+        "activity": codeable(coding(_LIFECYCLE, "receive" if "hash" in origin else "originate")),
         "agent": [{"type": codeable(coding(_AGENT, "author")), "who": {"display": origin["source"]}}],
     }
     if put.warnings:
@@ -46,8 +50,8 @@ def _resource(vault: str, put: Put) -> Resource:
     if "connector" in origin:
         assembler = {"type": codeable(coding(_AGENT, "assembler")), "who": {"display": origin["connector"]}}
         made["agent"].append(assembler)
-    if "sha256" in origin:
+    if "hash" in origin:
         made["occurredDateTime"] = origin["fetched_at"]
-        told = {"identifier": {"value": origin["sha256"]}, "display": origin["locator"]}
+        told = {"identifier": identifier(codes.URI, f"nih:{origin['hash']}"), "display": origin["locator"]}
         made["entity"] = [{"role": "source", "what": told}]
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -85,4 +86,6 @@ def test_provenance_says_where_a_resource_came_from(shared: HttpWorld) -> None:
     told = [entry["resource"] for entry in found]
     observation = next(one for one in told if one["target"][0]["reference"].startswith("Observation/"))
     assert [one["who"]["display"] for one in observation["agent"]] == ["klinik", "clinic_fhir 1.0.0"]
-    assert len(observation["entity"][0]["what"]["identifier"]["value"]) == 64
+    payload = observation["entity"][0]["what"]["identifier"]
+    assert payload["system"] == "urn:ietf:rfc:3986"
+    assert re.fullmatch("nih:sha-256-128;[0-9a-f]{32}", payload["value"])

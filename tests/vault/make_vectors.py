@@ -271,7 +271,7 @@ def _at_rest() -> Iterator[tuple[str, Vector]]:
     moved = given | {"header": head | {"name": "1"}}
     yield "snapshot-section-other-part", vector("snapshot section", "in another part's row", moved, "wrong header")
     head = header("ledger", VAULT, name=SOURCE)
-    text = canonical({"a" * 26: ["dGFnLXRhZy10YWctdGFnLQ==", SECTION, 3, 0], "b" * 26: ["eA==", SECTION, 2, 1]})
+    text = canonical({"a" * 26: ["d" * 26, SECTION, 3, 0], "b" * 26: ["c" * 26, SECTION, 2, 1]})
     key = ROOT.ledger_keys(bytes.fromhex(SOURCE))[:32]
     given = {"key": key.hex(), "header": head, "plaintext": text.decode(), "box": b64(wrap(key, head, text))}
     yield "ledger-row", vector("wrapped box", "two lines of a ledger, one ended", given)

@@ -45,7 +45,7 @@ values = st.recursive(
     max_leaves=12,
 )
 resources = st.dictionaries(texts | st.just("resource"), values).map(dumps)
-names = st.sampled_from(["source", "locator", "source_id", "fetched_at", "sha256", "connector"])
+names = st.sampled_from(["source", "locator", "source_id", "fetched_at", "hash", "connector"])
 origins = st.dictionaries(names, texts)
 versions = st.integers(1, 10**6)
 puts = st.builds(
