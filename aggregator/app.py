@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import httpx
 from sqlmodel import Session
 
@@ -32,12 +34,17 @@ def open_service(
     """Open the store and the key ring that belongs to it; both are made where neither is. Raises OperatorError."""
     config.store.path.parent.mkdir(parents=True, exist_ok=True)
     known = config.store.path.exists()
-    ring = _key_ring(config, known)
-    store = Store(config.store.path)
-    store.create()
-    with store.write() as session:
-        _bind(session, ring)
-    return _compose(config, clock, store, ring, client)
+    with ExitStack() as opened:  # what was opened is closed again where the rest of the settings is wrong
+        ring = _key_ring(config, known)
+        opened.callback(ring.close)
+        store = Store(config.store.path)
+        opened.callback(store.close)
+        store.create()
+        with store.write() as session:
+            _bind(session, ring)
+        service = _compose(config, clock, store, ring, client)
+        opened.pop_all()
+    return service
 
 
 def _key_ring(config: Config, store_exists: bool) -> KeyRing:

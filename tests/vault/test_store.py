@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ def row(name: str) -> tables.ImageRow:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> Iterator[Store]:
     made = Store(tmp_path / "a.db")
     made.create()
-    return made
+    yield made
+    made.close()
 
 
 def names(store: Store) -> list[str]:
