@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aggregator.fhir.outcome import ignored_parameters
 from aggregator.fhir.page import Links
 from aggregator.fhir.view import View, full_url
+from aggregator.vault.image import Served
 from fhir_profiles.text import dumps
 
 
@@ -39,14 +40,14 @@ def counted(url: str, total: int) -> bytes:
     return b'{"resourceType":"Bundle","type":"searchset","total":%d,"link":%b}' % (total, links)
 
 
-def answer(view: View, links: Links, page: Page, rids: Sequence[int], *, total: int | None = None) -> Answer:
+def answer(view: View, links: Links, page: Page, found: Sequence[Served], *, total: int | None = None) -> Answer:
     """The Bundle of one page.
 
-    rids: the page's, and one more where another page follows. total: of the whole search, where it is to be told.
+    found: the page's, and one more where another page follows. total: of the whole search, where it is to be told.
     """
-    records = view.image.served(rids[: page.count])
+    records = found[: page.count]
     urls = [{"relation": "self", "url": links.url(page.path, page.query)}]
-    if records and len(rids) > page.count:
+    if records and len(found) > page.count:
         urls.append({"relation": "next", "url": links.next(view, page.path, page.query, records[-1])})
     elif links.beyond is not None:
         urls.append({"relation": "next", "url": links.beyond})

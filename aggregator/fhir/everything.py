@@ -37,7 +37,7 @@ def everything(view: View, patient_id: str, pairs: Pairs, links: Links, *, stric
     asked = _parse(f"Patient/{patient_id}/$everything", pairs, strict=strict)
     page, token = asked.page, asked.token
     start = links.after(view, page.path, page.query, token) if token is not None else 0
-    return answer(view, links, page, _rids(view, asked, start))
+    return answer(view, links, page, view.image.served(_rids(view, asked, start)))
 
 
 def _parse(path: str, pairs: Pairs, *, strict: bool) -> _Asked:

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from aggregator.fhir.parameters import Kind
 from aggregator.fhir.query import Condition, Query, SpanTest, TermTest
 from aggregator.fhir.view import View, local_id
-from aggregator.vault.image import Image
+from aggregator.vault.image import Image, Served
 
 _Values = list[int | str]
 
 _ROWS = "{table} r WHERE r.rid >= ? AND r.rid < ? AND {holds}"
-_PAGE = "SELECT DISTINCT r.rid FROM {rows} ORDER BY r.rid LIMIT ?"
+_PAGE = """
+SELECT p.rid, x.local, x.start, x.size FROM (SELECT DISTINCT r.rid FROM {rows} ORDER BY r.rid LIMIT ?) p
+CROSS JOIN resource x ON x.rid = p.rid
+"""
 _COUNT = "SELECT count(DISTINCT r.rid) FROM {rows}"
 _ASKED = "EXISTS (SELECT 1 FROM {table} s WHERE s.rid = r.rid AND {holds})"
 _GATHERED = "r.rid IN (SELECT s.rid FROM {table} s WHERE {holds})"
@@ -71,11 +74,10 @@ class Plan:
     rows: str
     values: _Values
 
-    def page(self, image: Image, start: int, most: int) -> list[int]:
-        """The first rids from `start` on, ascending."""
+    def page(self, image: Image, start: int, most: int) -> list[Served]:
+        """The first resources from the rid `start` on, ascending."""
         within = [max(start, self.rids.start), self.rids.stop]
-        found = image.select(_PAGE.format(rows=self.rows), [*within, *self.values, most])
-        return [rid for (rid,) in found]
+        return image.show(image.select(_PAGE.format(rows=self.rows), [*within, *self.values, most]))
 
     def count(self, image: Image) -> int:
         """How many there are in all."""

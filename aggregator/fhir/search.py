@@ -24,10 +24,10 @@ def search(view: View, resource_type: str, pairs: Pairs, links: Links, *, strict
     asked = _asked(view, resource_type, pairs, links.base_url, strict=strict)
     query, way = asked.query, asked.plan
     start = links.after(view, resource_type, asked.encoded, query.page) if query.page is not None else 0
-    rids = way.page(view.image, start, query.count + 1) if query.count else []
+    found = way.page(view.image, start, query.count + 1) if query.count else []
     page = Page(path=resource_type, query=asked.encoded, count=query.count, ignored=query.ignored)
     unsaid = links.partial and query.count
-    return answer(view, links, page, rids, total=None if unsaid else _total(view.image, query, way, len(rids)))
+    return answer(view, links, page, found, total=None if unsaid else _total(view.image, query, way, len(found)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _asked(view: View, resource_type: str, pairs: Pairs, base_url: str, *, stric
 
 
 def _total(image: Image, query: Query, way: Plan, found: int) -> int | None:
-    """found: rids of this page, and one more where another follows."""
+    """found: how many this page shows, and one more where another follows."""
     if query.page is None and query.count and found <= query.count:
         return found
     return way.count(image) if query.total or not query.count else None

@@ -340,6 +340,10 @@ class Image:
         rows = self.select(_SERVE, (str(list(rids)),))
         if len(rows) != len(rids):
             raise KeyError("no such rid")
+        return self.show(rows)
+
+    def show(self, rows: Iterable[tuple[int, str, int, int]]) -> list[Served]:
+        """What a page shows of rows of `resource`: rid, local, start, size."""
         types, firsts, body = self._types, self._firsts, self._body
         return [
             Served(types[bisect_right(firsts, rid) - 1], local, body(start, size)) for rid, local, start, size in rows
