@@ -32,7 +32,7 @@ def open_service(
     config: Config, clock: Clock = utc_now, *, client: type[httpx.AsyncClient] = httpx.AsyncClient
 ) -> Service:
     """Open the store and the key ring that belongs to it; both are made where neither is. Raises OperatorError."""
-    config.store.path.parent.mkdir(parents=True, exist_ok=True)
+    config.store.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     known = config.store.path.exists()
     with ExitStack() as opened:  # what was opened is closed again where the rest of the settings is wrong
         ring = _key_ring(config, known)

@@ -127,7 +127,19 @@ def load(file: Path | None) -> Config:
         config = Config(**made)
     except ValidationError as error:
         raise OperatorError(_explain(file, error)) from None
-    return _anchored(config, file.parent if file else Path())
+    anchored = _anchored(config, file.parent if file else Path())
+    _refuse_one_folder(anchored)
+    return anchored
+
+
+def _refuse_one_folder(config: Config) -> None:
+    """Who copies the database must not copy the keys with it."""
+    store, keys = config.store.path.parent.resolve(), config.keys.folder.resolve()
+    if store == keys or keys in store.parents or store in keys.parents:
+        raise OperatorError(
+            f"keys.folder: {config.keys.folder} and the store's folder {config.store.path.parent} lie in one another; "
+            "put them side by side, or on different disks"
+        )
 
 
 def _read(file: Path) -> dict[str, Any]:

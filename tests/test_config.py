@@ -135,3 +135,11 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     file.write_text("[http]\nport = 80\nhost = '::1'")
     config = load(file)
     assert (config.http.port, config.http.host) == (9090, "::1")
+
+
+def test_keys_and_store_never_lie_in_one_another(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    for store, keys in (("keys/a.db", "keys"), ("a/b/a.db", "a"), ("keys/a.db", "keys/inner")):
+        file.write_text(f'[store]\npath = "{store}"\n[keys]\nfolder = "{keys}"\n')
+        with pytest.raises(OperatorError, match=r"^keys.folder: .* lie in one another"):
+            load(file)

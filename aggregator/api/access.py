@@ -118,6 +118,7 @@ class Access:
         view = await asyncio.to_thread(
             views.open_view, self._service.store, vault, reader, self._service.indexer, owner.root
         )
+        await asyncio.to_thread(self._service.accounts.owner, owner.token)  # not one who signed out meanwhile
         return _held(principal, view, view.grant_version, opening, entry | {"consents": []})
 
     async def _open_grant(self, principal: Principal, vault: str, act: Act) -> Held:

@@ -14,19 +14,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api import bodies
+from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers
 from aggregator.api.front_page import front_page
 from aggregator.api.service import Service
 from aggregator.errors import CallerError
+from aggregator.fhir.bundle import Answer
 from aggregator.sync import quarantine
 from aggregator.sync.tables import Connection
 
 _LIMIT = 64 * 1024
 _WORDS = {
-    "fresh": ("aktuell", "up to date"),
-    "late": ("wird wieder versucht", "will be tried again"),
-    "broken": ("der Betreiber muss etwas beheben", "the operator must mend something"),
-    "sign-in": ("bitte bei der Quelle neu anmelden", "please sign in at the source again"),
+    "fresh": ("Die Daten sind aktuell.", "The data are up to date."),
+    "late": (
+        "Die Verbindung klappte nicht; wir versuchen es von selbst wieder.",
+        "The connection did not work; we will try again by ourselves.",
+    ),
+    "broken": (
+        "Hier stimmt etwas nicht. Sie müssen nichts tun; der Betreiber dieses Dienstes ist zuständig.",
+        "Something is wrong here. You need not do anything; whoever runs this service will mend it.",
+    ),
+    "sign-in": ("Bitte melden Sie sich bei der Quelle neu an.", "Please sign in at the source again."),
 }
 """Status -> what it means, in German and English."""
 
@@ -34,9 +42,10 @@ _WORDS = {
 class AppRoutes:
     """The routes, on one installation; for owners alone."""
 
-    def __init__(self, service: Service, callers: Callers) -> None:
+    def __init__(self, service: Service, callers: Callers, access: Access) -> None:
         self._service = service
         self._callers = callers
+        self._access = access
 
     def router(self) -> APIRouter:
         """FastAPI's router."""
@@ -120,8 +129,11 @@ class AppRoutes:
 
     async def end_grant(self, request: Request, party: str) -> Response:
         """End all that a grantee may read, at once; needs no fresh unlock."""
-        owner = self._callers.of(request).as_owner()
+        principal = self._callers.of(request)
+        owner = principal.as_owner()
         ended = await asyncio.to_thread(self._service.signing.end_grant, owner, party)
+        act = Act("delete", "", f"grant of {party}")
+        await self._access.answer(principal, owner.vault, act, lambda _: Answer(b"", 0))
         return _json({"ended": ended})
 
     def _told(self, row: Connection) -> dict[str, Any]:

@@ -60,9 +60,10 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
+    app.router.redirect_slashes = False  # the address of a redirect would be the Host header's
     app.router.routes.extend(FhirRoutes(service, callers, access).routes())
     app.include_router(AuthRoutes(service, callers).router())
-    app.include_router(AppRoutes(service, callers).router())
+    app.include_router(AppRoutes(service, callers, access).router())
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])
     handlers: dict[Any, Any] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -74,7 +75,9 @@ class AuthRoutes:
         """{login, recovery_code, password}: a new password by the recovery code; every session ends."""
         made = await bodies.json(request, _LIMIT)
         login, code, password = bodies.strings(made, "login", "recovery_code", "password")
-        return self._session(await self._turns.take(self._service.accounts.recover, login, code, password))
+        owner = await self._turns.take(self._service.accounts.recover, login, code, password)
+        self._callers.forget_owner(owner.vault)
+        return self._session(owner)
 
     async def sign_out(self, request: Request) -> Response:
         """End the owner session of the bearer token."""
@@ -101,7 +104,10 @@ class AuthRoutes:
         """https://www.rfc-editor.org/rfc/rfc7009: whoever holds a token may end it, a client's or an owner's."""
         token = dict(await bodies.form(request, _LIMIT)).get("token", "")
         await asyncio.to_thread(self._service.clients.revoke, token)
-        await asyncio.to_thread(self._service.accounts.sign_out, token)
+        with suppress(SignInFailed):  # no owner's, or ended already
+            owner = await asyncio.to_thread(self._service.accounts.owner, token)
+            await asyncio.to_thread(self._service.accounts.sign_out, token)
+            self._callers.forget_owner(owner.vault)
         self._callers.forget(token)
         return Response(status_code=200)
 

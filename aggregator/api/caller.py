@@ -84,6 +84,12 @@ class Callers:
         if known is not None:
             self._on_forget(known[1].reader)
 
+    def forget_owner(self, vault: str) -> None:
+        """After whatever ended an owner's sessions: nothing of any of them is remembered or held."""
+        for token in [token for token, (_, known) in self._known.items() if known.owner and known.owner.vault == vault]:
+            del self._known[token]
+        self._on_forget(f"{OWNER}/{vault}")
+
     def sweep(self) -> None:
         """An owner's root stays in memory no longer than it is remembered."""
         now = time.monotonic()

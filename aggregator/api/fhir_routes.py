@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -190,8 +191,7 @@ class FhirRoutes:
     async def _search_all(self, principal: Principal, vaults: list[str], asked: _Asked) -> bytes:
         """One page: of the first record that has one to show; or the count over all."""
         first, asked = self._place(principal, vaults, asked)
-        following, total = asked.without_page(), 0
-        answer = None
+        following, total, answer = asked.without_page(), 0, None
         for number, vault in enumerate(vaults[first:], first):
             beyond = self._beyond(principal, vaults[number + 1 :], following)
             links = self._pages.links(principal.reader, vault, beyond, partial=len(vaults) > 1)
@@ -203,9 +203,12 @@ class FhirRoutes:
             total += answer.total or 0
             if answer.shown:
                 return answer.body
-        if answer is not None and answer.total is None:
+        if answer is not None and len(vaults) == 1:
             return answer.body
-        return counted(f"{self._base}/{asked.act.resource_type}", total)
+        # Nothing to show behind the first record does not mean that there was nothing before it.
+        query = urlencode(following.pairs)
+        url = f"{self._base}/{asked.act.resource_type}{'?' if query else ''}{query}"
+        return counted(url, total if not first or asked.counts() else None)
 
     def _place(self, principal: Principal, vaults: list[str], asked: _Asked) -> tuple[int, _Asked]:
         """In which of the vaults a page begins, and what is asked there."""
@@ -214,10 +217,10 @@ class FhirRoutes:
             return 0, asked
         try:
             vault, place = self._pages.open(principal.reader, token)
-            number = vaults.index(vault)
         except ValueError:
             raise BadQuery(PAGE, "not a page link of this service") from None
-        return number, asked if place else asked.without_page()
+        number = bisect_left(vaults, vault)  # where it is closed meanwhile, the answer goes on with the next one
+        return number, asked if place and vault in vaults else asked.without_page()
 
     def _beyond(self, principal: Principal, rest: list[str], following: _Asked) -> str | None:
         if not rest:
@@ -267,6 +270,10 @@ class _Asked:
     def of(self, links: Links) -> Callable[[View], Answer]:
         """What answers it on a view."""
         return lambda view: search(self.made or view, self.act.resource_type, self.pairs, links, strict=self.strict)
+
+    def counts(self) -> bool:
+        """Is only a number asked for?"""
+        return ("_summary", "count") in self.pairs or ("_count", "0") in self.pairs
 
     def without_page(self) -> _Asked:
         return replace(self, pairs=[pair for pair in self.pairs if pair[0] != PAGE])

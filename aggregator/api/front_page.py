@@ -15,18 +15,17 @@ _PAGE = Template("""<!doctype html>
 <main>
 <section lang="de">
 <h1>Meine Gesundheitsakte</h1>
-<p>Hier liegt Ihre Akte verschlossen. Sie lesen sie mit einer App, die FHIR spricht; Ihre Ärztinnen und Ärzte lesen
-nur, was Sie erlauben.</p>
-<p>Die Adresse für Ihre App: <code>$base/fhir</code></p>
-<p>Diese Fassung hat noch keine eigenen Seiten zum Blättern in der Akte.</p>
+<p>Hier liegt Ihre Akte verschlossen. Ihre Ärztinnen und Ärzte lesen nur, was Sie erlauben.</p>
+<p>Sie selbst lesen Ihre Akte mit einer App. Tragen Sie dort diese Adresse ein: <code>$base/fhir</code></p>
+<p>Hier auf dieser Seite können Sie Ihre Akte noch nicht lesen.</p>
 </section>
 <section lang="en">
 <h1>My health record</h1>
-<p>Your record lies here, sealed. You read it with an app that speaks FHIR; your doctors read only what you allow.</p>
-<p>The address for your app: <code>$base/fhir</code></p>
-<p>This version has no pages of its own yet to browse the record.</p>
+<p>Your record lies here, sealed. Your doctors read only what you allow.</p>
+<p>You read your record with an app. Enter this address there: <code>$base/fhir</code></p>
+<p>You cannot read your record on this page yet.</p>
 </section>
-<p><a href="$base/fhir/metadata">CapabilityStatement</a> ·
+<p>Für Entwickler / for developers: <a href="$base/fhir/metadata">CapabilityStatement</a> ·
 <a href="$base/fhir/.well-known/smart-configuration">SMART</a></p>
 </main>
 </body>

@@ -131,7 +131,6 @@ def _data(world: World, accounts: list[Account]) -> dict[str, int] | None:
         "stored": stored,
         "quarantined": quarantined,
         "missing": entries - stored - quarantined,
-        "refused": len(data.refused),
     }
 
 

@@ -7,7 +7,10 @@ redeem activation codes, sign consents. Every step looks first whether it was do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -138,9 +141,10 @@ class MovingIn:
         if purse.recovery_code:
             told = await self.door.sign_in(purse.login, purse.password)
         else:
-            told = await self.door.sign_up(purse.login, purse.password, resident.person)
-            purse = replace(purse, recovery_code=told["recovery_code"])
-            self.home.keep(resident.short, purse)
+            with _undisturbed():  # an account whose recovery code was not kept would be nobody's
+                told = await self.door.sign_up(purse.login, purse.password, resident.person)
+                purse = replace(purse, recovery_code=told["recovery_code"])
+                self.home.keep(resident.short, purse)
         return told["token"], told["patient"], purse
 
     async def _connect(self, resident: Resident, purse: Purse, token: str, joined: set[str]) -> None:
@@ -160,3 +164,19 @@ class MovingIn:
             query = f"/fhir/Consent?patient={patient}&identifier={consents.identifier_of(consent)}"
             if not (await self.door.get(query, token)).get("entry"):
                 await self.door.sign_consent(token, consent)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until the block is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            signal.raise_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from aggregator.vault.image import Record
+from aggregator.vault.keys import OWNER
 from fhir_profiles.build import coding, reference
 from fhir_profiles.codes import ACT_REASON
 from fhir_profiles.text import Resource, dumps
@@ -17,6 +18,15 @@ _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
 # success; serious failure: nothing was given; major failure: what is told here was changed
 _OUTCOMES = {"answered": "0", "opened": "0", "refused": "8", "damaged": "12"}
+
+
+_OWN_READING = "Sie haben Ihre Akte gelesen. / You read your record."
+_OWN = {
+    "create": "Sie haben eine Einwilligung unterschrieben. / You signed a consent.",
+    "update": "Sie haben eine Einwilligung geändert. / You changed a consent.",
+    "delete": "Sie haben einen Zugriff beendet. / You ended somebody's access.",
+}
+"""What the owner did, by interaction."""
 
 
 def record(vault: str, patient: str, position: int, entry: Mapping[str, Any], withheld: Mapping[str, int]) -> Record:
@@ -90,16 +100,25 @@ def _entity(patient: str, entry: Mapping[str, Any], withheld: Mapping[str, int])
 def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
     """One sentence in German and English."""
     name, shown, hidden = entry["name"], entry.get("shown"), sum(withheld.values())
+    if entry["party"] == OWNER:
+        return _OWN.get(entry.get("interaction", ""), _OWN_READING)
     if entry["kind"] == "refused":
-        return f"{name} wurde abgewiesen. / {name} was refused."
+        return (
+            f"{name} wollte Ihre Akte lesen und durfte nicht. / "
+            f"{name} wanted to read your record and was not allowed to."
+        )
     if entry["kind"] == "damaged":
         return (
             "Hier wurde etwas verändert oder entfernt: bitte den Betreiber fragen. / "
             "Something was changed or removed here: please ask the operator."
         )
     if entry["kind"] == "opened":
-        return f"{name} hat die Akte geöffnet. / {name} opened the record."
+        return f"{name} hat Ihre Akte geöffnet. / {name} opened your record."
     return (
-        f"{name} hat {shown} Einträge gesehen, {hidden} wurden zurückgehalten. / "
-        f"{name} saw {shown} entries, {hidden} were withheld."
+        f"{name} hat {_number(shown, 'Eintrag', 'Einträge')} gesehen; {hidden} dieser Art blieben verborgen. / "
+        f"{name} saw {_number(shown, 'entry', 'entries')}; {hidden} of this kind stayed hidden."
     )
+
+
+def _number(number: Any, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -34,10 +34,11 @@ class Answer:
     total: int | None = None
 
 
-def counted(url: str, total: int) -> bytes:
-    """The Bundle that says how many there are, and shows none."""
-    links = dumps([{"relation": "self", "url": url}])
-    return b'{"resourceType":"Bundle","type":"searchset","total":%d,"link":%b}' % (total, links)
+def counted(url: str, total: int | None) -> bytes:
+    """The Bundle that shows none, and says how many there are where that is known."""
+    told = {} if total is None else {"total": total}
+    links = [{"relation": "self", "url": url}]
+    return dumps({"resourceType": "Bundle", "type": "searchset", **told, "link": links})
 
 
 def answer(view: View, links: Links, page: Page, found: Sequence[Served], *, total: int | None = None) -> Answer:

@@ -40,6 +40,7 @@ class _Asked:
 # Queries that were asked of an image, as it answers them. They go with the image: none outlives its view.
 _KNOWN: WeakKeyDictionary[Image, dict[object, _Asked]] = WeakKeyDictionary()
 _MOST_KNOWN = 256
+_LONGEST_KNOWN = 1000  # characters of a query
 
 
 def _asked(view: View, resource_type: str, pairs: Pairs, base_url: str, *, strict: bool) -> _Asked:
@@ -48,9 +49,11 @@ def _asked(view: View, resource_type: str, pairs: Pairs, base_url: str, *, stric
     found = known.get(key)
     if found is None:
         query = parse(resource_type, pairs, base_url=base_url, strict=strict)
+        found = _Asked(query, plan(view, query), urlencode(query.pairs))
         if len(known) >= _MOST_KNOWN:
             known.clear()
-        found = known[key] = _Asked(query, plan(view, query), urlencode(query.pairs))
+        if len(found.encoded) <= _LONGEST_KNOWN:
+            known[key] = found
     return found
 
 

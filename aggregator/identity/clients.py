@@ -191,6 +191,10 @@ def _code(stated: object) -> str:
 
 
 def _client(name: str, settings: ClientSettings) -> Client:
+    if not settings.jwks_file.is_file():
+        raise OperatorError(
+            f"clients.{name}.jwks_file: {settings.jwks_file} is not there; write the client's public keys there"
+        )
     try:
         keys = KeySet.import_key_set(orjson.loads(settings.jwks_file.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, JoseError):

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from sqlmodel import Session, col, delete, select
 
-from aggregator.consent.decide import Party
+from aggregator.consent.decide import Party, openable, parse
 from aggregator.consent.grant import compile_grants
 from aggregator.consent.mandate import Person, Signer
 from aggregator.errors import CallerError, Changed, Invalid, Tampered
@@ -100,18 +100,19 @@ class Signing:
             put = self._put(chosen, made, before)
             position = owner.append(session, row, _CONSENTS, [put])
             state.sections.setdefault(_CONSENTS, {})[chosen] = [*before, Version(position, OWNER, put)]
-            self._compile(session, row, owner, consents_of(state))
+            self._compile(session, row, owner, consents_of(state), made)
         self.finish_revocations()
         return put.resource, not before
 
     def end_grant(self, owner: Owner, party: str) -> int:
         """End everything a grantee may read, at once and without a fresh unlock; returns how many grants ended.
 
-        What other Consents still permit comes back at the next signing.
+        It stays ended until a Consent that names the grantee is signed anew.
         """
         grantee = self._key_service.handle("party", party)
         with self._store.write() as session:
             row = session.get_one(tables.Vault, owner.vault)
+            session.merge(tables.EndedGrantee(vault=owner.vault, grantee=grantee))
             found = session.exec(
                 select(tables.Grant).where(tables.Grant.vault == owner.vault, tables.Grant.grantee == grantee)
             ).all()
@@ -154,16 +155,38 @@ class Signing:
         if errors:
             raise Invalid(tuple(errors))
 
-    def _compile(self, session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource]) -> None:
+    def _compile(
+        self, session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource], signed: Resource
+    ) -> None:
         row.grant_version += 1
         session.add(row)
         self._retire(session, session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all())
         session.flush()
         made = compile_grants(
-            row, owner.root, self._key_service, owner.sections, owner.patient, consents, self._parties
+            row,
+            owner.root,
+            self._key_service,
+            owner.sections,
+            owner.patient,
+            consents,
+            self._not_ended(session, owner, signed),
         )
         session.add_all(made)
         _archive(session, row, owner, consents)
+
+    def _not_ended(self, session: Session, owner: Owner, signed: Resource) -> list[Party]:
+        """The parties that may have a grant: not those that were ended, but for those whom the signed Consent names."""
+        ended, policy = tables.EndedGrantee, parse(signed)
+        found = set(session.exec(select(ended.grantee).where(ended.vault == owner.vault)))
+        open_again = [
+            handle
+            for party in self._parties
+            if (handle := self._key_service.handle("party", party.id)) in found
+            and openable([policy], party, frozenset(owner.sections))
+        ]
+        session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(open_again)))
+        shut = found - set(open_again)
+        return [party for party in self._parties if self._key_service.handle("party", party.id) not in shut]
 
     def _retire(self, session: Session, grants: Sequence[tables.Grant]) -> None:
         """Take the grants' rows and images away and leave the intent to destroy their keys."""

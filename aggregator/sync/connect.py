@@ -97,9 +97,8 @@ class Connections:
         handle = self._code(code)
         with self._store.write() as session:  # a code is used up by the commit that connects, or not at all
             row = session.get(Activation, handle)
-            if row is None or row.used:
+            if row is None:
                 raise Refused("this activation code is not valid; ask the practice for a new one")
-            row.used = True
             told = orjson.loads(self._keys.open(header("activation", "", name=handle.hex()), row.person))
             person = Person(**told["person"])
             if told["expires"] < self._clock().timestamp():  # what was sealed, not what the row beside it says
@@ -109,6 +108,7 @@ class Connections:
             source = self._registry.source(told["authority"])
             connection = self._write(session, signer, source, _THE_PERSON, {})
             self._verify(session, source, connection, person)
+            session.delete(row)  # used up: whom the practice knows is nothing to keep
         return connection
 
     def _write(

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import orjson
 from sqlmodel import Session, col, delete, select, update
 
 from aggregator.consent.mandate import comparable_name, comparable_number
@@ -33,7 +32,7 @@ from aggregator.sync.run import (
 )
 from aggregator.sync.tables import Connection, Feed, Quarantine, Route
 from aggregator.sync.writing import VaultWriter, standing_items
-from aggregator.vault.encoding import b64, canonical
+from aggregator.vault.encoding import canonical
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.seal import header
 from connectors.contract import Batch, Cursor, Item, Origin, Reason, Skipped, Subject
@@ -151,7 +150,6 @@ class _FeedRun:
         owner = self.feed.id.hex()
         name = self.worker.keys.feed_tag("item", item.origin.source_id).hex()
         head = header("quarantine", "", name=name)
-        content = {"detail": item.detail, "locator": item.origin.locator, "raw": b64(item.raw)}
         return Quarantine(
             owner=owner,
             source=self.feed.id,
@@ -160,7 +158,7 @@ class _FeedRun:
             reason=item.reason,
             at=self.worker.clock().timestamp(),
             note=self.worker.keys.seal(head, canonical(_note(self.source, item.origin))),
-            payload=self.worker.keys.seal(head, orjson.dumps(content)) if item.raw else None,
+            payload=None,  # it is somebody's, nobody here knows whose: it stays at the source, and a retry finds it
         )
 
 

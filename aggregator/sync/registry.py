@@ -55,6 +55,17 @@ class Source:
             raise self._explain(error) from None
         return made
 
+    def check_operators(self) -> None:
+        """The operator's settings by themselves, before any patient connects. Raises OperatorError."""
+        try:
+            self.spec.config(**self.settings.settings)
+        except ValidationError as error:
+            problems = error.errors(include_input=False, include_url=False, include_context=False)
+            mine = [one for one in problems if not one["loc"] or one["loc"][0] not in self.spec.account]
+            if mine:
+                text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in mine)
+                raise OperatorError(f"sources.{self.authority}.settings: {text}") from None
+
     def _explain(self, error: ValidationError) -> OperatorError | CallerError:
         problems = error.errors(include_input=False, include_url=False, include_context=False)
         names = {str(problem["loc"][0]) for problem in problems if problem["loc"]}
@@ -65,10 +76,12 @@ class Source:
 
 
 class Registry:
-    """The configured sources by authority. Raises OperatorError for a connector that is not installed."""
+    """The configured sources by authority. Raises OperatorError for a missing connector or a wrong setting."""
 
     def __init__(self, sources: Mapping[str, SourceSettings]) -> None:
         self._sources = {name: Source(name, settings, load(settings.connector)) for name, settings in sources.items()}
+        for source in self._sources.values():
+            source.check_operators()
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self._sources.values())

@@ -57,14 +57,13 @@ class Activation(SQLModel, table=True):
     feed: bytes
     person: bytes
     expires: float
-    used: bool = False
 
 
 class Quarantine(SQLModel, table=True):
     """An item that stands aside. `owner` is a vault, or a feed's handle in hex for what belongs to nobody known.
 
     note: sealed to the worker, {connection's source, locator}: what a retry needs. payload: sealed to the vault's
-    `unsorted` section (a feed's: to the worker), {detail, locator, raw}; none for what is about another person.
+    `unsorted` section, {detail, locator, raw}; none for what is another person's or, in a feed, nobody's known.
     """
 
     owner: str = Field(primary_key=True)

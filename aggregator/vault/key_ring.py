@@ -130,6 +130,7 @@ class KeyRing:
     def destroy_grant(self, vault: str, grant: str) -> None:
         with self._lock:
             with (self._folder / "destroyed").open("a") as file:
+                os.fchmod(file.fileno(), 0o600)
                 file.write(f"grant {vault} {grant}\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -101,6 +101,14 @@ class GrantIntent(SQLModel, table=True):
     grant: str = Field(primary_key=True)
 
 
+class EndedGrantee(SQLModel, table=True):
+    """A grantee whose grant the owner ended: it gets none again until a Consent that names it is signed anew."""
+
+    __tablename__ = "ended_grantee"
+    vault: str = Field(primary_key=True)
+    grantee: bytes = Field(primary_key=True)
+
+
 class GrantArchive(SQLModel, table=True):
     """All grant versions stay, wrapped under the owner key: what was open to whom, and when."""
 

@@ -26,7 +26,7 @@ def _load(world: HttpWorld, resource: Resource) -> None:
 def test_a_connection_says_in_words_how_fresh_it_is(shared: HttpWorld) -> None:
     (told,) = shared.get("/app/connections", shared.owner()).json()["connections"]
     assert (told["source"], told["status"], told["error"]) == ("klinik", "fresh", "")
-    assert told["in_words"] == {"de": "aktuell", "en": "up to date"}
+    assert told["in_words"] == {"de": "Die Daten sind aktuell.", "en": "The data are up to date."}
     assert told["last_success"] == "2026-11-21T20:30:00+00:00"
 
 

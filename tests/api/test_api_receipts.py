@@ -26,7 +26,7 @@ def test_a_search_is_told_with_its_consent_and_what_was_withheld(fresh: HttpWorl
     fresh.get(f"/fhir/Patient/{whole}/$everything", fresh.token("labor"))
     mine = [one for one in _events(fresh) if one["agent"][0]["name"] == "labor"]
     told = _details(mine[-1])
-    assert mine[-1]["outcomeDesc"].startswith("labor hat 5 Einträge gesehen, 6 wurden zurückgehalten.")
+    assert mine[-1]["outcomeDesc"].startswith("labor hat 5 Einträge gesehen; 6 dieser Art blieben verborgen.")
     assert mine[-1]["purposeOfEvent"][0]["coding"][0]["code"] == "TREAT"
     assert told["query"] == f"Patient/{whole}/$everything"
     assert (told["shown"], told["withheld"]) == ("5", "6")
@@ -43,7 +43,10 @@ def test_a_refusal_is_told_too(fresh: HttpWorld) -> None:
     fresh.get(f"/fhir/Observation?patient={fresh.patients['erika']}", fresh.token("fremd"))
     refused = [one for one in _events(fresh) if one["outcome"] == "8"]
     assert [(one["agent"][0]["name"], one["outcomeDesc"]) for one in refused] == [
-        ("fremd", "fremd wurde abgewiesen. / fremd was refused.")
+        (
+            "fremd",
+            "fremd wollte Ihre Akte lesen und durfte nicht. / fremd wanted to read your record and was not allowed to.",
+        )
     ]
 
 

@@ -235,3 +235,55 @@ def test_what_decided_is_named(fresh: HttpWorld) -> None:
     ]
     assert set(mine) == {f"Consent/{now}"}
     assert f"Consent/{late}" not in mine
+
+
+@pytest.mark.attack(17)
+def test_an_ended_grant_stays_ended_when_another_consent_is_signed(fresh: HttpWorld) -> None:
+    caller, path = fresh.token("labor"), f"/fhir/Observation?patient={fresh.patients['erika']}"
+    assert fresh.http.delete("/app/grants/labor", headers=fresh.owner()).json() == {"ended": 1}
+    fresh.consent("fremd")
+    assert fresh.get(path, caller).status_code == 404
+    told = [entry["resource"]["outcomeDesc"] for entry in fresh.get("/fhir/AuditEvent", fresh.owner()).json()["entry"]]
+    assert "Sie haben einen Zugriff beendet. / You ended somebody's access." in told
+    fresh.consent("labor", **{"class": classes("results")})
+    assert fresh.get(path, caller).status_code == 200
+
+
+@pytest.mark.attack(17)
+def test_pages_go_on_with_the_next_record_when_one_is_closed(fresh: HttpWorld) -> None:
+    fresh.consent("labor", "berta")
+    caller = fresh.token("labor")
+    first = sorted(("erika", "berta"), key=fresh.patients.__getitem__)[0]
+    page = fresh.get("/fhir/Observation?_count=1", caller).json()
+    assert page["entry"][0]["resource"]["id"].partition(".")[0] == _vault(fresh, first)
+    fresh.http.delete("/app/grants/labor", headers=fresh.owner(first))
+    url, seen = next(one["url"] for one in page["link"] if one["relation"] == "next"), 0
+    while url:
+        answer = fresh.get(url, caller)
+        assert answer.status_code == 200
+        seen += len(answer.json().get("entry", []))
+        url = next((one["url"] for one in answer.json()["link"] if one["relation"] == "next"), "")
+    assert seen == {"erika": 1, "berta": 3}[first]
+
+
+def test_a_search_without_a_match_in_any_record_says_nought(fresh: HttpWorld) -> None:
+    fresh.consent("labor", "berta")
+    answer = fresh.get("/fhir/Observation?code=nope", fresh.token("labor")).json()
+    assert answer["total"] == 0
+    assert answer["link"][0]["url"].endswith("/fhir/Observation?code=nope")
+
+
+@pytest.mark.attack(47)
+def test_recovery_ends_every_session_at_once(fresh: HttpWorld) -> None:
+    told = {"login": "carla", "password": "Korrekt Pferd Batterie", "family": "C", "given": "Carla"}
+    made = fresh.http.post("/auth/sign-up", json=told | {"birth_date": "1999-09-09"}).json()
+    stolen = {"Authorization": f"Bearer {made['token']}"}
+    assert fresh.get("/app/connections", stolen).status_code == 200
+    again = {"login": "carla", "recovery_code": made["recovery_code"], "password": "Neu und lang genug"}
+    assert fresh.http.post("/auth/recover", json=again).status_code == 200
+    assert fresh.get("/app/connections", stolen).status_code == 401
+
+
+def test_no_redirect_goes_where_the_host_header_says(shared: HttpWorld) -> None:
+    answer = shared.http.get("/fhir/Observation/", headers=shared.owner() | {"Host": "evil.example"})
+    assert (answer.status_code, "location" in answer.headers) == (404, False)

@@ -270,9 +270,12 @@ def test_ending_what_is_not_there_changes_no_version(world: World) -> None:
     assert version(world) == 1
 
 
-def test_what_other_consents_permit_comes_back_at_the_next_signing(world: World) -> None:
+def test_what_was_ended_comes_back_only_with_a_consent_that_names_it(world: World) -> None:
     world.permit(DR_B)
     world.signing.end_grant(world.owner, DR_B.id)
+    world.permit(LABORATORY)
+    assert set(grants(world)) == {LABORATORY.id}
+    world.permit(DR_B)
     world.permit(LABORATORY)
     assert set(grants(world)) == {DR_B.id, LABORATORY.id}
 
