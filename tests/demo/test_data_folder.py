@@ -123,7 +123,6 @@ def test_every_entry_is_accounted_for(world: tuple[Run, Run]) -> None:
             "stored": 4,
             "quarantined": 1,
             "missing": 5,
-            "refused": 5,
         }
 
 
