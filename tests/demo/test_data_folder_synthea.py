@@ -35,7 +35,6 @@ def test_every_entry_is_stored_and_open_to_the_first_provider(name: str, tmp_pat
         "stored": entries,
         "quarantined": 0,
         "missing": 0,
-        "refused": 0,
     }
     of_folder = {patient["id"] for patient in told["patients"][-_MOST:]}
     assert [row["withheld"] for row in told["providers"] if row["patient"] in of_folder] == [0] * _MOST
