@@ -281,7 +281,11 @@ class Image:
         blocks: list[tuple[int, Callable[[], bytes]]] = [
             (raw, partial(unpack, packed)) for raw, packed in _packed(view, heap + database_size, number)
         ]
-        blocks += _outside(connection, fetch)
+        try:
+            blocks += _outside(connection, fetch)
+        except UnreadableImage:
+            connection.close()
+            raise
         image = cls(index_version, connection, blocks)
         image.size = len(data) + len(database) + sum(raw for raw, _ in blocks)
         return image
