@@ -8,7 +8,8 @@ AggregatorError
 │   ├── Invalid          a resource breaks the rules of FHIR; `problems` says where
 │   └── Refused
 ├── OperatorError        who runs the service: a setting, a key file, a port
-│   └── KeysMissing
+│   ├── KeysMissing
+│   └── BlobsUnreachable  the store of attachments does not answer
 ├── Tampered             nobody can mend it here: stored bytes are not what was written
 └── Stale                nobody: the view is out of date, refresh it and try again
 """
@@ -54,6 +55,10 @@ class OperatorError(AggregatorError):
 
 class KeysMissing(OperatorError):
     """The key ring that belongs to this store is not there."""
+
+
+class BlobsUnreachable(OperatorError):
+    """The store of attachments does not answer now; nothing is lost, and the same may succeed later."""
 
 
 class Tampered(AggregatorError):

@@ -15,6 +15,7 @@ import orjson
 
 from aggregator.audit.receipts import Opening, Sealed
 from aggregator.identity.unlockers import Argon2Parameters, _argon2, format_code
+from aggregator.vault.blob import CHUNK, Sealing
 from aggregator.vault.encoding import b64, canonical
 from aggregator.vault.envelope import Delete, Operation, Put, Remove, line, seal
 from aggregator.vault.keys import Root, SectionKey, Writer
@@ -43,7 +44,7 @@ def vector(construct: str, title: str, inputs: dict[str, Any], expect: str = "op
 
 def all_vectors() -> Iterator[tuple[str, Vector]]:
     """(file name, vector) of every case."""
-    for make in (_derived, _sealed, _wrapped, _envelopes, _certificates, _at_rest, _receipts, _unlockers):
+    for make in (_derived, _sealed, _wrapped, _envelopes, _certificates, _at_rest, _blobs, _receipts, _unlockers):
         yield from make()
 
 
@@ -301,6 +302,27 @@ def _receipts() -> Iterator[tuple[str, Vector]]:
 
 def _row(sealed: Sealed) -> dict[str, Any]:
     return {"opening": sealed.opening.hex(), "number": sealed.number, "box": b64(sealed.box)}
+
+
+def _blobs() -> Iterator[tuple[str, Vector]]:
+    """Nonces are counted and the key is given, so these are the same whenever they are made."""
+    sealing = Sealing(VAULT, "b5" * 13, bytes(range(4, 36)))
+    stored, member = b"".join(sealing.seal([TEXT.encode()])), sealing.blob().member()
+    given: dict[str, Any] = {"vault": VAULT, "member": member, "stored": b64(stored), "plaintext": TEXT}
+
+    def case(title: str, expect: str, **change: Any) -> Vector:
+        return vector("blob", title, given | change, expect)
+
+    yield "blob", vector("blob", "one chunk", given)
+    yield "blob-other-vault", case("in another vault", "elsewhere", vault=OTHER_VAULT)
+    yield "blob-other-id", case("under another id", "elsewhere", member=member | {"id": "c5" * 13})
+    yield "blob-wrong-key", case("with another key", "elsewhere", member=member | {"key": b64(bytes(32))})
+    yield "blob-changed", case("the last bit changed", "changed", stored=b64(flip(stored)))
+    yield "blob-truncated", case("without its last byte", "truncated", stored=b64(stored[:-1]))
+    yield "blob-appended", case("with a byte behind it", "truncated", stored=b64(stored + b"x"))
+    for size in (0, CHUNK, CHUNK + 1, 5 * CHUNK + 7):
+        at_rest = {"vault": VAULT, "id": "b5" * 13, "key": bytes(range(4, 36)).hex(), "size": size}
+        yield f"blob-at-rest-{size}", vector("blob at rest", f"{size} bytes, as they lie", at_rest)
 
 
 def _unlockers() -> Iterator[tuple[str, Vector]]:

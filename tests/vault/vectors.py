@@ -6,7 +6,7 @@ A vector names its construct, the inputs, and what is expected: "open" with what
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from aggregator.audit.chain import first_head, leaf, merkle_root, next_head
 from aggregator.audit.tables import Receipt
 from aggregator.identity.tables import Unlocker
 from aggregator.identity.unlockers import parse_code, unlock
+from aggregator.vault import blob
 from aggregator.vault.encoding import b32, padme, unb64
 from aggregator.vault.envelope import line, open_envelope, parse_line
 from aggregator.vault.keys import IdKey, Root, SectionSeed, read_certificate, verify
@@ -33,7 +34,8 @@ REFUSALS = {
     "commitment": "belongs to another key",
     "suite lowered": "stands where another belongs",
     "changed": "was changed|does not open with its key",
-    "truncated": "cut off|was changed|does not open with its key",
+    "truncated": "cut off|was changed|does not open with its key|has another length",
+    "elsewhere": "belongs elsewhere, or to another key",
     "signature": "the signature of a stored",
     "no operations": "holds no operations",
     "no source": "names no source",
@@ -178,6 +180,28 @@ def _recovery(given: Inputs) -> dict[str, Any]:
     return {"code": code, "key": key.hex()}
 
 
+class _OneObject:
+    """As much of a store as one stored blob asks of it."""
+
+    def __init__(self, stored: bytes) -> None:
+        self._stored = stored
+
+    def read(self, _: str, start: int, end: int) -> tuple[int, Iterator[bytes]]:
+        return len(self._stored), iter([self._stored[start:end]])
+
+
+def _blob(given: Inputs) -> dict[str, Any]:
+    store: Any = _OneObject(unb64(given["stored"]))
+    return told(b"".join(blob.read(store, given["vault"], blob.read_member(given["member"]))))
+
+
+def _blob_at_rest(given: Inputs) -> dict[str, Any]:
+    """Of a plaintext that counts up in bytes, 0 behind 255: too long to be put into a vector."""
+    sealing = blob.Sealing(given["vault"], given["id"], bytes.fromhex(given["key"]))
+    stored = b"".join(sealing.seal([(bytes(range(256)) * (given["size"] // 256 + 1))[: given["size"]]]))
+    return {"stored_size": len(stored), "stored_sha256": hashlib.sha256(stored).hexdigest()}
+
+
 class _ShredKey:
     """As much of a key service as an unlocker row asks of one."""
 
@@ -215,6 +239,8 @@ CONSTRUCTS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
     "ledger tag": _ledger_tag,
     "receipts": _receipts,
     "merkle roots": _merkle,
+    "blob": _blob,
+    "blob at rest": _blob_at_rest,
     "recovery code": _recovery,
     "unlocker": _unlocker,
 }
