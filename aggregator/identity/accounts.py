@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, select
 
 from aggregator.audit.chain import first_head
 from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, SignInFailed, Tampered, UnlockNeeded
-from aggregator.identity import attempts, patient, unlockers
+from aggregator.identity import attempts, labels, patient, sessions, unlockers
 from aggregator.identity.tables import Account, OwnerSession, Unlocker
 from aggregator.vault import log, tables
 from aggregator.vault.encoding import canonical, instant
 from aggregator.vault.envelope import Operation, Put, seal
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.keys import OWNER, Root, SectionKey, Writer, new_section_id, new_vault_id
-from aggregator.vault.seal import expand, header, unwrap, wrap
+from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
 from aggregator.vault.view import IDENTITY
 from connectors.contract import Clock
@@ -39,7 +40,7 @@ PATIENT_SOURCE = ("vault", "", "Patient")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An unlocked owner: the root and what it says of the vault."""
+    """An unlocked owner: the root and what it says of the vault. session: the id of the session, no secret."""
 
     vault: str
     root: Root
@@ -47,6 +48,7 @@ class Owner:
     unlocked_at: datetime
     expires: datetime
     token: str = field(repr=False, default="")
+    session: str = ""
 
     @property
     def patient(self) -> str:
@@ -88,74 +90,108 @@ class Accounts:
         self._clock = clock
         self._session_seconds = session_seconds
         self._signing_seconds = signing_seconds
+        self.sessions = sessions.Sessions(store, key_service)
 
-    def sign_up(self, login: str, password: str, person: Person) -> SignedUp:
+    def sign_up(self, login: str, password: str, person: Person, device: str = "") -> SignedUp:
         """Account, vault, its Patient and an owner session: all of it, or nothing.
 
-        Raises CallerError for a taken login and for a login or password of a wrong length, Invalid for a person whom
-        FHIR cannot say.
+        device: what the session is called. Raises CallerError for a taken login and for a login, password or device of
+        a wrong length, Invalid for a person whom FHIR cannot say.
         """
         if not 0 < len(login.strip()) <= _LONGEST_LOGIN:
             raise CallerError(f"login: 1 to {_LONGEST_LOGIN} characters are needed")
-        owner = self._new_owner()
+        owner, handle, device = self._new_owner(), self._login(login), labels.stated(device)
         said = owner_put(owner.patient, patient.resource(owner.whole_patient, person), 1, self._clock())
         derived = unlockers.derive(password)
         with self._store.write() as session:
             # Looked for first: the key service keeps every vault that it has made.
-            if session.get(Account, self._login(login)):
+            if session.get(Account, handle):
                 raise CallerError("this login is taken")
             self._key_service.create_vault(owner.vault, owner.root.verification_key)
-            by_code, code = unlockers.recovery_unlocker(self._key_service, owner.vault, owner.root)
-            by_password = unlockers.password_unlocker(self._key_service, owner.vault, owner.root, derived)
+            making = unlockers.Making(self._key_service, owner.vault, owner.root, int(self._clock().timestamp()))
+            by_code, code = making.recovery()
+            by_password = making.password(derived)
             row = _new_vault(owner)
-            session.add_all([Account(login=self._login(login), vault=owner.vault), by_password, by_code, row])
+            session.add_all([Account(login=handle, vault=owner.vault), by_password, by_code, row])
             owner.append(session, row, IDENTITY, [said])
-            self._add_session(session, owner)
+            self._add_session(session, owner, by_password.id, device)
         return SignedUp(owner, code)
 
-    def prove_recovery(self, login: str, code: str) -> None:
-        """The code, typed back: before that nothing is synced. Raises CallerError for a slip, SignInFailed."""
-        vault, _ = self._unlock(login, unlockers.RECOVERY, code)
-        proof = self._key_service.lock(vault, _proof_header(vault), b"proven")
-        with self._store.write() as session:
-            session.get_one(Account, self._login(login)).recovery_proof = proof
+    def prove_recovery(self, login: str, code: str) -> str:
+        """The code, typed back: before that nothing is synced; returns the vault.
 
-    def sign_in(self, login: str, password: str) -> Owner:
-        """Unlock by password and open an owner session; its token is in the answer. Raises SignInFailed."""
-        now, handle = self._clock().timestamp(), self._login(login)
+        A new code counts from here on, and the one before it no longer. Raises CallerError for a slip, SignInFailed.
+        """
+        found, _ = self._unlock(login, unlockers.RECOVERY, code)
+        with self._store.write() as session:
+            codes = [row for row in self.unlockers(session, found.vault) if row.kind == unlockers.RECOVERY]
+            for row in codes:
+                if row.id == found.id:
+                    unlockers.prove(self._key_service, row)
+                    session.add(row)
+            generation = self.retire(session, found.vault, [row for row in codes if row.id != found.id])
+        self._key_service.raise_generation(found.vault, generation)
+        return found.vault
+
+    def sign_in(self, login: str, password: str, device: str = "") -> Owner:
+        """Unlock by password and open an owner session; its token is in the answer. Raises CallerError."""
+        now, handle, device = self._clock().timestamp(), self._login(login), labels.stated(device)
         with self._store.write() as session:
             wait = attempts.count(session, handle, now)
         if wait:
             raise SignInFailed(f"too many tries; wait {int(wait) + 1} seconds")
-        vault, root = self._unlock(login, unlockers.PASSWORD, password)
-        return self._open_session(handle, vault, root)
+        row, root = self._unlock(login, unlockers.PASSWORD, password)
+        return self.open_session(row, root, device, handle)
 
-    def recover(self, login: str, code: str, new_password: str) -> Owner:
+    def recover(self, login: str, code: str, new_password: str, device: str = "") -> Owner:
         """Unlock by recovery code and set a new password; no data is touched. Raises SignInFailed, CallerError."""
-        vault, root = self._unlock(login, unlockers.RECOVERY, code)
-        row = unlockers.password_unlocker(self._key_service, vault, root, unlockers.derive(new_password))
+        device = labels.stated(device)
+        row, root = self._unlock(login, unlockers.RECOVERY, code)
+        self.replace_password(row.vault, root, unlockers.derive(new_password))
+        return self.open_session(row, root, device, self._login(login))
+
+    def replace_password(self, vault: str, root: Root, derived: unlockers.DerivedKey, but: str = "") -> None:
+        """The password's row goes, a new one comes, and every session ends but the one with the id `but`."""
         with self._store.write() as session:
-            session.merge(row)
-            session.exec(delete(OwnerSession).where(col(OwnerSession.vault) == vault))
-        return self._open_session(self._login(login), vault, root)
+            old = [row for row in self.unlockers(session, vault) if row.kind == unlockers.PASSWORD]
+            generation = self.retire(session, vault, old)
+            made = unlockers.Making(self._key_service, vault, root, int(self._clock().timestamp())).password(derived)
+            unlockers.relock(self._key_service, [made], generation)
+            session.add(made)
+            sessions.end_all(session, vault, but=but)
+        self._key_service.raise_generation(vault, generation)
+
+    def unlockers(self, session: Session, vault: str) -> list[Unlocker]:
+        """The vault's unlockers that open, given their secret: the oldest first."""
+        query = select(Unlocker).where(Unlocker.vault == vault).order_by(col(Unlocker.created), col(Unlocker.id))
+        return unlockers.genuine(self._key_service, session.exec(query).all())
+
+    def retire(self, session: Session, vault: str, rows: Sequence[Unlocker]) -> int:
+        """Take unlockers and their sessions away and carry the others to the next generation, which is returned.
+
+        The caller tells it to the key service once this is committed: from then on no copy of what went opens anything.
+        """
+        if not rows:
+            return self._key_service.generation(vault)
+        gone = {row.id for row in rows}
+        others = [row for row in self.unlockers(session, vault) if row.id not in gone]
+        generation = self._key_service.generation(vault) + 1
+        unlockers.relock(self._key_service, others, generation)
+        for row in rows:
+            session.delete(row)
+            sessions.end_all(session, vault, unlocker=row.id)
+        session.add_all(others)
+        return generation
 
     def owner(self, token: str) -> Owner:
         """The owner behind a session's token. Raises SignInFailed."""
         with self._store.read() as session:
-            row = session.get(OwnerSession, _token_id(token))
-            if row is None or row.expires <= self._clock().timestamp():
-                raise SignInFailed("the session has ended; sign in again")
-            try:
-                inner = self._key_service.unlock(row.vault, _session_header(row), row.box)
-                root = Root(unwrap(expand(token.encode(), "row"), _session_header(row), inner))
-            except Tampered:
-                raise SignInFailed("the session has ended; sign in again") from None
+            row, root = self.sessions.find(session, token, self._clock().timestamp())
             return self._owner(session, row, root, token)
 
     def sign_out(self, token: str) -> None:
         """End the session: its row goes."""
-        with self._store.write() as session:
-            session.exec(delete(OwnerSession).where(col(OwnerSession.token) == _token_id(token)))
+        self.sessions.end_token(token)
 
     def may_sign(self, owner: Owner) -> None:
         """Signing takes an unlock in the last minutes. Raises UnlockNeeded."""
@@ -164,26 +200,44 @@ class Accounts:
             raise UnlockNeeded("signing needs a fresh unlock: sign in again and repeat this within five minutes")
 
     def recovery_proven(self, vault: str) -> bool:
-        """Has the recovery code been typed back? Raises Tampered where only the database says so."""
+        """Has a recovery code been typed back? Raises Tampered where only the database says so."""
         with self._store.read() as session:
-            found = session.exec(select(Account).where(Account.vault == vault)).first()
-        if found is None or not found.recovery_proof:
-            return False
-        return self._key_service.unlock(vault, _proof_header(vault), found.recovery_proof) == b"proven"
+            rows = self.unlockers(session, vault)
+        return any(unlockers.proven(self._key_service, row) for row in rows if row.kind == unlockers.RECOVERY)
 
-    def _unlock(self, login: str, kind: str, secret: str) -> tuple[str, Root]:
+    def refuse_before_safe(self, vault: str) -> None:
+        """Nothing is synced into a record that its owner could lose with one thing. Raises CallerError, Tampered."""
+        if not self.recovery_proven(vault):
+            raise CallerError("type your recovery code back first: nothing is synced before it is proven")
+        with self._store.read() as session:
+            others = [row for row in self.unlockers(session, vault) if row.kind != unlockers.RECOVERY]
+        if not others:
+            raise CallerError(
+                "set a password or add a passkey first: beside the recovery code one more way in is needed"
+            )
+
+    def open_session(self, row: Unlocker, root: Root, device: str, login: bytes | None = None) -> Owner:
+        """A session by this unlocker. login: its handle, whose wrong tries are forgotten."""
+        with self._store.write() as session:
+            if login is not None:
+                attempts.forget(session, login)
+            owner = self._signed_in(row.vault, root, _sections(session, row.vault, root))
+            self._add_session(session, owner, row.id, device)
+        return owner
+
+    def _unlock(self, login: str, kind: str, secret: str) -> tuple[Unlocker, Root]:
+        """The row that this secret opens, and its root. Raises SignInFailed, CallerError for a code with a slip."""
         if kind == unlockers.RECOVERY:
             unlockers.parse_code(secret)  # a slip is told for every login, known or not
         with self._store.read() as session:
             account = session.get(Account, self._login(login))
-            row = session.get(Unlocker, (account.vault, kind)) if account else None
-        try:
-            if row is None:
-                unlockers.waste_time(kind, secret)
-                raise Tampered("no such account")
-            return row.vault, unlockers.unlock(self._key_service, row, secret)
-        except Tampered:
-            raise SignInFailed("login or password is wrong") from None
+            rows = [row for row in self.unlockers(session, account.vault) if row.kind == kind] if account else []
+        if not rows:
+            unlockers.waste_time(kind, secret)
+        for row in rows:  # two of them only while a new recovery code is not typed back
+            with suppress(Tampered):
+                return row, unlockers.unlock(self._key_service, row, secret)
+        raise SignInFailed("login or password is wrong")
 
     def _new_owner(self) -> Owner:
         sections = {section: new_section_id() for section in SECTIONS}
@@ -193,33 +247,26 @@ class Accounts:
         """An owner with a new token, unlocked now; in whole seconds, as the session's row has it."""
         now = self._clock().replace(microsecond=0)
         expires = now + timedelta(seconds=self._session_seconds)
-        return Owner(vault, root, sections, now, expires, secrets.token_urlsafe(32))
+        return Owner(vault, root, sections, now, expires, secrets.token_urlsafe(32), secrets.token_hex(8))
 
-    def _open_session(self, login: bytes, vault: str, root: Root) -> Owner:
-        with self._store.write() as session:
-            attempts.forget(session, login)
-            owner = self._signed_in(vault, root, _sections(session, vault, root))
-            self._add_session(session, owner)
-        return owner
-
-    def _add_session(self, session: Session, owner: Owner) -> None:
-        """The session's row; those that have ended go."""
-        row = OwnerSession(
-            token=_token_id(owner.token),
+    def _add_session(self, session: Session, owner: Owner, unlocker: str, device: str) -> None:
+        opening = sessions.Opening(
+            id=owner.session,
             vault=owner.vault,
-            box=b"",
-            expires=int(owner.expires.timestamp()),
+            root=owner.root,
+            token=owner.token,
+            unlocker=unlocker,
+            device=device,
             unlocked_at=int(owner.unlocked_at.timestamp()),
+            expires=int(owner.expires.timestamp()),
         )
-        inner = wrap(expand(owner.token.encode(), "row"), _session_header(row), owner.root.secret)
-        row.box = self._key_service.lock(owner.vault, _session_header(row), inner)
-        session.exec(delete(OwnerSession).where(col(OwnerSession.expires) <= row.unlocked_at))
-        session.add(row)
+        self.sessions.add(session, opening)
 
     def _owner(self, session: Session, held: OwnerSession, root: Root, token: str) -> Owner:
         zone = self._clock().tzinfo
         unlocked_at, expires = (datetime.fromtimestamp(at, zone) for at in (held.unlocked_at, held.expires))
-        return Owner(held.vault, root, _sections(session, held.vault, root), unlocked_at, expires, token)
+        sections = _sections(session, held.vault, root)
+        return Owner(held.vault, root, sections, unlocked_at, expires, token, held.id)
 
     def _login(self, login: str) -> bytes:
         return self._key_service.handle("login", login.strip().casefold())
@@ -263,18 +310,5 @@ def _new_vault(owner: Owner) -> tables.Vault:
     )
 
 
-def _token_id(token: str) -> bytes:
-    return expand(token.encode(), "id", 16)
-
-
 def _sections_header(vault: str) -> dict[str, Any]:
     return header("sections", vault)
-
-
-def _proof_header(vault: str) -> dict[str, Any]:
-    return header("recovery-proof", vault)
-
-
-def _session_header(row: OwnerSession) -> dict[str, Any]:
-    # The times are part of it: whoever can write the database makes no session longer, and no unlock fresher.
-    return header("session", row.vault, name=f"{row.token.hex()}/{row.unlocked_at}/{row.expires}")

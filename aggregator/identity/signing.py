@@ -58,8 +58,7 @@ class Signing:
     def signer(self, owner: Owner) -> Signer:
         """The owner as one who may issue mandates. Raises UnlockNeeded, CallerError."""
         self._accounts.may_sign(owner)
-        if not self._accounts.recovery_proven(owner.vault):
-            raise CallerError("type your recovery code back first: nothing is synced before it is proven")
+        self._accounts.refuse_before_safe(owner.vault)
         return Signer(
             vault=owner.vault,
             root=owner.root,

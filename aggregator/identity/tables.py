@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from sqlalchemy import BigInteger
 from sqlmodel import Field, SQLModel
 
 
 class Account(SQLModel, table=True):
-    """A login's handle and the vault it belongs to. `recovery_proof`: that the code was typed back, locked for it."""
+    """A login's handle and the vault it belongs to."""
 
     login: bytes = Field(primary_key=True)
     vault: str = Field(index=True)
-    recovery_proof: bytes = b""
 
 
 class Unlocker(SQLModel, table=True):
-    """One way to the vault root. `parameters` is JSON (Argon2id), `box` the root in two locks."""
+    """One way to the vault root. `parameters` is JSON (Argon2id, or a passkey's), `box` the root in two locks.
+
+    generation: one below the key service's is dead. label: for its owner alone. proof: that a recovery code was typed
+    back, locked for this row.
+    """
 
     vault: str = Field(primary_key=True)
-    kind: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    kind: str
+    created: int = Field(sa_type=BigInteger)
+    generation: int
     parameters: str
+    label: bytes
     box: bytes
+    proof: bytes = b""
 
 
 class Attempts(SQLModel, table=True):
@@ -31,14 +40,22 @@ class Attempts(SQLModel, table=True):
 
 
 class OwnerSession(SQLModel, table=True):
-    """An unlocked owner: the root, under a key from the token and under the shred key."""
+    """An unlocked owner: the root, under a key from the token and under the shred key.
+
+    id: what its owner ends it by; it is no secret. unlocker: what it was opened with. label: the device, for its owner
+    alone. seen: the hour of the last request. Times are Unix seconds.
+    """
 
     __tablename__ = "owner_session"
     token: bytes = Field(primary_key=True)
-    vault: str
+    vault: str = Field(index=True)
+    id: str
+    unlocker: str
     box: bytes
-    expires: int
-    unlocked_at: int
+    label: bytes
+    expires: int = Field(sa_type=BigInteger)
+    unlocked_at: int = Field(sa_type=BigInteger)
+    seen: int = Field(sa_type=BigInteger)
 
 
 class AccessToken(SQLModel, table=True):

@@ -1,4 +1,8 @@
-"""Ways to the vault root: a password and a recovery code (FORMAT.md section 4). Each wraps the root alone."""
+"""Ways to the vault root: a password, passkeys, a recovery code (FORMAT.md section 4). Each wraps the root alone.
+
+A row has two locks: the unlocker's own within the shred key's. The outer one can be renewed without any secret of the
+owner's, and is, whenever an unlocker goes: rows of the generation before are dead, in every copy of the database.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,24 @@ import os
 import secrets
 import threading
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 import orjson
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from aggregator.errors import CallerError, Tampered
+from aggregator.errors import CallerError, Refused, Tampered
+from aggregator.identity import labels
 from aggregator.identity.tables import Unlocker
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.keys import Root
 from aggregator.vault.seal import expand, header, unwrap, wrap
 
 PASSWORD = "password"  # noqa: S105 - the kind of an unlocker
+PASSKEY = "passkey"
 RECOVERY = "recovery"
+PRF_BYTES = 32
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 1024
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -66,24 +74,100 @@ def derive(password: str) -> DerivedKey:
     return DerivedKey(stored, _argon2(password, salt, parameters))
 
 
-def password_unlocker(key_service: KeyService, vault: str, root: Root, derived: DerivedKey) -> Unlocker:
-    """Wrap the root under a new password."""
-    box = _lock(key_service, vault, PASSWORD, derived.key, root)
-    return Unlocker(vault=vault, kind=PASSWORD, parameters=derived.parameters, box=box)
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What every new unlocker of a vault is made with. now: Unix seconds."""
+
+    key_service: KeyService
+    vault: str
+    root: Root
+    now: int
+
+    def password(self, derived: DerivedKey) -> Unlocker:
+        """Wrap the root under a new password."""
+        return self._row(PASSWORD, derived.key, derived.parameters)
+
+    def recovery(self) -> tuple[Unlocker, str]:
+        """Wrap the root under a new recovery code; the code is shown once and stored nowhere."""
+        code = "".join(secrets.choice(_ALPHABET) for _ in range(26))
+        return self._row(RECOVERY, _recovery_key(code)), format_code(code)
+
+    def passkey(self, prf: bytes, parameters: str, label: str) -> Unlocker:
+        """Wrap the root under what a passkey's PRF gives. parameters: the passkey's, as JSON."""
+        return self._row(PASSKEY, passkey_key(prf), parameters, label)
+
+    def _row(self, kind: str, key: bytes, parameters: str = "{}", label: str = "") -> Unlocker:
+        row = Unlocker(
+            vault=self.vault,
+            id=os.urandom(8).hex(),
+            kind=kind,
+            created=self.now,
+            generation=self.key_service.generation(self.vault),
+            parameters=parameters,
+            label=b"",
+            box=b"",
+        )
+        row.label = labels.seal(self.root, self.vault, row.id, label)
+        row.box = self.key_service.lock(self.vault, outer_header(row), wrap(key, inner_header(row), self.root.secret))
+        return row
 
 
-def recovery_unlocker(key_service: KeyService, vault: str, root: Root) -> tuple[Unlocker, str]:
-    """Wrap the root under a new recovery code; the code is shown once and stored nowhere."""
-    code = "".join(secrets.choice(_ALPHABET) for _ in range(26))
-    box = _lock(key_service, vault, RECOVERY, _recovery_key(code), root)
-    return Unlocker(vault=vault, kind=RECOVERY, parameters="{}", box=box), format_code(code)
+def unlock(key_service: KeyService, row: Unlocker, secret: str | bytes) -> Root:
+    """The root. secret: a password, a recovery code, or the bytes of a passkey's PRF.
+
+    Raises Tampered when the secret is wrong or the row was changed: the two look the same.
+    """
+    inner = outer(key_service, row)
+    if isinstance(secret, bytes):
+        key = passkey_key(secret)
+    else:
+        key = _password_key(row, secret) if row.kind == PASSWORD else _recovery_key(parse_code(secret))
+    return Root(unwrap(key, inner_header(row), inner))
 
 
-def unlock(key_service: KeyService, row: Unlocker, secret: str) -> Root:
-    """The root. Raises Tampered when the secret is wrong or the row was changed: the two look the same."""
-    inner = key_service.unlock(row.vault, _header(row.vault, row.kind), row.box)
-    key = _password_key(row, secret) if row.kind == PASSWORD else _recovery_key(parse_code(secret))
-    return Root(unwrap(key, _header(row.vault, row.kind), inner))
+def outer(key_service: KeyService, row: Unlocker) -> bytes:
+    """What lies within the shred key's lock. Raises Tampered for a row that was changed, or whose time is over."""
+    known = key_service.generation(row.vault)
+    if row.generation < known:
+        raise Tampered("a stored unlocker was replaced")
+    try:
+        inner = key_service.unlock(row.vault, outer_header(row), row.box)
+    except Refused:
+        raise Tampered("the vault of a stored unlocker was erased") from None
+    if row.generation > known:  # the commit that wrote it was not told to the key service: the process ended between
+        key_service.raise_generation(row.vault, row.generation)
+    return inner
+
+
+def genuine(key_service: KeyService, rows: Sequence[Unlocker]) -> list[Unlocker]:
+    """The rows that could open, given their secret: not those that someone with the database alone put there."""
+    found = []
+    for row in rows:
+        try:
+            outer(key_service, row)
+        except Tampered:
+            continue
+        found.append(row)
+    # One of them may have told of a generation that another is behind.
+    return [row for row in found if row.generation >= key_service.generation(row.vault)]
+
+
+def relock(key_service: KeyService, rows: Sequence[Unlocker], generation: int) -> None:
+    """Carry rows to a generation: the shred key's lock alone is renewed, no secret is needed. Raises Tampered."""
+    for row in rows:
+        inner = outer(key_service, row)
+        row.generation = generation
+        row.box = key_service.lock(row.vault, outer_header(row), inner)
+
+
+def prove(key_service: KeyService, row: Unlocker) -> None:
+    """Note in a recovery code's row that it was typed back."""
+    row.proof = key_service.lock(row.vault, _proof_header(row), b"proven")
+
+
+def proven(key_service: KeyService, row: Unlocker) -> bool:
+    """Was this recovery code typed back? Raises Tampered where only the database says so."""
+    return bool(row.proof) and key_service.unlock(row.vault, _proof_header(row), row.proof) == b"proven"
 
 
 def waste_time(kind: str, secret: str) -> None:
@@ -142,9 +226,23 @@ def _recovery_key(code: str) -> bytes:
     return expand(hashlib.sha256(b"PRA1/recovery" + code.encode()).digest(), "recovery")
 
 
-def _lock(key_service: KeyService, vault: str, kind: str, key: bytes, root: Root) -> bytes:
-    return key_service.lock(vault, _header(vault, kind), wrap(key, _header(vault, kind), root.secret))
+def passkey_key(prf: bytes) -> bytes:
+    """The key that 32 bytes of PRF output stand for."""
+    if len(prf) != PRF_BYTES:
+        raise Tampered("a passkey's secret has another length")
+    return expand(prf, "passkey")
 
 
-def _header(vault: str, kind: str) -> dict[str, Any]:
-    return header("unlocker", vault, name=kind)
+def inner_header(row: Unlocker) -> dict[str, Any]:
+    """The unlocker's own lock: which it is, whatever generation it is carried to."""
+    return header("unlocker", row.vault, name=f"{row.kind}/{row.id}")
+
+
+def outer_header(row: Unlocker) -> dict[str, Any]:
+    """The shred key's lock: also the generation and the parameters, so that nobody changes them without it."""
+    told = hashlib.sha256(row.parameters.encode()).hexdigest()
+    return header("unlocker", row.vault, name=f"{row.kind}/{row.id}/{row.created}/{row.generation}/{told}")
+
+
+def _proof_header(row: Unlocker) -> dict[str, Any]:
+    return header("recovery-proof", row.vault, name=row.id)

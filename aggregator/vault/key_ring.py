@@ -32,6 +32,7 @@ from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, head
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, verification_key BLOB NOT NULL, shred BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS grant_key (vault TEXT, id TEXT, key BLOB NOT NULL, PRIMARY KEY (vault, id));
+CREATE TABLE IF NOT EXISTS unlockers (vault TEXT PRIMARY KEY, generation INTEGER NOT NULL);
 """
 # No write-ahead log: a destroyed key must not live on in one.
 _PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000")
@@ -107,6 +108,16 @@ class KeyRing:
 
     def unlock(self, vault: str, head: dict[str, Any], box: bytes) -> bytes:
         return unwrap(self._shred(vault), head, box)
+
+    def generation(self, vault: str) -> int:
+        with self._lock:
+            found = self._db.execute("SELECT generation FROM unlockers WHERE vault = ?", (vault,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def raise_generation(self, vault: str, generation: int) -> None:
+        raised = "ON CONFLICT (vault) DO UPDATE SET generation = max(generation, excluded.generation)"
+        with self._lock:
+            self._db.execute(f"INSERT INTO unlockers VALUES (?, ?) {raised}", (vault, generation))  # noqa: S608
 
     def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
         self._check(grant, payload)

@@ -62,6 +62,12 @@ class KeyService(Protocol):
     def unlock(self, vault: str, head: dict[str, Any], box: bytes) -> bytes:
         """Open what `lock` made."""
 
+    def generation(self, vault: str) -> int:
+        """Which unlockers count: those of this generation. 0 until one was first removed or changed."""
+
+    def raise_generation(self, vault: str, generation: int) -> None:
+        """Unlockers of an earlier generation are dead, in every copy of the database. It never falls."""
+
     def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
         """Check the patient's signature, draw the grant's key, and return the payload in both locks."""
 

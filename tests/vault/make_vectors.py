@@ -14,13 +14,13 @@ from typing import Any
 import orjson
 
 from aggregator.audit.receipts import Opening, Sealed
-from aggregator.identity.unlockers import Argon2Parameters, _argon2, format_code
+from aggregator.identity.unlockers import Argon2Parameters, _argon2, format_code, inner_header, outer_header
 from aggregator.vault.blob import CHUNK, Sealing
 from aggregator.vault.encoding import b64, canonical
 from aggregator.vault.envelope import Delete, Operation, Put, Remove, line, seal
 from aggregator.vault.keys import Root, SectionKey, Writer
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, header, read_header, wrap
-from tests.vault.vectors import FOLDER, attempt
+from tests.vault.vectors import FOLDER, attempt, unlocker_row
 
 Vector = dict[str, Any]
 
@@ -330,23 +330,40 @@ def _unlockers() -> Iterator[tuple[str, Vector]]:
     yield "recovery-code", vector("recovery code", "a code as it is shown, and its key", {"text": text})
     slip = text[:10] + ("2" if text[10] != "2" else "3") + text[11:]
     yield "recovery-code-slip", vector("recovery code", "a slip in the second group", {"text": slip}, "slip")
-    shred = bytes(range(3, 35))
+    prf = bytes(range(4, 36)).hex()
+    code = attempt({"construct": "recovery code", "inputs": {"text": text}})["key"]
     for kind, secret, parameters, key in (
         ("password", "Grüße an Käthe", PARAMETERS, _argon2("Grüße an Käthe", bytes(16), Argon2Parameters())),
-        ("recovery", text, {}, bytes.fromhex(attempt({"construct": "recovery code", "inputs": {"text": text}})["key"])),
+        ("recovery", text, {}, bytes.fromhex(code)),
+        ("passkey", prf, PASSKEY, expand(bytes.fromhex(prf), "passkey")),
     ):
-        head = header("unlocker", VAULT, name=kind)
-        box = b64(wrap(shred, head, wrap(key, head, ROOT.secret)))
-        given = {"vault": VAULT, "kind": kind, "parameters": parameters, "shred_key": shred.hex(), "secret": secret}
-        given |= {"box": box}
+        given = _locked({"kind": kind, "secret": secret, "parameters": canonical(parameters).decode()}, key)
         yield f"unlocker-{kind}", vector("unlocker", f"the root by {kind}", given)
         destroyed = given | {"shred_key": bytes(32).hex()}
         yield f"unlocker-{kind}-without-shred-key", vector("unlocker", "another shred key", destroyed, "wrong key")
         if kind == "password":
             yield from _weakened(given)
+    yield (
+        "unlocker-replaced",
+        vector("unlocker", "one went", given | {"key_service_generation": 4}, "replaced"),
+    )
+    other = given | {"parameters": given["parameters"].replace("Y3JlZA==", "Y3JlZg==")}
+    yield "unlocker-other-parameters", vector("unlocker", "another passkey's parameters", other, "wrong header")
+    other = given | {"generation": 4, "key_service_generation": 4}
+    yield "unlocker-other-generation", vector("unlocker", "carried on without the shred key", other, "wrong header")
 
 
-PARAMETERS = {"memory_kib": 65536, "iterations": 3, "lanes": 4, "salt": bytes(16).hex()}
+SHRED = bytes(range(3, 35))
+PARAMETERS: dict[str, Any] = {"memory_kib": 65536, "iterations": 3, "lanes": 4, "salt": bytes(16).hex()}
+PASSKEY: dict[str, Any] = {"credential": "Y3JlZA==", "public": "Y29zZQ==", "rp": "akte.example"}
+
+
+def _locked(given: dict[str, Any], key: bytes) -> dict[str, Any]:
+    """The rest of an unlocker's row, in both locks."""
+    given = {"vault": VAULT, "id": "0011223344556677", "created": 1_795_293_000, "generation": 3} | given
+    row = unlocker_row(given)
+    box = wrap(SHRED, outer_header(row), wrap(key, inner_header(row), ROOT.secret))
+    return given | {"shred_key": SHRED.hex(), "key_service_generation": 3, "box": b64(box)}
 
 
 def _weakened(given: dict[str, Any]) -> Iterator[tuple[str, Vector]]:
@@ -354,9 +371,11 @@ def _weakened(given: dict[str, Any]) -> Iterator[tuple[str, Vector]]:
     decomposed = given | {"secret": "Gru\u0308ße an Ka\u0308the"}
     yield "unlocker-password-decomposed", vector("unlocker", "the same password, typed elsewhere", decomposed)
     for name, low in (("memory_kib", 65535), ("iterations", 2), ("lanes", 3)):
-        lowered = given | {"parameters": PARAMETERS | {name: low}}
+        lowered = {"kind": "password", "secret": given["secret"]}
+        lowered["parameters"] = canonical(PARAMETERS | {name: low}).decode()
         title, expect = f"{name} of {low} in the row", "below the Argon2 floor"
-        yield f"unlocker-{name.replace('_', '-')}-lowered", vector("unlocker", title, lowered, expect)
+        made = vector("unlocker", title, _locked(lowered, bytes(32)), expect)
+        yield f"unlocker-{name.replace('_', '-')}-lowered", made
 
 
 def with_header(box: bytes, top: bytes) -> bytes:

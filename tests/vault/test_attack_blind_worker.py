@@ -122,6 +122,4 @@ def _key_services_keys(world: World) -> list[bytes]:
 
 
 def _salt(world: World) -> bytes:
-    with world.store.read() as session:
-        row = session.get_one(unlockers.Unlocker, (world.vault, "password"))
-    return bytes.fromhex(json.loads(row.parameters)["salt"])
+    return bytes.fromhex(json.loads(world.unlocker().parameters)["salt"])

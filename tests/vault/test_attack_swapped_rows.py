@@ -12,12 +12,13 @@ from aggregator.errors import SignInFailed, Tampered
 from aggregator.identity import unlockers
 from aggregator.identity.accounts import Owner
 from aggregator.identity.signing import archive_header
-from aggregator.identity.tables import OwnerSession, Unlocker
+from aggregator.identity.tables import OwnerSession
 from aggregator.vault import tables
 from aggregator.vault.keys import OWNER, Root
 from aggregator.vault.log import first_link
-from aggregator.vault.seal import unwrap
+from aggregator.vault.seal import unwrap, wrap
 from tests.vault.world import DR_B, ERIKA, LABORATORY, LOGIN, PASSWORD, World
+from tests.weaken import weakens
 
 pytestmark = pytest.mark.attack(21)
 
@@ -40,21 +41,16 @@ def test_my_password_on_anothers_account_opens_neither_vault(world: World, secon
     world.sql("UPDATE account SET vault = ? WHERE vault = ?", world.vault, second.vault)
     with pytest.raises(SignInFailed):
         world.accounts.sign_in(SECOND, SECOND_PASSWORD)
-    mine = "(SELECT {0} FROM unlocker WHERE vault = ? AND kind = 'password')"
-    world.sql(
-        f"UPDATE unlocker SET box = {mine.format('box')}, parameters = {mine.format('parameters')}"
-        " WHERE vault = ? AND kind = 'password'",
-        second.vault,
-        second.vault,
-        world.vault,
-    )
+    mine, theirs = world.unlocker(vault=second.vault), world.unlocker()
+    mine.vault = theirs.vault
+    world.sql("DELETE FROM unlocker WHERE vault = ? AND kind = 'password'", world.vault)
+    world.store_unlocker(mine)
     with pytest.raises(SignInFailed):
         world.accounts.sign_in(SECOND, SECOND_PASSWORD)
 
 
 def unlock(world: World, kind: str, secret: str) -> Root:
-    with world.store.read() as session:
-        return unlockers.unlock(world.ring, session.get_one(Unlocker, (world.vault, kind)), secret)
+    return unlockers.unlock(world.ring, world.unlocker(kind), secret)
 
 
 def test_an_unlocker_of_one_kind_is_not_taken_for_another(world: World) -> None:
@@ -65,15 +61,18 @@ def test_an_unlocker_of_one_kind_is_not_taken_for_another(world: World) -> None:
 
 
 @pytest.mark.attack(23)
+@weakens("aggregator.identity.unlockers.Argon2Parameters", "acceptable", lambda _: True)
 @pytest.mark.parametrize(("name", "low"), [("memory_kib", 1024), ("iterations", 1), ("lanes", 1)])
 def test_lowered_argon2_parameters_are_refused_whoever_wrote_them(world: World, name: str, low: int) -> None:
     """Wrapped anew under the weak key, as one who has the shred key as well could do: still refused, by the floor."""
     weak = unlockers.Argon2Parameters(**{name: low})
     key = unlockers._argon2(PASSWORD, bytes(16), weak)
-    box = unlockers._lock(world.ring, world.vault, "password", key, world.owner.root)
     parameters = {"memory_kib": weak.memory_kib, "iterations": weak.iterations, "lanes": weak.lanes}
-    stated = str(parameters | {"salt": bytes(16).hex()}).replace("'", '"')
-    world.sql("UPDATE unlocker SET box = ?, parameters = ? WHERE kind = 'password'", box, stated)
+    row = world.unlocker()
+    row.parameters = str(parameters | {"salt": bytes(16).hex()}).replace("'", '"')
+    inner = wrap(key, unlockers.inner_header(row), world.owner.root.secret)
+    row.box = world.ring.lock(world.vault, unlockers.outer_header(row), inner)
+    world.store_unlocker(row)
     with pytest.raises(Tampered, match="parameters are below the floor"):
         unlock(world, "password", PASSWORD)
     with pytest.raises(SignInFailed):

@@ -40,6 +40,7 @@ REFUSALS = {
     "no operations": "holds no operations",
     "no source": "names no source",
     "below the Argon2 floor": "below the floor",
+    "replaced": "was replaced",
     "slip": "group 2 of the recovery code has a slip",
 }
 """What each refusal is called in a vector, and what the error says of it."""
@@ -205,22 +206,30 @@ def _blob_at_rest(given: Inputs) -> dict[str, Any]:
 class _ShredKey:
     """As much of a key service as an unlocker row asks of one."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, generation: int) -> None:
         self._key = key
+        self._generation = generation
+
+    def generation(self, _: str) -> int:
+        return self._generation
 
     def unlock(self, vault: str, head: dict[str, Any], box: bytes) -> bytes:
         assert vault == head["vault"]
         return unwrap(self._key, head, box)
 
 
+def unlocker_row(given: Inputs) -> Unlocker:
+    """A row as it is stored, its box still empty. `parameters` is the text that the header's hash is of."""
+    members = {name: given[name] for name in ("vault", "id", "kind", "created", "generation", "parameters")}
+    return Unlocker(**members, label=b"", box=b"")
+
+
 def _unlocker(given: Inputs) -> dict[str, Any]:
-    row = Unlocker(
-        vault=given["vault"],
-        kind=given["kind"],
-        parameters=orjson.dumps(given["parameters"]).decode(),
-        box=unb64(given["box"]),
-    )
-    root = unlock(_ShredKey(bytes.fromhex(given["shred_key"])), row, given["secret"])  # type: ignore[arg-type] - see above
+    row = unlocker_row(given)
+    row.box = unb64(given["box"])
+    shred = _ShredKey(bytes.fromhex(given["shred_key"]), given["key_service_generation"])
+    secret = bytes.fromhex(given["secret"]) if given["kind"] == "passkey" else given["secret"]
+    root = unlock(shred, row, secret)  # type: ignore[arg-type] - see above
     return {"root": root.secret.hex()}
 
 

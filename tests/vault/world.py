@@ -24,6 +24,7 @@ from aggregator.consent.section_table import SectionTable
 from aggregator.fhir.index import SearchIndex
 from aggregator.identity.accounts import Accounts, Owner, SignedUp
 from aggregator.identity.signing import Signing
+from aggregator.identity.tables import Unlocker
 from aggregator.sync import tables as sync_tables  # noqa: F401 - as above
 from aggregator.vault import log, tables, truth, view
 from aggregator.vault.encoding import instant
@@ -168,6 +169,17 @@ class World:
 
     def grantee(self, party: Party = DR_B) -> Reader:
         return self.opened(party).reader(party, "TREAT", self.clock(), TABLE)
+
+    def unlocker(self, kind: str = "password", vault: str = "") -> Unlocker:
+        """The vault's unlocker of this kind as it is stored."""
+        with self.store.read() as session:
+            here = (Unlocker.vault == (vault or self.vault), Unlocker.kind == kind)
+            return session.exec(select(Unlocker).where(*here)).one()
+
+    def store_unlocker(self, row: Unlocker) -> None:
+        """Put a row as somebody with the database could, in the place of the one with its id."""
+        with self.store.write() as session:
+            session.merge(row)
 
     def sql(self, statement: str, *values: object) -> None:
         """What somebody with the database can do."""

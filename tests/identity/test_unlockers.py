@@ -1,0 +1,128 @@
+"""The rows of unlockers: what two locks and a generation hold against somebody who has the database, old and new."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from aggregator.errors import SignInFailed, Tampered
+from aggregator.identity import unlockers
+from aggregator.identity.accounts import SignedUp
+from aggregator.identity.tables import Unlocker
+from aggregator.vault.key_ring import KeyRing
+from tests.sync.sync_world import KilledHere
+from tests.vault.world import ERIKA, LOGIN, PASSWORD, World
+from tests.weaken import weakens
+
+WRONG = "login or password is wrong"
+NEW = "Ein neues langes Wort"
+
+
+def change_password(world: World, password: str = NEW) -> None:
+    world.accounts.replace_password(world.vault, world.owner.root, unlockers.derive(password))
+
+
+@pytest.mark.attack(24, 25)
+@weakens("aggregator.vault.key_ring.KeyRing", "raise_generation", lambda *_: None)
+@weakens("aggregator.vault.key_ring.KeyRing", "generation", lambda *_: 0)
+def test_an_old_row_does_not_bring_the_old_password_back(world: World) -> None:
+    """With a copy of the database from before the change, and the password from then."""
+    old = world.unlocker()
+    change_password(world)
+    world.store_unlocker(old)
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+    assert world.accounts.sign_in(LOGIN, NEW).vault == world.vault
+
+
+@pytest.mark.attack(21, 24)
+@weakens("aggregator.identity.unlockers", "outer_header", lambda row: {"format": 1, "kind": "unlocker", "id": row.id})
+def test_an_old_row_is_not_made_newer_by_its_number(world: World) -> None:
+    owner = world.accounts.sign_up("uwe", PASSWORD, ERIKA).owner
+    old = world.unlocker(vault=owner.vault)
+    world.accounts.replace_password(owner.vault, owner.root, unlockers.derive(NEW))
+    old.generation = world.ring.generation(owner.vault)
+    world.store_unlocker(old)
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in("uwe", PASSWORD)
+
+
+@pytest.mark.attack(24, 48)
+@weakens("aggregator.identity.unlockers", "genuine", lambda _, rows: list(rows))
+def test_what_was_committed_and_not_told_to_the_key_service_is_told_at_the_next_sign_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends between commit and key service: nothing is locked out, and the old row is dead all the same."""
+    old, before = world.unlocker(), world.ring.generation(world.vault)
+    world.clock.advance(seconds=1)  # rows are looked at in the order of their making
+
+    def killed(*_: object) -> None:
+        raise KilledHere
+
+    with monkeypatch.context() as ending:
+        ending.setattr(KeyRing, "raise_generation", killed)
+        with pytest.raises(KilledHere):
+            change_password(world)
+    assert world.ring.generation(world.vault) == before
+    world.store_unlocker(old)
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+    assert world.accounts.sign_in(LOGIN, NEW).vault == world.vault
+    assert world.ring.generation(world.vault) == before + 1
+    with world.store.read() as session:
+        assert {row.kind for row in world.accounts.unlockers(session, world.vault)} == {"password", "recovery"}
+
+
+def test_a_generation_never_falls_and_is_each_vaults_own(world: World) -> None:
+    world.ring.raise_generation(world.vault, 5)
+    world.ring.raise_generation(world.vault, 3)
+    assert (world.ring.generation(world.vault), world.ring.generation("another")) == (5, 0)
+
+
+def test_the_other_unlockers_live_on(world: World, template: tuple[object, SignedUp]) -> None:
+    change_password(world)
+    recovered = world.accounts.recover(LOGIN, template[1].recovery_code, "Noch ein neues Wort")
+    assert recovered.root.secret == world.owner.root.secret
+    assert world.accounts.recovery_proven(world.vault)
+
+
+def test_a_forged_row_neither_counts_nor_stands_in_the_way(world: World) -> None:
+    junk = world.unlocker("recovery")
+    forged = Unlocker(**junk.model_dump() | {"id": "f" * 16, "kind": "passkey"})
+    world.store_unlocker(forged)
+    with world.store.read() as session:
+        assert "f" * 16 not in {row.id for row in world.accounts.unlockers(session, world.vault)}
+    change_password(world)
+    assert world.accounts.sign_in(LOGIN, NEW).vault == world.vault
+
+
+@pytest.mark.attack(26)
+@weakens("aggregator.vault.key_ring.KeyRing", "_shred", lambda *_: bytes(32))
+def test_without_the_shred_key_the_right_password_opens_nothing(world: World) -> None:
+    """Erased: the database, from any backup, with the right password and the rest of the key service."""
+    vault = world.accounts.sign_up("uwe", PASSWORD, ERIKA).owner.vault
+    with closing(sqlite3.connect(world.folder / "keys" / "ring.db", isolation_level=None)) as ring:
+        ring.execute("DELETE FROM vault WHERE id = ?", (vault,))
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in("uwe", PASSWORD)
+    row = world.unlocker(vault=vault)
+    key = unlockers._password_key(row, PASSWORD)
+    with pytest.raises(Tampered):
+        unlockers.unwrap(key, unlockers.inner_header(row), row.box)
+
+
+def test_changing_a_password_touches_no_data(world: World) -> None:
+    world.append("results", world.put("Observation/1"))
+    before = _rows(world)
+    change_password(world)
+    after = _rows(world)
+    assert {name for name in before if before[name] != after[name]} == {"unlocker", "owner_session"}
+
+
+def _rows(world: World) -> dict[str, list[object]]:
+    """Every row of every table."""
+    with closing(sqlite3.connect(world.store.path)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in names}
