@@ -13,15 +13,17 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from aggregator.errors import Tampered
-from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.encoding import b32, b64, canonical, padme, unb64
 from aggregator.vault.seal import KEY_BYTES, expand, header
+
+if TYPE_CHECKING:
+    from aggregator.vault.blob_store import BlobStore
 
 CHUNK = 64 * 1024
 """Bytes of plaintext in every chunk but the last."""

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from aggregator.errors import Tampered
+from aggregator.vault.blob import Blob, read_member
 from aggregator.vault.encoding import milliseconds
 from aggregator.vault.keys import SectionKey, SectionSeed, Writer, verify
 from aggregator.vault.seal import header, read_header
@@ -24,7 +25,10 @@ _MOST_VERSIONS = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """A version of a resource. `resource` is its JSON with id, meta and references in place; `updated` an instant."""
+    """A version of a resource. `resource` is its JSON with id, meta and references in place; `updated` an instant.
+
+    blob: where the data of a Binary lies that is too long to lie in it.
+    """
 
     local: str
     resource_type: str
@@ -33,6 +37,7 @@ class Put:
     resource: bytes
     origin: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    blob: Blob | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ def line(operation: Operation, **more: Any) -> bytes:
     if not isinstance(operation, Remove):
         made |= {"version": operation.version, "updated": operation.updated, "origin": dict(operation.origin)}
     if isinstance(operation, Put):
+        made |= {"blob": operation.blob.member()} if operation.blob else {}
         made |= {"warnings": operation.warnings, "resource": orjson.Fragment(operation.resource)}
     return orjson.dumps(made)
 
@@ -87,6 +93,7 @@ def parse_line(text: bytes) -> tuple[Operation, dict[str, Any]]:
         resource=tail[:-1],
         origin=made["origin"],
         warnings=tuple(made["warnings"]),
+        blob=read_member(made["blob"]) if "blob" in made else None,
     )
     return put, made
 
@@ -161,6 +168,7 @@ def _refuse_unsound(vault: str, operation: Operation) -> None:
         named = resource.get("resourceType"), resource.get("id")
         _expect(named == (operation.resource_type, f"{vault}.{operation.local}"))
         _expect(isinstance(resource.get("meta", {}), dict))
+        _expect(operation.blob is None or operation.resource_type == "Binary")
 
 
 def _expect(sound: object) -> None:

@@ -5,7 +5,7 @@ It is built in memory, sealed and stored by others, and opened without touching 
 of which only those that are read are ever unpacked. Whoever opens an older format or index version builds it anew.
 
     image   = header, size of each block, zstd(SQLite database), zstd(block) ...
-    header  = magic "PRI1", index version, size of the database frame, number of blocks (little-endian, 32 bits each)
+    header  = magic "PRI2", index version, size of the database frame, number of blocks (little-endian, 32 bits each)
     size    = compressed size, raw size (32 bits each)
 
 An owner's image has no blocks of its own where the vault has a snapshot: its bodies are those of the snapshot's texts
@@ -32,6 +32,7 @@ import orjson
 import zstandard
 
 from aggregator.errors import AggregatorError
+from aggregator.vault.blob import Blob
 from fhir_profiles.text import loads
 
 Term = tuple[int, str, str]
@@ -41,7 +42,7 @@ Span = tuple[int, int, int]
 Fetch = Callable[[str, int], bytes]
 """(section, part) -> one of the texts in which bodies lie that an image does not hold."""
 
-_MAGIC = b"PRI1"
+_MAGIC = b"PRI2"
 _HEADER = struct.Struct("<4sIII")
 _BLOCK_SIZE = struct.Struct("<II")
 _BLOCK = 1024 * 1024  # raw bytes at which a block closes; a larger body has a block of its own
@@ -50,6 +51,7 @@ _LEVEL = 9
 _SCHEMA = """
 CREATE TABLE resource (rid INTEGER PRIMARY KEY, local TEXT, version INT, updated INT, section INT, start INT, size INT);
 CREATE TABLE text (number INTEGER PRIMARY KEY, section TEXT, part INT, size INT);
+CREATE TABLE blob (rid INTEGER PRIMARY KEY, id TEXT, key BLOB, size INT, sha256 TEXT);
 CREATE TABLE kind (type TEXT PRIMARY KEY, first INT, last INT) WITHOUT ROWID;
 CREATE TABLE section (id INTEGER PRIMARY KEY, name TEXT, size INT);
 CREATE TABLE gone (type TEXT, local TEXT, version INT, updated INT, PRIMARY KEY (type, local)) WITHOUT ROWID;
@@ -77,7 +79,7 @@ class Record:
     """A current resource.
 
     local: the part of its id after the vault's. updated: milliseconds since 1970 UTC. body: its JSON exactly as it is
-    served, id and meta in place.
+    served, id and meta in place. blob: where the data of a Binary lies that is not in it.
     """
 
     resource_type: str
@@ -86,6 +88,7 @@ class Record:
     updated: int
     section: str
     body: bytes
+    blob: Blob | None = None
 
 
 class Served(NamedTuple):
@@ -204,6 +207,10 @@ def _insert_resources(connection: sqlite3.Connection, ordered: Sequence[Record],
         section[1] += 1
         rows.append((rid, record.local, record.version, record.updated, section[0], start, len(record.body)))
     connection.executemany("INSERT INTO resource VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    blobs = (
+        (rid, one.id, one.key, one.size, one.sha256) for rid, record in enumerate(ordered, 1) if (one := record.blob)
+    )
+    connection.executemany("INSERT INTO blob VALUES (?, ?, ?, ?, ?)", blobs)
     connection.executemany("INSERT INTO kind VALUES (?, ?, ?)", ((kind, *ends) for kind, ends in kinds.items()))
     connection.executemany(
         "INSERT INTO section VALUES (?, ?, ?)", ((n, name, size) for name, (n, size) in sections.items())
@@ -325,6 +332,13 @@ class Image:
         """A current resource."""
         rid = self.find(resource_type, local)
         return None if rid is None else self.fetch([rid])[0]
+
+    def blob(self, resource_type: str, local: str) -> Blob | None:
+        """Where the data of a current resource lies, if it lies outside of it."""
+        rows = self.select(
+            "SELECT id, key, size, sha256 FROM blob WHERE rid = ?", (self.find(resource_type, local) or 0,)
+        )
+        return next((Blob(id=id_, key=key, size=size, sha256=sha256) for id_, key, size, sha256 in rows), None)
 
     def gone(self, resource_type: str, local: str) -> Tombstone | None:
         """What is known of a deleted resource."""

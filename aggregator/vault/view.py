@@ -219,6 +219,7 @@ def _record(section: str, put: Put, body: bytes) -> Record:
         updated=milliseconds(put.updated),
         section=section,
         body=body,
+        blob=put.blob,
     )
 
 
