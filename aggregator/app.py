@@ -32,13 +32,11 @@ def open_service(
     config: Config, clock: Clock = utc_now, *, client: type[httpx.AsyncClient] = httpx.AsyncClient
 ) -> Service:
     """Open the store and the key ring that belongs to it; both are made where neither is. Raises OperatorError."""
-    config.store.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    known = config.store.path.exists()
     with ExitStack() as opened:  # what was opened is closed again where the rest of the settings is wrong
-        ring = _key_ring(config, known)
-        opened.callback(ring.close)
-        store = Store(config.store.path)
+        store = Store.of(config.store)
         opened.callback(store.close)
+        ring = _key_ring(config, store.exists())
+        opened.callback(ring.close)
         store.create()
         with store.write() as session:
             _bind(session, ring)
@@ -54,7 +52,7 @@ def _key_ring(config: Config, store_exists: bool) -> KeyRing:
         return KeyRing(folder)
     if store_exists:
         raise KeysMissing(
-            f"keys.folder: {folder} holds no key ring, but {config.store.path} belongs to one. Restore the key ring "
+            f"keys.folder: {folder} holds no key ring, but {config.store.place} belongs to one. Restore the key ring "
             "from its backup, or set keys.folder; without it nothing in the store can be opened"
         )
     return KeyRing.create(folder)
@@ -71,7 +69,7 @@ def _bind(session: Session, ring: KeyRing) -> None:
         )
     elif row.format != FORMAT:
         raise OperatorError(
-            f"store.path: the store has format {row.format}, this version reads {FORMAT}; use the version that wrote it"
+            f"store: it has format {row.format}, this version reads {FORMAT}; use the version that wrote it"
         )
 
 

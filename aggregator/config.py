@@ -9,9 +9,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import URL
 
+from aggregator import database_url
 from aggregator.errors import OperatorError
 
 
@@ -20,9 +23,27 @@ class _Section(BaseModel):
 
 
 class StoreSettings(_Section):
-    """Where the database lies."""
+    """Where the database lies: SQLite's file, or PostgreSQL where a URL is set."""
 
     path: Path = Path("store/aggregator.db")
+    url: str = ""
+    password_file: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _sound(cls, url: str) -> str:
+        if url and (wrong := database_url.problem(url)):
+            raise PydanticCustomError("store_url", "{wrong}", {"wrong": wrong})  # its sentence holds no value
+        return url
+
+    def database_url(self) -> URL:
+        """The URL with the password from its file. Raises OperatorError."""
+        return database_url.with_password(self.url, Path(self.password_file) if self.password_file else None)
+
+    @property
+    def place(self) -> str:
+        """Which database, in words for an operator: no URL holds a password."""
+        return self.url or str(self.path)
 
 
 class KeySettings(_Section):
@@ -134,6 +155,8 @@ def load(file: Path | None) -> Config:
 
 def _refuse_one_folder(config: Config) -> None:
     """Who copies the database must not copy the keys with it."""
+    if config.store.url:
+        return
     store, keys = config.store.path.parent.resolve(), config.keys.folder.resolve()
     if store == keys or keys in store.parents or store in keys.parents:
         raise OperatorError(
@@ -178,8 +201,13 @@ def _anchored(config: Config, folder: Path) -> Config:
     }
     return config.model_copy(
         update={
-            "store": StoreSettings(path=folder / config.store.path),
+            "store": _anchored_store(config.store, folder),
             "keys": KeySettings(folder=folder / config.keys.folder),
             "clients": clients,
         }
     )
+
+
+def _anchored_store(store: StoreSettings, folder: Path) -> StoreSettings:
+    file = str(folder / store.password_file) if store.password_file else ""
+    return store.model_copy(update={"path": folder / store.path, "password_file": file})

@@ -67,7 +67,7 @@ def test_the_example_loads_and_changes_nothing() -> None:
     folder = EXAMPLE.parent
     assert load(EXAMPLE).model_dump() == {
         **Config().model_dump(),
-        "store": {"path": folder / "store/aggregator.db"},
+        "store": {"path": folder / "store/aggregator.db", "url": "", "password_file": ""},
         "keys": {"folder": folder / "keys"},
     }
 

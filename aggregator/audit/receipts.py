@@ -208,7 +208,7 @@ class ReceiptWriter:
                     future.set_result(durable)
 
     def _commit(self, batch: Sequence[Sealed]) -> list[bool]:
-        with self._store.write() as session:
+        with self._store.write(*{sealed.vault for sealed in batch}) as session:
             return commit(session, self._key_service, batch)
 
 

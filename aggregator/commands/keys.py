@@ -27,7 +27,7 @@ def init(context: typer.Context) -> None:
     if (config.keys.folder / FILES[0]).exists():
         raise OperatorError(f"keys.folder: {config.keys.folder} holds a key ring already; a new one never replaces it")
     open_service(config).close()
-    say(f"key ring made: {config.keys.folder}. Back it up apart from {config.store.path}.")
+    say(f"key ring made: {config.keys.folder}. Back it up apart from {config.store.place}.")
 
 
 @app.command()
@@ -44,7 +44,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     files = [row for name in FILES if (row := file_row(folder / name))]
     told = {
         "folder": str(folder),
-        "store": str(config.store.path),
+        "store": config.store.place,
         "belongs_to_store": True,
         "destroyed_keys": _lines(folder / "destroyed"),
     }

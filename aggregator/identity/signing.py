@@ -49,7 +49,7 @@ class Signing:
         """Correct who the vault's one Patient says to be; returns its whole id. Raises UnlockNeeded, Invalid."""
         self._accounts.may_sign(owner)
         resource = patient.resource(owner.whole_patient, person)
-        with self._store.write() as session:
+        with self._store.write(owner.vault) as session:
             row, state = self._open(session, owner, IDENTITY)
             put = self._put(owner.patient, resource, state.sections.get(IDENTITY, {}).get(owner.patient, []))
             owner.append(session, row, IDENTITY, [put])
@@ -87,7 +87,7 @@ class Signing:
         self._accounts.may_sign(owner)
         self._refuse_invalid(owner, consent)
         chosen = local or b32(os.urandom(16))
-        with self._store.write() as session:
+        with self._store.write(owner.vault) as session:
             row, state = self._open(session, owner, _CONSENTS)
             before = state.sections.get(_CONSENTS, {}).get(chosen, [])
             if local and not _own_consent(before):
@@ -109,7 +109,7 @@ class Signing:
         It stays ended until a Consent that names the grantee is signed anew.
         """
         grantee = self._key_service.handle("party", party)
-        with self._store.write() as session:
+        with self._store.write(owner.vault) as session:
             row = session.get_one(tables.Vault, owner.vault)
             session.merge(tables.EndedGrantee(vault=owner.vault, grantee=grantee))
             found = session.exec(
@@ -130,7 +130,7 @@ class Signing:
             intents = session.exec(select(tables.GrantIntent)).all()
         for intent in intents:
             self._key_service.destroy_grant(intent.vault, intent.grant)
-            with self._store.write() as session:
+            with self._store.write(intent.vault) as session:
                 same = (col(tables.GrantIntent.vault) == intent.vault, col(tables.GrantIntent.grant) == intent.grant)
                 session.exec(delete(tables.GrantIntent).where(*same))
 

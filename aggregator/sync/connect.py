@@ -54,7 +54,7 @@ class Connections:
             raise CallerError(f"{source.title} is connected with an activation code from the practice")
         source.check(account)
         settings = {name: value for name, value in account.items() if value is not None}
-        with self._store.write() as session:
+        with self._store.write(signer.vault) as session:
             return self._write(session, signer, source, str(account[source.spec.account_id]), settings)
 
     def end(self, vault: str, connection: str, root: Root) -> None:
@@ -62,7 +62,7 @@ class Connections:
 
         Raises CallerError for what is no connection of this vault.
         """
-        with self._store.write() as session:
+        with self._store.write(vault) as session:
             row = _own(session, vault, connection)
             row.ended = True
             _end_mandate(session, vault, row.mandate, root)
@@ -70,7 +70,7 @@ class Connections:
 
     def again(self, vault: str, connection: str) -> None:
         """Have the next tick pull it from the beginning: what stands aside is tried once more, nothing is doubled."""
-        with self._store.write() as session:
+        with self._store.write(vault) as session:
             row = _own(session, vault, connection)
             row.state, row.next_at = None, 0.0
 
@@ -88,7 +88,7 @@ class Connections:
             person=self._keys.seal(header("activation", "", name=handle.hex()), canonical(told)),
             expires=expires,
         )
-        with self._store.write() as session:
+        with self._store.write(handle.hex()) as session:
             session.add(row)
         return "-".join(code[at : at + 4] for at in range(0, _CODE_LENGTH, 4))
 

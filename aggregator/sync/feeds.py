@@ -77,7 +77,7 @@ class _FeedRun:
             self._route(item, by_connection, lost)
         for connection, items in by_connection.items():
             self._write(connection, items)
-        with commit(self.worker, self.feed, self.lease, Feed) as session:
+        with commit(self.worker, self.feed, self.lease, Feed, self.feed.id.hex()) as session:
             for item in lost:
                 session.merge(self._quarantine(item))
             if batch.cursor is not None and not self.failed:
@@ -128,7 +128,7 @@ class _FeedRun:
         with writer.all_or_nothing():
             prepared = writer.prepare(items, None, self.worker.clock())
             state = self.worker.seal_state(row.vault, row.id, None, writer.normaliser.patients)
-            with commit(self.worker, self.feed, self.lease, Feed) as session:
+            with commit(self.worker, self.feed, self.lease, Feed, row.vault) as session:
                 require_mandate(session, row)
                 writer.commit(session, prepared)
                 session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=state))
@@ -210,7 +210,7 @@ async def _pull(held: _FeedRun, progress: Progress | None, *, again: bool) -> No
     cursor = None if again or state["cursor"] is None else Cursor(state["cursor"])
     done = 0
     if again:  # what is still wrong comes back; what was mended does not
-        with commit(held.worker, held.feed, held.lease, Feed) as session:
+        with commit(held.worker, held.feed, held.lease, Feed, held.feed.id.hex()) as session:
             session.exec(delete(Quarantine).where(col(Quarantine.owner) == held.feed.id.hex()))
     async with held.worker.client() as client:
         async for batch in held.source.connector({}, client, held.worker.clock).pull(cursor):
@@ -249,7 +249,7 @@ def _served(held: _FeedRun, status: str, error: str) -> list[Outcome]:
 
 def _failed(held: _FeedRun, row: Connection, failure: AggregatorError) -> tuple[str, str]:
     status, error = judge(row.id, failure)
-    with held.worker.store.write() as session:
+    with held.worker.store.write(row.vault) as session:
         session.exec(update(Connection).where(col(Connection.id) == row.id).values(status=status, error=error))
     return status, error
 

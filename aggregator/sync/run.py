@@ -116,7 +116,7 @@ class Worker:
 
     def give_back(self, model: Any, identity: Any, lease: str) -> None:
         """End a lease that is still ours."""
-        with self.store.write() as session:
+        with self.store.write(str(identity)) as session:
             held = (col(model.id) == identity, col(model.lease) == lease)
             session.exec(update(model).where(*held).values(lease=""))
 
@@ -195,7 +195,7 @@ async def run(
 
 
 def _claim(worker: Worker, connection: str, *, due_only: bool) -> _Run:
-    with worker.store.write() as session:
+    with worker.store.write(connection) as session:
         lease = worker.claim(session, Connection, connection, due_only=due_only)
         if lease is None:
             raise Stale("this connection is being synced already")
@@ -240,7 +240,7 @@ class _Run:
         with writer.all_or_nothing():
             prepared = writer.prepare(batch.items, batch.listed, worker.clock())
             box = worker.seal_state(row.vault, row.id, cursor, writer.normaliser.patients)
-            with commit(worker, row, self.lease, Connection) as session:
+            with commit(worker, row, self.lease, Connection, row.vault) as session:
                 require_mandate(session, row)
                 writer.commit(session, prepared)
                 session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=box))
@@ -250,15 +250,18 @@ class _Run:
         """Say how it ended and when to come again, and give the lease back, unless another run has taken it."""
         worker, row = self.worker, self.row
         values = ending(worker, self.source, row.failures, status, error, failure)
-        with worker.store.write() as session:
+        with worker.store.write(row.vault) as session:
             held = (col(Connection.id) == row.id, col(Connection.lease) == self.lease)
             session.exec(update(Connection).where(*held).values(lease="", **values))
 
 
 @contextmanager
-def commit(worker: Worker, row: Any, lease: str, model: Any) -> Iterator[Session]:
-    """One transaction that counts only while the lease is held (fencing). Raises LeaseLost."""
-    with worker.store.write() as session:
+def commit(worker: Worker, row: Any, lease: str, model: Any, *names: str) -> Iterator[Session]:
+    """One transaction that counts only while the lease is held (fencing). Raises LeaseLost.
+
+    names: the vault that it changes, for `Store.write`.
+    """
+    with worker.store.write(*names) as session:
         until = worker.clock().timestamp() + worker.lease_seconds
         held = (col(model.id) == row.id, col(model.lease) == lease)
         if session.exec(update(model).where(*held).values(lease_until=until)).rowcount != 1:

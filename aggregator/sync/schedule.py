@@ -151,7 +151,7 @@ class Schedule:
         """Jitter, a share of the wait: connections that started together do not stay together."""
         share = random.uniform(0, self._jitter)  # noqa: S311 - spreads load, guards nothing
         wait = col(Connection.next_at) - self._worker.clock().timestamp()
-        with self._worker.store.write() as session:
+        with self._worker.store.write(outcome.connection) as session:
             session.exec(
                 update(Connection)
                 .where(col(Connection.id) == outcome.connection, wait > 0)

@@ -1,72 +1,81 @@
-"""The database: one engine, two ways in. SQLite with a write-ahead log; every commit is on disk before it returns."""
+"""The database of one installation: SQLite in a file, or PostgreSQL. A commit is on disk before it returns.
+
+One way in to read, one to write. A writer says which vaults it changes and waits for whoever changes one of them;
+SQLite has one writer at a time anyway.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
-from sqlmodel import Session, SQLModel, create_engine
+from sqlalchemy.engine import URL
+from sqlmodel import Session, SQLModel
 
-from aggregator.errors import OperatorError
-
-# full: a receipt is durable when commit returns. secure_delete: nothing stays in free pages.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON", "secure_delete=ON")
+from aggregator.config import StoreSettings
+from aggregator.vault.postgresql import PostgreSQL
+from aggregator.vault.sqlite import SQLite
 
 
 class Store:
-    """The database of one installation. `path` is the SQLite file; its folder must exist."""
+    """The database of one installation."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.parent.is_dir():
-            raise OperatorError(f"store: the folder {path.parent} does not exist; create it or set store.path")
-        self._engine = _engine(path)
+    def __init__(self, where: Path | URL) -> None:
+        """where: the SQLite file, whose folder must exist, or PostgreSQL's URL, password included.
+
+        Raises OperatorError, for a PostgreSQL that does not keep what it has committed as well.
+        """
+        self.database: SQLite | PostgreSQL = PostgreSQL(where) if isinstance(where, URL) else SQLite(where)
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Store:
+        """The store that the settings name; SQLite's folder is made. Raises OperatorError."""
+        if settings.url:
+            return cls(settings.database_url())
+        settings.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(settings.path)
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words for an operator."""
+        return self.database.place
+
+    def exists(self) -> bool:
+        """Is something in it already?"""
+        return self.database.exists()
 
     def create(self) -> None:
         """Make the tables that are not there yet."""
-        SQLModel.metadata.create_all(self._engine)
+        with self.database.engine.connect() as connection, connection.begin():
+            self.database.lock(connection, ())
+            SQLModel.metadata.create_all(connection)
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """One transaction, begun at once (BEGIN IMMEDIATE), committed at the end, rolled back by any exception."""
-        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+    def write(self, *names: str) -> Iterator[Session]:
+        """One transaction, committed at the end, rolled back by any exception.
+
+        names: the vaults whose rows it changes, or what else it changes alone (a feed, a connection). Whoever names
+        the same waits for it from the beginning to the end, so what was read inside is still so when it commits. It
+        must change nothing else. No name: the whole database, and everybody waits.
+        """
+        with Session(self.database.engine, expire_on_commit=False) as session, session.begin():
+            self.database.lock(session.connection(), names)
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A consistent look at the database that waits for no writer."""
-        with Session(self._engine.execution_options(read_only=True), expire_on_commit=False) as session:
+        with Session(self.database.reading, expire_on_commit=False) as session:
             yield session
 
     def checkpoint(self) -> None:
-        """Fold the write-ahead log into the database file."""
-        with self._engine.connect().execution_options(read_only=True) as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        """SQLite: fold the write-ahead log into the file. PostgreSQL does that by itself."""
+        self.database.checkpoint()
 
     def close(self) -> None:
-        self._engine.dispose()
+        self.database.engine.dispose()
 
     def size(self) -> int:
-        """Bytes of the database and its side files."""
-        return sum(file.stat().st_size for file in self.path.parent.glob(self.path.name + "*"))
-
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "isolation_level": None})
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: Any) -> None:
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A deferred transaction that turns to writing fails at once where an immediate one waits its turn.
-        reading = connection.get_execution_options().get("read_only", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-    return engine
+        """Bytes of the data, with indexes and side files."""
+        return self.database.size()

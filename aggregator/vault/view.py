@@ -148,7 +148,7 @@ def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, r
     texts = made.texts if made else None
     built_for = _built_for(row, reader, indexer, texts)
     box = wrap(reader.image_key, _header(row.id, reader, built_for), data)
-    with store.write() as session:
+    with store.write(row.id) as session:
         current = session.get(tables.Vault, row.id)
         if current is not None and current.log_position == row.log_position:
             session.merge(tables.ImageRow(vault=row.id, reader=reader.id, built_for=built_for, box=box))

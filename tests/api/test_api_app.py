@@ -6,6 +6,7 @@ import pytest
 
 from fhir_profiles.text import Resource
 from tests.api.http_world import HttpWorld
+from tests.databases import stored_bytes
 
 WRONG: Resource = {
     "resourceType": "Observation",
@@ -89,7 +90,7 @@ def test_a_connection_whose_source_is_gone_from_the_settings_is_still_told(
     (told,) = fresh.get("/app/connections", fresh.owner()).json()["connections"]
     assert (told["source"], told["title"], told["status"]) == ("klinik", "klinik", "broken")
     assert told["error"] == "there is no source of that name in the settings"
-    assert not any(b"klinik" in file.read_bytes() for file in fresh.service.store.path.parent.iterdir())
+    assert b"klinik" not in stored_bytes(fresh.service.store)
 
 
 def test_nothing_is_connected_before_the_recovery_code_is_proven(fresh: HttpWorld) -> None:

@@ -295,7 +295,7 @@ def test_every_grant_version_stays_in_the_archive(world: World) -> None:
 @pytest.mark.attack(20)
 def test_nothing_of_a_consent_lies_open(world: World) -> None:
     world.permit(**RESULTS)
-    stored = b"".join(file.read_bytes() for file in world.store.path.parent.iterdir())
+    stored = world.raw()
     assert not any(canary in stored for canary in (b"praxis-b", b"results", b"OPTIN", b"provision"))
 
 

@@ -44,6 +44,7 @@ from connectors.contract import (
 )
 from fhir_profiles import codes
 from fhir_profiles.text import Resource, dumps, loads
+from tests.databases import stored_bytes
 from tests.vault.world import ERIKA, START, TABLE, FrozenClock, World
 
 Step = Batch | Exception | Callable[[], object]
@@ -193,8 +194,8 @@ class SyncWorld:
         return list(quarantine.opened(self.store, owner.vault, owner.root.section(owner.sections["unsorted"])))
 
     def raw(self) -> bytes:
-        """Every byte of the store's folder."""
-        return b"".join(file.read_bytes() for file in sorted(self.store.path.parent.iterdir()))
+        """Every byte that the database has on disk."""
+        return stored_bytes(self.store)
 
     def end(self, connection: str) -> None:
         self.connections.end(self.world.vault, connection, self.world.owner.root)
@@ -239,10 +240,10 @@ def broken_commits(number: int) -> Iterator[list[int]]:
     whole = Store.write
 
     @contextmanager
-    def write(store: Store) -> Iterator[Session]:
+    def write(store: Store, *names: str) -> Iterator[Session]:
         begun.append(1)
         mine = len(begun)
-        with whole(store) as session:
+        with whole(store, *names) as session:
             yield session
             if mine == number:
                 session.flush()

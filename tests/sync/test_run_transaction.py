@@ -24,7 +24,7 @@ OURS: list[Item | Resource] = [patient(), observation(), observation("o2", value
 
 def locked(syncing: SyncWorld) -> bool:
     """Does anybody hold the database for writing?"""
-    with closing(sqlite3.connect(syncing.store.path, timeout=0, isolation_level=None)) as other:
+    with closing(sqlite3.connect(syncing.store.place, timeout=0, isolation_level=None)) as other:
         try:
             other.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:

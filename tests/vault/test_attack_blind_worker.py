@@ -63,7 +63,7 @@ def second_process(world: World, folder: Path) -> dict[str, Any]:
     world.store.checkpoint()
     folder.mkdir()
     shutil.copy(world.folder / "keys" / "worker.key", folder)
-    shutil.copy(world.store.path, folder)
+    shutil.copy(world.store.place, folder)
     command = [sys.executable, "-m", "tests.vault.blind_worker", str(folder)]
     done = subprocess.run(command, cwd=PROJECT, env={"PATH": ""}, capture_output=True, text=True, check=True)
     told: dict[str, Any] = json.loads(done.stdout)

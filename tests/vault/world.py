@@ -37,6 +37,7 @@ from aggregator.vault.truth import Truth
 from aggregator.vault.view import Reader, View
 from fhir_profiles import codes
 from fhir_profiles.text import Resource, dumps, loads
+from tests.databases import stored_bytes
 
 BERLIN = ZoneInfo("Europe/Berlin")
 START = datetime(2026, 11, 21, 21, 30, tzinfo=BERLIN)
@@ -185,6 +186,10 @@ class World:
         """What somebody with the database can do."""
         with self.store.write() as session:
             session.connection().exec_driver_sql(statement, values)
+
+    def raw(self) -> bytes:
+        """Every byte that the database has on disk."""
+        return stored_bytes(self.store)
 
     def close(self) -> None:
         for made in self.views:

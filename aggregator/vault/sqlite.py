@@ -1,0 +1,58 @@
+"""SQLite: one file with a write-ahead log. One writer at a time, which waits its turn; readers wait for nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection
+
+from aggregator.errors import OperatorError
+
+# full: a receipt is durable when commit returns. secure_delete: nothing stays in free pages.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON", "secure_delete=ON")
+
+
+class SQLite:
+    """The file at `path`; its folder must exist, else OperatorError."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            raise OperatorError(f"store: the folder {path.parent} does not exist; create it or set store.path")
+        self.path = path
+        self.place = str(path)
+        self.engine = create_engine(
+            f"sqlite:///{path}",
+            connect_args={"check_same_thread": False, "isolation_level": None},
+            hide_parameters=True,
+        )
+        self.reading = self.engine.execution_options(read_only=True)
+        event.listen(self.engine, "connect", _configure)
+        event.listen(self.engine, "begin", _begin)
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def lock(self, connection: Connection, names: tuple[str, ...]) -> None:
+        """BEGIN IMMEDIATE has locked the whole database already."""
+
+    def checkpoint(self) -> None:
+        with self.reading.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def size(self) -> int:
+        """The `-shm` file beside them is memory that several processes share."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _configure(connection: Any, _: Any) -> None:
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A deferred transaction that turns to writing fails at once where an immediate one waits its turn.
+    reading = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
