@@ -21,6 +21,7 @@ from sqlmodel import col, delete
 
 import aggregator.__main__ as command_line
 from aggregator.app import open_service
+from aggregator.audit import remembered
 from aggregator.audit.tables import Receipt
 from aggregator.config import load
 from aggregator.demo.sources import Sources
@@ -28,6 +29,7 @@ from aggregator.demo.story import people
 from aggregator.demo.world import serving
 from aggregator.errors import OperatorError
 from connectors.contract import utc_now
+from tests.audit import stranger
 
 PROJECT = Path(__file__).parents[1]
 COMMANDS = ("demo", "serve", "sync", "connectors", "keys", "audit", "doctor")
@@ -286,6 +288,30 @@ def test_audit_verify_walks_every_chain(run: Run, config: Path) -> None:
     assert ended.code == 0
     assert len(ended.json["chains"]) == 4
     assert {row["error"] for row in ended.json["chains"]} == {""}
+
+
+def test_audit_heads_are_kept_and_remembered(run: Run, config: Path, tmp_path: Path) -> None:
+    heads = run("--config", config, "audit", "head")
+    kept = tmp_path / "heads.txt"
+    kept.write_text(heads.out)
+    assert heads.out.count("PRA1-AUDIT") == 3
+    assert run("--config", config, "audit", "verify", "--remembered", kept).code == 0
+    told = run("--config", config, "audit", "head", "--json")
+    ahead = told.json["heads"][0]
+    kept.write_text(told.out)
+    vault = ahead["vault"]
+    assert run("--config", config, "audit", "verify", vault, "--remembered", kept).code == 0
+    kept.write_text(remembered.as_line(vault, ahead["position"] + 1, bytes(32)))
+    ended = run("--config", config, "audit", "verify", "--remembered", kept, "--json")
+    assert ended.code == 1
+    found = {row["vault"]: (row["finding"], row["first"]) for row in ended.json["chains"] if row["error"]}
+    assert found == {vault: ("truncated", ahead["position"] + 1)}
+    lines = run("--config", config, "audit", "chain", vault)
+    assert stranger.verdict(lines.out, bytes.fromhex(ahead["key"])) == ("", 0)
+    kept.write_bytes(b"\xff")
+    assert run("--config", config, "audit", "verify", "--remembered", kept).code == 1
+    assert run("--config", config, "audit", "chain", "nobody").code == 1
+    assert run("--config", config, "audit", "head", "nobody").code == 1
 
 
 def test_doctor_names_what_needs_somebody(run: Run, config: Path) -> None:

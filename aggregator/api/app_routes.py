@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,19 +11,21 @@ import orjson
 from fastapi import APIRouter
 from sqlmodel import select
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from aggregator.api import bodies
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers
 from aggregator.api.front_page import front_page
 from aggregator.api.service import Service
+from aggregator.audit import chain_file, remembered
 from aggregator.errors import CallerError
 from aggregator.fhir.bundle import Answer
 from aggregator.sync import quarantine
 from aggregator.sync.tables import Connection
 
 _LIMIT = 64 * 1024
+_NO_STORE = {"Cache-Control": "no-store"}
 _WORDS = {
     "fresh": ("Die Daten sind aktuell.", "The data are up to date."),
     "late": (
@@ -59,6 +61,8 @@ class AppRoutes:
         add("/connections/{connection}/again", self.again, methods=["POST"])
         add("/activations", self.activate, methods=["POST"])
         add("/quarantine", self.quarantine, methods=["GET"])
+        add("/audit-head", self.audit_head, methods=["GET"])
+        add("/audit-chain", self.audit_chain, methods=["GET"])
         add("/grants/{party}", self.end_grant, methods=["DELETE"])
         return router
 
@@ -127,6 +131,26 @@ class AppRoutes:
         items = await asyncio.to_thread(quarantine.opened, self._service.store, owner.vault, seed)
         return _json({"items": items})
 
+    async def audit_head(self, request: Request) -> Response:
+        """The newest signed head of the owner's receipts, for the app to keep, and as a line for paper."""
+        owner = self._callers.of(request).as_owner()
+        with self._service.store.read() as session:
+            head = remembered.newest(session, owner.vault)
+        if head is None:
+            raise CallerError("there is no receipt yet: nobody has read this record")
+        told = remembered.as_json(head, self._service.key_service.audit_verification_key())
+        return _json(told | {"line": remembered.as_line(head.vault, head.position, head.head)})
+
+    async def audit_chain(self, request: Request) -> Response:
+        """The owner's receipts, sealed as they lie there, with all their signed heads: to be verified elsewhere."""
+        owner = self._callers.of(request).as_owner()
+        key = self._service.key_service.audit_verification_key()
+        return StreamingResponse(self._chain(owner.vault, key), headers=_NO_STORE, media_type="application/x-ndjson")
+
+    def _chain(self, vault: str, key: bytes) -> Iterator[bytes]:
+        with self._service.store.read() as session:
+            yield from chain_file.lines(session, vault, key)
+
     async def end_grant(self, request: Request, party: str) -> Response:
         """End all that a grantee may read, at once; needs no fresh unlock."""
         principal = self._callers.of(request)
@@ -157,4 +181,4 @@ def _time(seconds: float | None) -> str | None:
 
 
 def _json(told: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(told), status, headers={"Cache-Control": "no-store"}, media_type="application/json")
+    return Response(orjson.dumps(told), status, headers=_NO_STORE, media_type="application/json")

@@ -19,8 +19,8 @@ import orjson
 from sqlalchemy import Connection, Table, bindparam, insert, inspect, select, update
 from sqlmodel import Session, SQLModel, col
 
-from aggregator.audit import chain
-from aggregator.audit.tables import Receipt, SignedHeads
+from aggregator.audit import chain, merkle
+from aggregator.audit.tables import Receipt, SignedHead
 from aggregator.errors import Stale, Tampered
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, header, lock, unlock
@@ -88,14 +88,23 @@ def commit(session: Session, key_service: KeyService, batch: Sequence[Sealed]) -
         by_vault[sealed.vault].append(index)
     done = [False] * len(batch)
     rows: list[dict[str, Any]] = []
-    leaves: list[bytes] = []
+    heads: list[tuple[str, int, bytes]] = []
     for vault in sorted(by_vault):
-        _append(connection, vault, [(index, batch[index]) for index in by_vault[vault]], done, rows, leaves)
+        _append(connection, vault, [(index, batch[index]) for index in by_vault[vault]], done, rows, heads)
     if rows:
         connection.execute(_INSERT_RECEIPTS, rows)
-        signature = key_service.sign_heads(chain.merkle_root(leaves))
-        connection.execute(_INSERT_HEADS, {"leaves": b"".join(leaves), "signature": signature})
+        connection.execute(_INSERT_HEADS, _signed(key_service, heads))
     return done
+
+
+def _signed(key_service: KeyService, heads: Sequence[tuple[str, int, bytes]]) -> list[dict[str, Any]]:
+    """One signature for all, and with each head what shows to its own vault that it was among them."""
+    root, paths = merkle.tree([chain.leaf(*head) for head in heads])
+    same = {"size": len(heads), "signature": key_service.sign_heads(root)}
+    return [
+        same | {"vault": vault, "position": position, "head": head, "leaf": index, "path": path}
+        for index, ((vault, position, head), path) in enumerate(zip(heads, paths, strict=True))
+    ]
 
 
 def _table(model: type[SQLModel]) -> Table:
@@ -120,7 +129,7 @@ _MOVE_HEAD = (
     .values(audit_position=bindparam("position"), audit_head=bindparam("head"))
 )
 _INSERT_RECEIPTS = insert(_table(Receipt))
-_INSERT_HEADS = insert(_table(SignedHeads))
+_INSERT_HEADS = insert(_table(SignedHead))
 
 
 def _append(
@@ -129,7 +138,7 @@ def _append(
     receipts: list[tuple[int, Sealed]],
     done: list[bool],
     rows: list[dict[str, Any]],
-    leaves: list[bytes],
+    heads: list[tuple[str, int, bytes]],
 ) -> None:
     found = connection.execute(_HEAD, {"vault_id": vault}).first()
     if found is None:
@@ -149,7 +158,7 @@ def _append(
     same = {"vault_id": vault, "before": before, "grants": grant_version, "log": log_position}
     if connection.execute(_MOVE_HEAD, same | {"position": position, "head": head}).rowcount != 1:
         raise Stale("a vault's head moved inside a commit")
-    leaves.append(chain.leaf(vault, position, head))
+    heads.append((vault, position, head))
 
 
 class ReceiptWriter:

@@ -1,4 +1,4 @@
-"""The audit chain's tables."""
+"""The audit chain's tables. Each has the vault first: a chain is checked with its own vault's rows alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ class Receipt(SQLModel, table=True):
     box: bytes
 
 
-class SignedHeads(SQLModel, table=True):
-    """One group commit: the leaves whose heads it changed, and the key service's signature over their Merkle root."""
+class SignedHead(SQLModel, table=True):
+    """A head that a group commit left behind: its place in the commit's Merkle tree, and the signature over the root.
 
-    __tablename__ = "signed_heads"
-    id: int | None = Field(default=None, primary_key=True)
-    leaves: bytes
+    leaf: counted from 0; size: leaves in the tree; path: the siblings from the leaf up, 32 bytes each.
+    """
+
+    __tablename__ = "signed_head"
+    vault: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    head: bytes
+    leaf: int
+    size: int
+    path: bytes
     signature: bytes

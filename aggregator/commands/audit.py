@@ -1,17 +1,20 @@
-"""`aggregator audit`: do the audit chains hold?"""
+"""`aggregator audit`: do the audit chains hold, and the heads to remember them by."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlmodel import Session, col, select
 
 from aggregator.api.service import Service
-from aggregator.audit import chain
+from aggregator.audit import chain_file, remembered, verify
+from aggregator.audit.verify import Remembered, Verdict
 from aggregator.commands.common import AsJson, opened, print_json, say
-from aggregator.errors import Tampered
+from aggregator.errors import CallerError
 from aggregator.vault.tables import Vault
 
 app = typer.Typer(help="The audit chains. Example: aggregator audit verify", no_args_is_help=True)
@@ -22,18 +25,23 @@ def audit() -> None:
     """The audit chains. Example: aggregator audit verify"""
 
 
-@app.command()
-def verify(
+@app.command(name="verify")
+def verify_chains(
     context: typer.Context,
     vault: Annotated[str | None, typer.Argument(help="One vault's id; else every chain.")] = None,
+    kept: Annotated[
+        Path | None, typer.Option("--remembered", help="Heads that were kept: JSON, or lines from paper.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Walk the chains and the signatures over their heads. Ends with 1 where one does not hold.
+    """Walk the chains, the signatures over their heads, and heads that were kept. Ends with 1 where one does not hold.
 
-    Example: aggregator audit verify --json
+    Example: aggregator audit verify --remembered heads.txt
     """
     with opened(context) as service:
-        rows = verified(service, [vault] if vault else None)
+        key = service.key_service.audit_verification_key()
+        heads = remembered.read(_text(kept), key) if kept else []
+        rows = verified(service, [vault] if vault else None, heads)
     if as_json:
         print_json({"chains": rows})
     for row in () if as_json else rows:
@@ -42,16 +50,73 @@ def verify(
         raise typer.Exit(1)
 
 
-def verified(service: Service, vaults: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """{vault, receipts, error} of these chains, or of all; error is "" where the chain holds."""
+@app.command()
+def head(
+    context: typer.Context,
+    vault: Annotated[str | None, typer.Argument(help="One vault's id; else every chain.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest signed head of each chain, to be kept elsewhere: a line for paper, or JSON with the signature.
+
+    Example: aggregator audit head > heads.txt
+    """
+    with opened(context) as service:
+        key = service.key_service.audit_verification_key()
+        with service.store.read() as session:
+            wanted = [vault] if vault else _vaults(session)
+            heads = [found for one in wanted if (found := remembered.newest(session, one))]
+    if vault and not heads:
+        raise CallerError("this vault has no receipt yet, or there is no such vault")
+    if as_json:
+        print_json({"heads": [remembered.as_json(one, key) for one in heads]})
+    for one in () if as_json else heads:
+        say(remembered.as_line(one.vault, one.position, one.head))
+
+
+@app.command(name="chain")
+def chain_lines(context: typer.Context, vault: Annotated[str, typer.Argument(help="The vault's id.")]) -> None:
+    """One chain as lines of JSON, to be verified by another program: aggregator/audit/VERIFY.md says how.
+
+    Example: aggregator audit chain VAULT > chain.ndjson
+    """
+    with opened(context) as service, service.store.read() as session:
+        found = False
+        for line in chain_file.lines(session, vault, service.key_service.audit_verification_key()):
+            found = True
+            sys.stdout.buffer.write(line)
+        sys.stdout.flush()
+    if not found:
+        raise CallerError("there is no such vault")
+
+
+def verified(
+    service: Service, vaults: Sequence[str] | None = None, heads: Sequence[Remembered] = ()
+) -> list[dict[str, Any]]:
+    """{vault, receipts, signed_upto, finding, first, error} of these chains, or of all and of those remembered.
+
+    Where the chain holds, finding and error are "", and first is 0.
+    """
     key = service.key_service.audit_verification_key()
     with service.store.read() as session:
-        wanted = vaults or session.exec(select(Vault.id).order_by(col(Vault.id))).all()
-        return [_row(session, vault, key) for vault in wanted]
+        wanted = vaults or sorted({*_vaults(session), *(one.vault for one in heads)})
+        return [_row(vault, verify.check(session, vault, key, heads)) for vault in wanted]
 
 
-def _row(session: Session, vault: str, key: bytes) -> dict[str, Any]:
+def _vaults(session: Session) -> Sequence[str]:
+    return session.exec(select(Vault.id).order_by(col(Vault.id))).all()
+
+
+def _row(vault: str, verdict: Verdict) -> dict[str, Any]:
+    found = verdict.finding
+    told = {"finding": found.kind.value, "first": found.first, "error": str(found)} if found else _HOLDS
+    return {"vault": vault, "receipts": verdict.receipts, "signed_upto": verdict.signed_upto} | told
+
+
+_HOLDS: dict[str, Any] = {"finding": "", "first": 0, "error": ""}
+
+
+def _text(file: Path) -> str:
     try:
-        return {"vault": vault, "receipts": chain.check(session, vault, key).receipts, "error": ""}
-    except Tampered as error:
-        return {"vault": vault, "receipts": 0, "error": str(error)}
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise CallerError(f"--remembered: {file} cannot be read as text") from None

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from aggregator.audit import chain
+from aggregator.audit import verify
 from aggregator.audit.receipts import SYSTEM
 from tests.api.http_world import HttpWorld
+from tests.audit import stranger
+from tests.weaken import weakens
 
 
 def _events(world: HttpWorld) -> list[dict[str, Any]]:
@@ -53,10 +55,10 @@ def test_a_refusal_is_told_too(fresh: HttpWorld) -> None:
 def test_refusals_about_nobody_go_to_the_systems_chain(fresh: HttpWorld) -> None:
     key = fresh.service.key_service.audit_verification_key()
     with fresh.service.store.read() as session:
-        before = chain.check(session, SYSTEM, key).receipts
+        before = verify.check(session, SYSTEM, key).receipts
     fresh.get("/fhir/Patient/aaaaaaaaaaaaaaaaaaaaaaaaaa.x", fresh.token("fremd"))
     with fresh.service.store.read() as session:
-        assert chain.check(session, SYSTEM, key).receipts == before + 1
+        assert verify.check(session, SYSTEM, key).receipts == before + 1
 
 
 @pytest.mark.attack(30)
@@ -64,24 +66,52 @@ def test_the_chain_holds_after_all_of_it(shared: HttpWorld) -> None:
     key, vault = shared.service.key_service.audit_verification_key(), shared.patients["erika"].partition(".")[0]
     shared.everything(shared.token("praxis"))
     with shared.service.store.read() as session:
-        verified = chain.check(session, vault, key)
+        verified = verify.check(session, vault, key)
+    assert verified.finding is None
     assert verified.receipts == verified.signed_upto > 5
 
 
+async def _not_waited(*_: object) -> None:
+    """An answer that does not wait for its receipt."""
+
+
 @pytest.mark.attack(31)
-def test_no_receipt_no_answer(fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    caller, whole = fresh.token("praxis"), fresh.patients["erika"]
-    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).status_code == 200
+@weakens("aggregator.audit.receipts.ReceiptWriter", "write", _not_waited)
+def test_no_receipt_no_answer(fresh: HttpWorld) -> None:
+    """The disk is full where receipts are committed: nothing leaves, of an open view or a new one, by any route."""
+    whole = fresh.patients["erika"]
+    callers = {"an open view": fresh.token("praxis"), "a new view": fresh.token("labor"), "the owner": fresh.owner()}
+    assert fresh.get(f"/fhir/Observation?patient={whole}", callers["an open view"]).status_code == 200
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aggregator.audit.receipts.commit", _disk_full)
+        for path in (f"Observation?patient={whole}", f"Patient/{whole}", f"Patient/{whole}/$everything"):
+            for caller in callers.values():
+                answer = fresh.get(f"/fhir/{path}", caller)
+                assert answer.status_code == 500
+                assert not re.search("4548-4|Erika|Muster|entry", answer.text)
+    for caller in callers.values():
+        assert fresh.get(f"/fhir/Observation?patient={whole}", caller).status_code == 200
 
-    def disk_full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(fresh.service.receipts), "_commit", disk_full)
-    answer = fresh.get(f"/fhir/Observation?patient={whole}", caller)
-    assert answer.status_code == 500
-    assert "4548-4" not in answer.text
-    monkeypatch.undo()
-    assert fresh.get(f"/fhir/Observation?patient={whole}", caller).status_code == 200
+def _disk_full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_the_owners_app_keeps_a_head_and_verifies_the_chain_elsewhere(shared: HttpWorld) -> None:
+    """What the two routes give is all that a stranger's verifier needs."""
+    shared.everything(shared.token("praxis"))
+    kept = shared.get("/app/audit-head", shared.owner()).json()
+    shared.everything(shared.token("praxis"))
+    answer = shared.get("/app/audit-chain", shared.owner())
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    key, vault = bytes.fromhex(kept["key"]), shared.patients["erika"].partition(".")[0]
+    heads = [(vault, kept["position"], bytes.fromhex(kept["head"])), stranger.paper(kept["line"])]
+    assert stranger.is_signed(kept, key)
+    assert stranger.verdict(answer.text, key, heads) == ("", 0)
+    _, _, receipts = stranger.read(answer.text)
+    assert len(receipts) > kept["position"]
+    assert {shared.get(f"/app/audit-{one}", shared.token("praxis")).status_code for one in ("head", "chain")} == {403}
+    assert stranger.verdict(shared.get("/app/audit-chain", shared.owner("berta")).text, key, heads) == ("", 0)
 
 
 def test_provenance_says_where_a_resource_came_from(shared: HttpWorld) -> None:

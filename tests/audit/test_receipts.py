@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
-from aggregator.audit import chain, receipts
+from aggregator.audit import receipts, verify
 from aggregator.audit.receipts import Condition, Opening, ReceiptWriter, Sealed
-from aggregator.audit.tables import Receipt, SignedHeads
+from aggregator.audit.tables import Receipt, SignedHead
 from aggregator.errors import Stale
 from aggregator.vault import tables
 from aggregator.vault.keys import Root
@@ -100,7 +100,7 @@ def test_a_vault_that_is_not_there_takes_no_receipt(world: World, writer: Receip
     with pytest.raises(Stale):
         writer.write_now([Opening("c" * 26, world.owner.root.audit.public()).first({})])
     with world.store.read() as session:
-        assert session.exec(select(SignedHeads)).all() == []
+        assert session.exec(select(SignedHead)).all() == []
 
 
 @pytest.mark.attack(31)
@@ -154,8 +154,8 @@ def test_two_hundred_writers_at_once(world: World, writer: ReceiptWriter) -> Non
     asyncio.run(write_all())
     assert [entry for _, entry in entries(world)] == [{"from": n} for n in range(8)] + [{"n": n} for n in range(200)]
     with world.store.read() as session:
-        signatures = len(session.exec(select(SignedHeads)).all())
-        verified = chain.check(session, world.vault, world.ring.audit_verification_key())
+        signatures = len(session.exec(select(SignedHead)).all())
+        verified = verify.check(session, world.vault, world.ring.audit_verification_key())
     assert verified.receipts == 208
     assert signatures <= 4  # the first of each round goes alone, the rest together
 
@@ -173,7 +173,7 @@ def test_writers_in_threads_lose_nothing(world: World, writer: ReceiptWriter) ->
     for thread in threads:
         thread.join()
     with world.store.read() as session:
-        assert chain.check(session, world.vault, world.ring.audit_verification_key()).receipts == 44
+        assert verify.check(session, world.vault, world.ring.audit_verification_key()).receipts == 44
 
 
 def test_a_caller_who_no_longer_waits_does_not_hold_up_the_others(world: World, writer: ReceiptWriter) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from aggregator.audit import receipts
-from aggregator.audit.chain import first_head, leaf, merkle_root, next_head
+from aggregator.audit import merkle, receipts
+from aggregator.audit.chain import first_head, leaf, next_head
 from aggregator.audit.tables import Receipt
 from aggregator.identity.tables import Unlocker
 from aggregator.identity.unlockers import parse_code, unlock
@@ -171,7 +171,7 @@ def _receipts(given: Inputs) -> dict[str, Any]:
 
 def _merkle(given: Inputs) -> dict[str, Any]:
     leaves = [leaf(one["vault"], one["position"], bytes.fromhex(one["head"])) for one in given["heads"]]
-    roots = [merkle_root(leaves[:size]).hex() for size in range(1, len(leaves) + 1)]
+    roots = [merkle.tree(leaves[:size])[0].hex() for size in range(1, len(leaves) + 1)]
     return {"leaves": [one.hex() for one in leaves], "roots": roots}
 
 
