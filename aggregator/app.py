@@ -93,6 +93,18 @@ def _compose(config: Config, clock: Clock, store: Store, ring: KeyRing, client: 
     accounts = Accounts(store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60)
     signing = Signing(store, ring, accounts, [one.party for one in registered.values()], clock)
     signing.finish_revocations()
+    worker = Worker(
+        store=store,
+        keys=keys,
+        key_service=ring,
+        registry=registry,
+        table=table,
+        clock=clock,
+        client=client,
+        lease_seconds=config.sync.lease_minutes * 60,
+        longest_backoff=config.sync.longest_backoff_hours * 3600,
+        hold_seconds=config.sync.hold_days * 86400,
+    )
     return Service(
         config=config,
         clock=clock,
@@ -106,18 +118,8 @@ def _compose(config: Config, clock: Clock, store: Store, ring: KeyRing, client: 
         accounts=accounts,
         signing=signing,
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
-        connections=Connections(store, keys, registry, clock),
-        worker=Worker(
-            store=store,
-            keys=keys,
-            key_service=ring,
-            registry=registry,
-            table=table,
-            clock=clock,
-            client=client,
-            lease_seconds=config.sync.lease_minutes * 60,
-            longest_backoff=config.sync.longest_backoff_hours * 3600,
-        ),
+        connections=Connections(worker),
+        worker=worker,
         receipts=ReceiptWriter(store, ring),
         base_url=(config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/"),
     )

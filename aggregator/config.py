@@ -85,6 +85,7 @@ class SyncSettings(_Section):
     at_once: int = Field(default=4, ge=1)
     lease_minutes: int = Field(default=30, ge=1)
     longest_backoff_hours: int = Field(default=12, ge=1)
+    hold_days: int = Field(default=30, ge=1, le=90)
 
 
 class SourceSettings(_Section):
@@ -93,6 +94,7 @@ class SourceSettings(_Section):
     connector: str
     title: str = ""
     interval_minutes: int = Field(default=360, ge=1)
+    identity_level: Literal["low", "substantial", "high"] = "substantial"
     settings: dict[str, Any] = {}
 
 
@@ -187,9 +189,10 @@ def _explain(file: Path | None, error: ValidationError) -> str:
 
 def _known(path: tuple[int | str, ...]) -> str:
     model: Any = Config
+    tables: dict[str, type[BaseModel]] = {"sources": SourceSettings, "clients": ClientSettings}
     for part in path:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        model = field.annotation if field else {"sources": SourceSettings, "clients": ClientSettings}.get(str(path[0]))
+        model = field.annotation if field else tables.get(str(path[0]))
     return ", ".join(getattr(model, "model_fields", {}))
 
 

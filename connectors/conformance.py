@@ -211,6 +211,7 @@ def _require_spec(spec: ConnectorSpec[Any]) -> None:
     require(len(set(spec.resource_types)) == len(spec.resource_types), "resource_types names each type once")
     if spec.kind is Kind.ACCOUNT:
         require(spec.account_id in spec.account, "account_id is an account setting")
+        require(spec.keeps, "keeps says something of a feed alone")
     else:
         require(not spec.account and spec.account_id is None, "a feed has no account settings")
 

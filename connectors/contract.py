@@ -180,6 +180,8 @@ class ConnectorSpec(Generic[ConfigT]):
 
     account: the settings that belong to one patient's connection and are sealed; the others are the operator's.
     account_id: the one among them that names the account at the source; part of the source key, so it never changes.
+    keeps: of a feed, does the source keep what was pulled, as a folder does? A queue or a port does not: what nobody
+        here is verified for then lies in the service's sealed hold for some weeks.
     """
 
     name: str
@@ -194,6 +196,7 @@ class ConnectorSpec(Generic[ConfigT]):
     min_interval: timedelta
     account: frozenset[str] = frozenset()
     account_id: str | None = None
+    keeps: bool = True
     contract_version: int = CONTRACT_VERSION
 
 

@@ -76,7 +76,9 @@ def test_the_examples_in_it_load_and_name_every_setting_of_a_client_and_a_source
     config = load(whole)
     told = tomllib.loads(uncommented())
     assert set(told["clients"]["hausarzt"]) == set(ClientSettings.model_fields)
-    assert all(set(source) == set(SourceSettings.model_fields) for source in told["sources"].values())
+    named = {name: set(source) for name, source in told["sources"].items()}
+    assert named["praxis-labor"] == set(SourceSettings.model_fields)
+    assert all(one | {"identity_level"} == named["praxis-labor"] for one in named.values())  # a feed alone has a level
     assert config.clients["hausarzt"].jwks_file == whole.parent / "clients/hausarzt.jwks.json"
 
 

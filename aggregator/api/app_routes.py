@@ -22,7 +22,9 @@ from aggregator.audit import chain_file, remembered
 from aggregator.errors import CallerError
 from aggregator.fhir.bundle import Answer
 from aggregator.sync import quarantine
+from aggregator.sync.registry import Source
 from aggregator.sync.tables import Connection
+from aggregator.sync.verification import Level, Method, open_facts
 
 _LIMIT = 64 * 1024
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -39,6 +41,25 @@ _WORDS = {
     "sign-in": ("Bitte melden Sie sich bei der Quelle neu an.", "Please sign in at the source again."),
 }
 """Status -> what it means, in German and English."""
+_METHODS = {
+    Method.ACTIVATION_CODE: ("mit einem Aktivierungscode", "by an activation code"),
+    Method.OPENID: ("über einen Anmeldedienst", "by a sign-in provider"),
+    Method.IN_PERSON: ("persönlich", "in person"),
+}
+_LEVELS = {
+    Level.LOW: ("niedrig", "low"),
+    Level.SUBSTANTIAL: ("substanziell", "substantial"),
+    Level.HIGH: ("hoch", "high"),
+}
+_VERIFIED = (
+    "Sie wurden am {day} {how} identifiziert (Vertrauensniveau {level}).",
+    "Your identity was verified {how} on {day} (level of assurance: {level}).",
+)
+_TOO_LOW = (
+    " Diese Quelle verlangt jetzt das Niveau {asked} und liefert nichts mehr; bitten Sie die Praxis um einen neuen"
+    " Aktivierungscode.",
+    " This source now asks for level {asked} and delivers nothing more; ask the practice for a new activation code.",
+)
 
 
 class AppRoutes:
@@ -114,7 +135,7 @@ class AppRoutes:
     async def again(self, request: Request, connection: str) -> Response:
         """Have the next tick pull this connection from the beginning: what stands aside is tried once more."""
         owner = self._callers.of(request).as_owner()
-        await asyncio.to_thread(self._service.connections.again, owner.vault, connection)
+        await asyncio.to_thread(self._service.connections.again, owner.vault, connection, owner.root)
         return Response(status_code=202)
 
     async def activate(self, request: Request) -> Response:
@@ -173,7 +194,26 @@ class AppRoutes:
             "error": row.error,
             "last_success": _time(row.last_success),
             "next": _time(row.next_at) if not row.is_feed else None,
+            "verification": self._verification(row, source) if row.is_feed else None,
         }
+
+    def _verification(self, row: Connection, source: Source | None) -> dict[str, Any] | None:
+        """How the owner was identified, at best, for a feed."""
+        facts = open_facts(self._service.worker_keys, row.vault, row.id, row.verification)
+        if not facts:
+            return None
+        best = max(facts, key=lambda fact: (fact.level.rank, fact.at))
+        enough = source is None or best.level.rank >= source.identity_level.rank
+        words = dict[str, str]()
+        for at, language in enumerate(("de", "en")):
+            text = _VERIFIED[at] + ("" if enough else _TOO_LOW[at])
+            asked = _LEVELS[source.identity_level][at] if source else ""
+            day = f"{best.at:%d.%m.%Y}" if language == "de" else f"{best.at:%Y-%m-%d}"
+            words[language] = text.format(
+                how=_METHODS[best.method][at], level=_LEVELS[best.level][at], day=day, asked=asked
+            )
+        told = {"method": best.method, "level": best.level, "by": best.by, "at": best.at.isoformat(timespec="seconds")}
+        return told | {"enough": enough, "in_words": words}
 
 
 def _time(seconds: float | None) -> str | None:

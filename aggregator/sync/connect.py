@@ -5,32 +5,24 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
-import orjson
 from sqlmodel import Session, col, delete, select, update
 
 from aggregator.consent import mandate
 from aggregator.consent.mandate import Expected, Person, Signer
 from aggregator.errors import CallerError, Refused, Tampered
-from aggregator.sync.feeds import feed_id, tags
-from aggregator.sync.registry import Registry, Source
-from aggregator.sync.run import settings_header
-from aggregator.sync.tables import Activation, Connection, Feed, Route
+from aggregator.sync import activation, routes
+from aggregator.sync.offer import offer
+from aggregator.sync.registry import Source
+from aggregator.sync.routes import as_subject, feed_id
+from aggregator.sync.run import Worker, settings_header
+from aggregator.sync.tables import Connection, Feed, Route
+from aggregator.sync.verification import Fact, Level, Verification, open_facts, seal_facts
 from aggregator.vault import tables
 from aggregator.vault.encoding import canonical
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.keys import Root
-from aggregator.vault.seal import header
-from aggregator.vault.store import Store
-from connectors.contract import Clock, Identifier, Subject
-from fhir_profiles.codes import KVNR
 
-_CODE_LIFE = timedelta(days=30)
-_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no I, O, 0, 1: a code is read from paper
-_CODE_LENGTH = 16  # 80 bits
 _THE_PERSON = ""
 """A feed's account in a vault: a vault has one person, whose names and numbers may yet be corrected."""
 
@@ -38,11 +30,12 @@ _THE_PERSON = ""
 class Connections:
     """Makes and ends connections."""
 
-    def __init__(self, store: Store, keys: WorkerKeys, registry: Registry, clock: Clock) -> None:
-        self._store = store
-        self._keys = keys
-        self._registry = registry
-        self._clock = clock
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._store = worker.store
+        self._keys = worker.keys
+        self._registry = worker.registry
+        self._clock = worker.clock
 
     def connect(self, signer: Signer, authority: str, account: Mapping[str, Any]) -> str:
         """Connect one account at a source; returns the connection's id. The same account again is the same connection.
@@ -64,51 +57,89 @@ class Connections:
         """
         with self._store.write(vault) as session:
             row = _own(session, vault, connection)
-            row.ended = True
+            row.ended, row.verification = True, None
             _end_mandate(session, vault, row.mandate, root)
             session.exec(delete(Route).where(col(Route.connection) == connection))
 
-    def again(self, vault: str, connection: str) -> None:
-        """Have the next tick pull it from the beginning: what stands aside is tried once more, nothing is doubled."""
-        with self._store.write(vault) as session:
-            row = _own(session, vault, connection)
-            row.state, row.next_at = None, 0.0
+    def again(self, vault: str, connection: str, root: Root) -> None:
+        """Have the next tick pull it from the beginning: what stands aside is tried once more, nothing is doubled.
 
-    def issue_code(self, authority: str, person: Person) -> str:
-        """A code by which a practice vouches for a person whose identity it has seen; stored as a handle alone."""
+        What a feed's hold has for the patient is written at once.
+        """
+        with self._store.write() as session:
+            row = _own(session, vault, connection)
+            row.next_at = 0.0
+            if row.is_feed:
+                source = self._registry.source(self._worker.settings(row)["authority"])
+                offer(self._worker, session, root, source, row)
+            row.state = None
+
+    def issue_code(self, authority: str, person: Person, level: Level = Level.SUBSTANTIAL) -> str:
+        """A code by which a practice vouches for a person whose identity it has seen; stored as a handle alone.
+
+        Raises CallerError for what is no feed, or a level below the one that the source asks for.
+        """
+        source = self._feed(authority)
+        if level.rank < source.identity_level.rank:
+            raise CallerError(
+                f"{authority} asks for the level {source.identity_level}: a code at level {level} would open nothing; "
+                f"issue it with --level {source.identity_level}, if the person was seen so"
+            )
+        code, row = activation.issue(self._keys, authority, person, level, self._clock())
+        with self._store.write(row.code.hex()) as session:
+            session.add(row)
+        return code
+
+    def redeem(self, signer: Signer, code: str) -> str:
+        """Connect the signer to the feed that the code came from. Raises Refused: deliberately not said why.
+
+        Raises CallerError after too many tries within an hour.
+        """
+        now = self._clock()
+        with self._store.write(signer.vault) as session:
+            activation.count_try(session, signer.vault, now.timestamp())
+        with self._store.write() as session:  # a code is used up by the commit that connects, or not at all
+            row, found = activation.find(session, self._keys, code, now)
+            if not _is_stated(signer, found.verification.person):
+                raise activation.not_valid()
+            connection = self._verified(session, signer, self._registry.source(found.authority), found.verification)
+            session.delete(row)  # used up: whom the practice knows is nothing to keep
+            activation.forget_tries(session, signer.vault)
+        return connection
+
+    def verify(self, signer: Signer, authority: str, verification: Verification) -> str:
+        """Connect the signer to a feed by what somebody vouches for: an OpenID provider's claims, a desk that saw her.
+
+        The caller has checked that the fact is the voucher's. Raises Refused where it is about somebody else than the
+        signer says to be, or below the level that the source asks for.
+        """
+        source = self._feed(authority)
+        if not _is_stated(signer, verification.person):
+            raise Refused("the identity that was verified is not the one that this record is for")
+        with self._store.write() as session:
+            return self._verified(session, signer, source, verification)
+
+    def _feed(self, authority: str) -> Source:
         source = self._registry.source(authority)
         if not source.is_feed:
             raise CallerError(f"{authority} is no feed: it needs no activation code")
-        code = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
-        handle, expires = self._code(code), int((self._clock() + _CODE_LIFE).timestamp())
-        told = {"authority": authority, "person": asdict(person), "expires": expires}
-        row = Activation(
-            code=handle,
-            feed=feed_id(self._keys, authority),
-            person=self._keys.seal(header("activation", "", name=handle.hex()), canonical(told)),
-            expires=expires,
-        )
-        with self._store.write(handle.hex()) as session:
-            session.add(row)
-        return "-".join(code[at : at + 4] for at in range(0, _CODE_LENGTH, 4))
+        return source
 
-    def redeem(self, signer: Signer, code: str) -> str:
-        """Connect the signer to the feed that the code came from. Raises Refused: deliberately not said why."""
-        handle = self._code(code)
-        with self._store.write() as session:  # a code is used up by the commit that connects, or not at all
-            row = session.get(Activation, handle)
-            if row is None:
-                raise Refused("this activation code is not valid; ask the practice for a new one")
-            told = orjson.loads(self._keys.open(header("activation", "", name=handle.hex()), row.person))
-            person = Person(**told["person"])
-            if told["expires"] < self._clock().timestamp():  # what was sealed, not what the row beside it says
-                raise Refused("this activation code is not valid; ask the practice for a new one")
-            if Expected.of(signer.person, signer.root.tag_key()).compare(as_subject(person)) is not True:
-                raise Refused("this activation code is not valid; ask the practice for a new one")
-            source = self._registry.source(told["authority"])
-            connection = self._write(session, signer, source, _THE_PERSON, {})
-            self._verify(session, source, connection, person)
-            session.delete(row)  # used up: whom the practice knows is nothing to keep
+    def _verified(self, session: Session, signer: Signer, source: Source, verification: Verification) -> str:
+        """Connection, routes and what is held for her, in one transaction. Raises Refused for too low a level."""
+        if verification.level.rank < source.identity_level.rank:
+            raise Refused(
+                f"{source.title} asks for an identity verified at level {source.identity_level}, this one is "
+                f"{verification.level}; ask the practice for an activation code"
+            )
+        connection = self._write(session, signer, source, _THE_PERSON, {})
+        routes.write(session, self._keys, source.authority, connection, verification.person, verification.level)
+        row = session.get_one(Connection, connection)
+        fact = Fact(method=verification.method, level=verification.level, by=verification.by, at=verification.at)
+        facts = (*open_facts(self._keys, row.vault, row.id, row.verification), fact)
+        row.verification = seal_facts(self._keys, row.vault, row.id, facts)
+        self._offer_again(session, source)
+        offer(self._worker, session, signer.root, source, row)
         return connection
 
     def _write(
@@ -133,24 +164,25 @@ class Connections:
                 source=handle,
                 settings=self._keys.seal(settings_header(signer.vault, connection, made.id), box),
                 state=before.state if before else None,
+                verification=before.verification if before else None,
                 is_feed=source.is_feed,
             )
         )
         return connection
 
-    def _verify(self, session: Session, source: Source, connection: str, person: Person) -> None:
-        """Write the routing tags, and have the feed offer again what it holds already.
+    def _offer_again(self, session: Session, source: Source) -> None:
+        """Have the feed offer again what it holds already.
 
-        A run that is under way loses its lease: it would put the cursor back behind what the new person is to receive.
+        A run that is under way loses its lease: it would put the cursor, or an item in the hold, behind what the new
+        person is to receive.
         """
         feed = feed_id(self._keys, source.authority)
-        for tag in _all_tags(self._keys, source.authority, person):
-            session.merge(Route(feed=feed, tag=tag, connection=connection))
         session.exec(update(Feed).where(col(Feed.id) == feed).values(state=None, next_at=0.0, lease=""))
 
-    def _code(self, code: str) -> bytes:
-        plain = "".join(char for char in code.upper() if char.isalnum())
-        return self._keys.feed_tag("activation", plain)
+
+def _is_stated(signer: Signer, person: Person) -> bool:
+    """Is it whom the vault is for, as the patient says and signs? Both must hold: neither's word is enough."""
+    return Expected.of(signer.person, signer.root.tag_key()).compare(as_subject(person)) is True
 
 
 def _own(session: Session, vault: str, connection: str) -> Connection:
@@ -168,16 +200,3 @@ def _end_mandate(session: Session, vault: str, identity: str, root: Root) -> Non
     row.ended = True
     with suppress(Tampered):
         mandate.end(row, root, head.log_position)
-
-
-def as_subject(person: Person) -> Subject:
-    """The person as a source would name them."""
-    numbers = (Identifier(KVNR, person.kvnr),) if person.kvnr else ()
-    return Subject(identifiers=numbers, family=person.family, given=person.given, birth_date=person.birth_date)
-
-
-def _all_tags(keys: WorkerKeys, authority: str, person: Person) -> list[bytes]:
-    """By insurance number and, for items that carry none, by name and birth date."""
-    by_name = Person(family=person.family, given=person.given, birth_date=person.birth_date)
-    found = [*tags(keys, authority, as_subject(by_name))]
-    return [*found, *tags(keys, authority, as_subject(person))] if person.kvnr else found

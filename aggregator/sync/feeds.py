@@ -1,7 +1,8 @@
 """Feeds: one source that carries many patients. Items are routed by keyed tags, only to people who were verified.
 
-What nobody here is verified for stays at the source and is offered again when somebody is. A payload without a known
-subject is quarantined at the feed. Each vault commits alone; the feed's cursor goes last.
+What nobody here is verified for stays at the source, or in the sealed hold where the source keeps nothing, and is
+offered again when somebody is. A payload without a known subject, or about two people, is quarantined at the feed. Each
+vault commits alone; the feed's cursor goes last.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from sqlmodel import Session, col, delete, select, update
 
-from aggregator.consent.mandate import comparable_name, comparable_number
 from aggregator.errors import AggregatorError, Stale
+from aggregator.sync import hold, routes
 from aggregator.sync.registry import Source
+from aggregator.sync.routes import feed_id
 from aggregator.sync.run import (
     LATE,
     LeaseLost,
@@ -30,35 +33,28 @@ from aggregator.sync.run import (
     outcome,
     require_mandate,
 )
-from aggregator.sync.tables import Connection, Feed, Quarantine, Route
-from aggregator.sync.writing import VaultWriter, standing_items
+from aggregator.sync.tables import Connection, Feed, Hold, Quarantine, Route
+from aggregator.sync.writing import SOMEBODY_ELSES, Prepared, VaultWriter, standing_items
 from aggregator.vault.encoding import canonical
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.seal import header
-from connectors.contract import Batch, Cursor, Item, Origin, Reason, Skipped, Subject
-from fhir_profiles.codes import KVNR
+from connectors.contract import Batch, Cursor, Item, Reason, Skipped
 
 
-def feed_id(keys: WorkerKeys, authority: str) -> bytes:
-    """A feed's handle."""
-    return keys.feed_tag("feed", authority)
+@dataclass(slots=True)
+class _Sorted:
+    """One batch: items by connection; by the tag under which they wait for somebody; and what is for nobody."""
 
-
-def tags(keys: WorkerKeys, authority: str, subject: Subject) -> Iterator[bytes]:
-    """The keyed tags by which an item finds its person: the insurance number, else name and birth date."""
-    numbers = [identifier.value for identifier in subject.identifiers if identifier.system == KVNR]
-    for number in numbers:
-        yield keys.feed_tag(authority, "kvnr", comparable_number(number))
-    name = comparable_name(subject)
-    if not numbers and name:
-        yield keys.feed_tag(authority, "name", *name)
+    claimed: dict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    unclaimed: list[tuple[bytes, Item]] = field(default_factory=list)
+    aside: list[Skipped] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _FeedRun:
     """What one run of a feed holds: a writer per connection, and what nobody claimed.
 
-    failed: the connections whose vault could not be written; the cursor waits until it can.
+    failed: the connections whose vault could not be written; the cursor waits until it can. passed: how many unclaimed
+    items lie before the cursor that this run began at.
     """
 
     worker: Worker
@@ -68,70 +64,91 @@ class _FeedRun:
     writers: dict[str, VaultWriter | None] = field(default_factory=dict)
     failed: dict[str, AggregatorError] = field(default_factory=dict)
     unclaimed: set[str] = field(default_factory=set)
+    passed: int = 0
 
     def batch(self, batch: Batch) -> None:
-        """Every vault its own commit, then the feed's quarantine and cursor."""
-        by_connection: dict[str, list[Item]] = defaultdict(list)
-        lost: list[Skipped] = []
-        for item in batch.items:
-            self._route(item, by_connection, lost)
-        for connection, items in by_connection.items():
-            self._write(connection, items)
+        """Every vault its own commit, then the feed's quarantine, hold and cursor."""
+        made = self._sorted(batch.items)
+        for connection, items in made.claimed.items():
+            made.aside += self._write(connection, items, made)
+        keeps = self.source.spec.keeps
+        held = [] if keeps else self._held(made.unclaimed)
         with commit(self.worker, self.feed, self.lease, Feed, self.feed.id.hex()) as session:
-            for item in lost:
-                session.merge(self._quarantine(item))
-            if batch.cursor is not None and not self.failed:
+            self._settle(session, batch.items)
+            for row in (*(feed_quarantine(self.worker, self.source, item) for item in made.aside), *held):
+                session.merge(row)
+            if batch.cursor is not None and not (self.failed and keeps):
                 state = self.worker.seal_state("", self.feed.id.hex(), batch.cursor, set())
                 session.exec(update(Feed).where(col(Feed.id) == self.feed.id).values(state=state))
 
-    def _route(self, item: Item, by_connection: dict[str, list[Item]], lost: list[Skipped]) -> None:
-        if item.subject is None:
-            if isinstance(item, Skipped):
-                lost.append(item)
-            else:
-                lost.append(Skipped(Reason.NO_SUBJECT, item.origin, b"", "the feed does not say whose this is"))
-            return
-        claimed = self._claimed(item.subject)
-        if not claimed:
+    def _sorted(self, items: tuple[Item, ...]) -> _Sorted:
+        made = _Sorted()
+        for item in items:
+            if item.subject is None:
+                made.aside.append(_of_nobody(item))
+                continue
+            with self.worker.store.read() as session:
+                claim = routes.claim(session, self.worker.keys, self.source, item.subject)
+            if claim.refused:
+                made.aside.append(Skipped(claim.refused, item.origin, b""))
+            elif not claim.connections:
+                self._wait(made, claim.tag, item)
+            for connection in claim.connections:
+                made.claimed[connection].append(item)
+        return made
+
+    def _wait(self, made: _Sorted, tag: bytes, item: Item) -> None:
+        made.unclaimed.append((tag, item))
+        if self.source.spec.keeps:
             self.unclaimed.add(item.origin.source_id)
-        for connection in claimed:
-            by_connection[connection].append(item)
 
-    def _claimed(self, subject: Subject) -> list[str]:
-        """The connections of the one person whose item this is; nobody's where two people share name and birth date."""
-        wanted = list(tags(self.worker.keys, self.source.authority, subject))
-        with self.worker.store.read() as session:
-            found = session.exec(
-                select(Route.connection).where(col(Route.feed) == self.feed.id, col(Route.tag).in_(wanted))
-            )
-            connections = sorted(set(found))
-        by_number = any(identifier.system == KVNR for identifier in subject.identifiers)
-        return connections if by_number or len(connections) == 1 else []
+    def _held(self, unclaimed: list[tuple[bytes, Item]]) -> list[Hold]:
+        worker = self.worker
+        public, now = worker.key_service.hold_public(), worker.clock().timestamp()
+        return hold.put(worker.keys, public, self.feed.id, unclaimed, now, worker.hold_seconds)
 
-    def _write(self, connection: str, items: list[Item]) -> None:
-        """One vault's own commit; where it fails, the other vaults still get theirs. Raises LeaseLost."""
+    def _settle(self, session: Session, items: tuple[Item, ...]) -> None:
+        """What comes again need not stand aside for how it came before."""
+        names = {feed_item(self.worker, item) for item in items}
+        mine = (col(Quarantine.owner) == self.feed.id.hex(), col(Quarantine.item).in_(names))
+        session.exec(delete(Quarantine).where(*mine))
+
+    def _write(self, connection: str, items: list[Item], made: _Sorted) -> list[Skipped]:
+        """One vault's own commit; where it fails, the other vaults still get theirs. Raises LeaseLost.
+
+        Returns what turned out to be about somebody else. What a source does not keep, and this vault could not take,
+        waits in the hold.
+        """
         with self.worker.store.read() as session:
             row = session.get_one(Connection, connection)
         writer = self.writer(row)
-        if writer is None:
-            return
         try:
-            self._commit(writer, row, items)
+            if writer is not None:
+                return self._commit(writer, row, items)
         except LeaseLost:
             raise
         except MandateEnded:
             self.writers[connection] = None
         except AggregatorError as error:
             self.failed[connection] = error
+        if not self.source.spec.keeps:
+            made.unclaimed += self._tagged(items)
+        return []
 
-    def _commit(self, writer: VaultWriter, row: Connection, items: list[Item]) -> None:
+    def _tagged(self, items: list[Item]) -> list[tuple[bytes, Item]]:
+        keys, authority = self.worker.keys, self.source.authority
+        found = [(routes.main_tag(keys, authority, item.subject), item) for item in items if item.subject]
+        return [(tag, item) for tag, item in found if tag]
+
+    def _commit(self, writer: VaultWriter, row: Connection, items: list[Item]) -> list[Skipped]:
         with writer.all_or_nothing():
-            prepared = writer.prepare(items, None, self.worker.clock())
+            prepared, others = without_others(writer, items, self.worker.clock())
             state = self.worker.seal_state(row.vault, row.id, None, writer.normaliser.patients)
             with commit(self.worker, self.feed, self.lease, Feed, row.vault) as session:
                 require_mandate(session, row)
                 writer.commit(session, prepared)
                 session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=state))
+        return others
 
     def writer(self, row: Connection) -> VaultWriter | None:
         """The writer into one vault, opened once a run; None where its mandate ended or it cannot be opened."""
@@ -146,24 +163,45 @@ class _FeedRun:
                 self.writers[row.id], self.failed[row.id] = None, error
         return self.writers[row.id]
 
-    def _quarantine(self, item: Skipped) -> Quarantine:
-        owner = self.feed.id.hex()
-        name = self.worker.keys.feed_tag("item", item.origin.source_id).hex()
-        head = header("quarantine", "", name=name)
-        return Quarantine(
-            owner=owner,
-            source=self.feed.id,
-            item=name,
-            connection=owner,
-            reason=item.reason,
-            at=self.worker.clock().timestamp(),
-            note=self.worker.keys.seal(head, canonical(_note(self.source, item.origin))),
-            payload=None,  # it is somebody's, nobody here knows whose: it stays at the source, and a retry finds it
-        )
+
+def without_others(writer: VaultWriter, items: Sequence[Item], now: datetime) -> tuple[Prepared, list[Skipped]]:
+    """A batch ready for one vault, and what names two people: its subject this one, its content another.
+
+    That is the feed's to set aside: in a patient's quarantine it would tell that somebody else's item came.
+    """
+    prepared = writer.prepare(items, None, now)
+    others = {row.item for row in prepared.aside if row.reason in SOMEBODY_ELSES}
+    writer.tally.aside -= others
+    kept = tuple(row for row in prepared.aside if row.item not in others)
+    origins = [item.origin for item in items if writer.normaliser.local(item.origin.source_id) in others]
+    return replace(prepared, aside=kept), [Skipped(Reason.OTHER_PERSON, origin, b"") for origin in origins]
 
 
-def _note(source: Source, origin: Origin) -> dict[str, str]:
-    return {"source": source.authority, "locator": origin.locator}
+def _of_nobody(item: Item) -> Skipped:
+    if isinstance(item, Skipped):
+        return item
+    return Skipped(Reason.NO_SUBJECT, item.origin, b"", "the feed does not say whose this is")
+
+
+def feed_item(worker: Worker, item: Item) -> str:
+    """The name of an item in a feed's quarantine."""
+    return worker.keys.feed_tag("item", item.origin.source_id).hex()
+
+
+def feed_quarantine(worker: Worker, source: Source, item: Skipped) -> Quarantine:
+    """A row without payload: it is somebody's, nobody here knows whose. What the source keeps, a retry finds."""
+    feed, name = feed_id(worker.keys, source.authority), feed_item(worker, item)
+    note = {"source": source.authority, "locator": item.origin.locator}
+    return Quarantine(
+        owner=feed.hex(),
+        source=feed,
+        item=name,
+        connection=feed.hex(),
+        reason=item.reason,
+        at=worker.clock().timestamp(),
+        note=worker.keys.seal(header("quarantine", "", name=name), canonical(note)),
+        payload=None,
+    )
 
 
 async def run_feed(
@@ -208,6 +246,7 @@ def _claim(worker: Worker, source: Source, *, due_only: bool) -> _FeedRun:
 async def _pull(held: _FeedRun, progress: Progress | None, *, again: bool) -> None:
     state = held.worker.state("", held.feed.id.hex(), held.feed.state)
     cursor = None if again or state["cursor"] is None else Cursor(state["cursor"])
+    held.passed = held.feed.waiting if cursor else 0
     done = 0
     if again:  # what is still wrong comes back; what was mended does not
         with commit(held.worker, held.feed, held.lease, Feed, held.feed.id.hex()) as session:
@@ -225,7 +264,9 @@ def _finish(held: _FeedRun, status: str, error: str, failure: Exception | None) 
     values = ending(held.worker, held.source, held.feed.failures, status, error, failure)
     mine = (col(Feed.id) == held.feed.id, col(Feed.lease) == held.lease)
     with held.worker.store.write() as session:
-        kept = session.exec(update(Feed).where(*mine).values(lease="", waiting=len(held.unclaimed), **values))
+        kept = session.exec(
+            update(Feed).where(*mine).values(lease="", waiting=held.passed + len(held.unclaimed), **values)
+        )
         if kept.rowcount:
             served = col(Connection.id).in_(_connections(session, held.feed.id))
             session.exec(update(Connection).where(served).values(**values))

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from aggregator.config import SourceSettings
 from aggregator.errors import CallerError, OperatorError
+from aggregator.sync.verification import Level
 from connectors.contract import CONTRACT_VERSION, Client, Clock, Connector, ConnectorSpec, Kind, Settings
 
 GROUP = "aggregator.connectors"
@@ -33,6 +34,11 @@ class Source:
     @property
     def is_feed(self) -> bool:
         return self.spec.kind is Kind.FEED
+
+    @property
+    def identity_level(self) -> Level:
+        """How sure a feed wants to be of who a patient is."""
+        return Level(self.settings.identity_level)
 
     @property
     def title(self) -> str:

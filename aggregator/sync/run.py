@@ -92,6 +92,7 @@ class Worker:
     client: Callable[[], Client]
     lease_seconds: float = 1800.0
     longest_backoff: float = 12 * 3600.0
+    hold_seconds: float = 30 * 86400.0
 
     def due(self, model: Any) -> ColumnElement[bool]:
         """Its time has come; or it was last pulled in the future, before the clock was set back."""

@@ -17,6 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlmodel import col, select, update
 
 from aggregator.errors import AggregatorError, Stale
+from aggregator.sync import activation, hold
 from aggregator.sync.feeds import feed_not_run, run_feed
 from aggregator.sync.registry import Source
 from aggregator.sync.run import Outcome, Progress, Worker, not_run, run
@@ -46,6 +47,7 @@ async def sync(
         async with gate:
             return await pull(again=again, due_only=due_only)
 
+    _sweep(worker)
     # One that fails for a reason of our own (a full disk) is told when all others have had their turn.
     pulls = [*_feeds(worker, observe), *_accounts(worker, due_only, observe)]
     done = await asyncio.gather(*map(guarded, pulls), return_exceptions=True)
@@ -55,6 +57,17 @@ async def sync(
             raise one
         outcomes += one
     return outcomes
+
+
+def _sweep(worker: Worker) -> None:
+    """What was kept for a time only, and whose time is over: held items, codes, tries."""
+    now = worker.clock().timestamp()
+    with worker.store.read() as session:
+        due = hold.has_expired(session, now) or activation.has_expired(session, now)
+    if due:
+        with worker.store.write() as session:
+            hold.sweep(session, now)
+            activation.sweep(session, now)
 
 
 class _Pull(Protocol):

@@ -30,7 +30,7 @@ from fhir_profiles.text import dumps
 
 UNSORTED = "unsorted"
 # Of what is, or may be, about another person nothing is kept, whatever a connector hands over with it.
-_SOMEBODY_ELSES = frozenset({Reason.OTHER_PERSON, Reason.NO_SUBJECT})
+SOMEBODY_ELSES = frozenset({Reason.OTHER_PERSON, Reason.NO_SUBJECT})
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class VaultWriter:
             self._end(local, item.resource_type, self.normaliser.origin(item), now, made.operations)
         else:
             # Before the person is known the payload could be anybody's: it stays at the source, and a retry brings it.
-            ours = self.normaliser.patients and item.reason not in _SOMEBODY_ELSES
+            ours = self.normaliser.patients and item.reason not in SOMEBODY_ELSES
             aside = Aside(local, item.reason, item.origin)
             made.set_aside(replace(aside, detail=item.detail, raw=item.raw) if ours and item.raw else aside)
 

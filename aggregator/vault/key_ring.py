@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aggregator.errors import KeysMissing, OperatorError, Refused
 from aggregator.vault.encoding import b64
-from aggregator.vault.key_service import Admission, SignedGrant, Ticket
+from aggregator.vault.key_service import Admission, Held, HoldClaim, SignedGrant, Ticket
 from aggregator.vault.keys import handle, verify
 from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, header, unwrap, wrap
 
@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS unlockers (vault TEXT PRIMARY KEY, generation INTEGER
 """
 # No write-ahead log: a destroyed key must not live on in one.
 _PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000")
+
+_CLAIM_SECONDS = 300  # a claim to held items is made in the request that verifies
 
 _MISSING = "{} is missing. Restore the key ring from its backup; without it nothing in the store can be opened"
 
@@ -166,6 +168,21 @@ class KeyRing:
     def system_audit(self) -> PrivateKey:
         return PrivateKey(expand(self._master, "system-audit"))
 
+    def hold_public(self) -> PublicKey:
+        return self._hold().public()
+
+    def open_hold(self, claim: HoldClaim, held: Held, now: datetime) -> bytes:
+        verify(self.verification_key(claim.vault), claim.signature, b"PRA1/hold" + claim.statement, "claim")
+        stated = orjson.loads(claim.statement)
+        if not _covers(stated, claim, held) or abs(now.timestamp() - stated["at"]) > _CLAIM_SECONDS:
+            raise Refused("this claim opens no such item")
+        if held.expires <= now.timestamp():
+            raise Refused("this item is held no longer")
+        return self._hold().open(held.header(), held.box)
+
+    def _hold(self) -> PrivateKey:
+        return PrivateKey(expand(self._master, "hold"))
+
     def audit_verification_key(self) -> bytes:
         return self._signing.public_key().public_bytes_raw()
 
@@ -202,6 +219,11 @@ class KeyRing:
     def _ticket_key(self, token: str) -> bytes:
         # The token is 256 random bits: mixed with the master key, neither alone opens the row.
         return hmac.digest(expand(self._master, "tickets"), token.encode(), "sha256")
+
+
+def _covers(stated: dict[str, Any], claim: HoldClaim, held: Held) -> bool:
+    named = (stated["kind"], stated["vault"], stated["feed"])
+    return named == ("hold", claim.vault, held.feed.hex()) and held.tag.hex() in stated["tags"]
 
 
 def _is_occasion(occasions: list[tuple[str, str, list[str]]], purpose: str, now: datetime) -> bool:

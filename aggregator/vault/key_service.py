@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from aggregator.vault.seal import PrivateKey
+from aggregator.vault.seal import PrivateKey, PublicKey, header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,34 @@ class SignedGrant:
     certificate: bytes
     signature: bytes
     box: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An item in a feed's hold: sealed to the hold key, at this place, until `expires` (Unix seconds)."""
+
+    feed: bytes
+    tag: bytes
+    item: bytes
+    expires: int
+    box: bytes = field(repr=False)
+
+    def header(self) -> dict[str, Any]:
+        """Nobody holds it longer, or for somebody else."""
+        place = "/".join(part.hex() for part in (self.feed, self.tag, self.item))
+        return header("hold", "", name=f"{place}/{self.expires}")
+
+
+@dataclass(frozen=True, slots=True)
+class HoldClaim:
+    """A patient's word, signed by the vault's root, that items of a feed under these tags are the patient's.
+
+    statement: canonical JSON {"kind":"hold","vault","feed","tags","at"}.
+    """
+
+    vault: str
+    statement: bytes = field(repr=False)
+    signature: bytes
 
 
 class KeyService(Protocol):
@@ -94,3 +122,9 @@ class KeyService(Protocol):
 
     def audit_verification_key(self) -> bytes:
         """The Ed25519 public key that `sign_heads` signs with."""
+
+    def hold_public(self) -> PublicKey:
+        """The key that a feed's hold is sealed to: its private half never leaves the key service."""
+
+    def open_hold(self, claim: HoldClaim, held: Held, now: datetime) -> bytes:
+        """One held item, for a patient who has just signed a claim to its tag. Not the worker's to ask by itself."""

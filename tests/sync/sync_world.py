@@ -125,7 +125,7 @@ class SyncWorld:
             self.clinic.source("klinik"), self.other.source("praxis"), self.feed.source("labor", Kind.FEED)
         )
         self.worker = worker(self.world, self.registry)
-        self.connections = Connections(self.world.store, self.world.worker, self.registry, self.world.clock)
+        self.connections = Connections(self.worker)
 
     @property
     def store(self) -> Store:

@@ -10,7 +10,7 @@ from sqlmodel import col, select, update
 from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, OperatorError, Refused
 from aggregator.identity.accounts import Owner
-from aggregator.sync.feeds import feed_id
+from aggregator.sync.routes import feed_id
 from aggregator.sync.run import Outcome
 from aggregator.sync.tables import Activation, Feed, Quarantine, Route
 from aggregator.vault import tables
@@ -107,10 +107,11 @@ def test_a_code_that_another_tried_still_serves_its_person(syncing: SyncWorld) -
 
 
 @pytest.mark.attack(48)
-def test_a_crash_while_redeeming_leaves_the_code_unused(syncing: SyncWorld) -> None:
+@pytest.mark.parametrize("number", [1, 2], ids=["the count of tries", "the connection"])
+def test_a_crash_while_redeeming_leaves_the_code_unused(syncing: SyncWorld, number: int) -> None:
     code = syncing.connections.issue_code("labor", ERIKA)
     signer = syncing.world.signing.signer(syncing.fresh())
-    with broken_commits(1), pytest.raises(KilledHere):
+    with broken_commits(number), pytest.raises(KilledHere):
         syncing.connections.redeem(signer, code)
     with syncing.store.read() as session:
         assert session.exec(select(Activation)).one()

@@ -103,6 +103,6 @@ async def sync(world: World, items: Sequence[Item], account: dict[str, Any], cur
         clock=world.clock,
         client=httpx.AsyncClient,
     )
-    connections = Connections(world.store, world.worker, registry, world.clock)
+    connections = Connections(worker)
     connection = connections.connect(world.signing.signer(world.owner), AUTHORITY, account)
     return await run(worker, connection)
