@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -148,8 +149,8 @@ class AppRoutes:
     async def quarantine(self, request: Request) -> Response:
         """What could not be taken, with reason and payload: it opens with the patient's key alone."""
         owner = self._callers.of(request).as_owner()
-        seed = owner.root.section(owner.sections["unsorted"])
-        items = await asyncio.to_thread(quarantine.opened, self._service.store, owner.vault, seed)
+        unsorted = partial(owner.seed, "unsorted")
+        items = await asyncio.to_thread(quarantine.opened, self._service.store, owner.vault, unsorted)
         return _json({"items": items})
 
     async def audit_head(self, request: Request) -> Response:

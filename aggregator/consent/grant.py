@@ -26,6 +26,7 @@ from aggregator.consent.decide import (
 from aggregator.consent.section_table import SectionTable
 from aggregator.vault import tables
 from aggregator.vault.encoding import b64, canonical, unb64
+from aggregator.vault.epochs import GrantedSeeds
 from aggregator.vault.key_service import KeyService, SignedGrant, Ticket
 from aggregator.vault.keys import Root, SectionSeed, handle
 from aggregator.vault.seal import KEY_BYTES
@@ -63,7 +64,7 @@ class Opened:
         return Reader(
             # A handle: neither the purpose nor whom the operator takes the party for stands in the image's row.
             id=f"{self.id}/{handle(self.image_key, 'reader', *who).hex()}",
-            seeds=self.seeds,
+            seeds=GrantedSeeds(self.seeds),
             verification_key=self.verification_key,
             image_key=self.image_key,
             patient=self.patient,

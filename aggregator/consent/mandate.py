@@ -1,7 +1,8 @@
 """Permission to write without reading, issued by the owner when a source is connected (FORMAT.md section 5).
 
 The certificate is open and root-signed: every fold checks authors against it. The body is sealed to the syncing worker:
-public keys of the sections, the keys for ids, tags and the ledger, and the keyed tags of the person expected.
+the ids of the sections, the keys for ids, tags and the ledger, and the keyed tags of the person expected. The sections'
+public keys change with the epoch: a writer takes them from the list that the root signed for it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from aggregator.errors import Stale, Tampered
 from aggregator.vault import tables
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.key_ring import WorkerKeys
-from aggregator.vault.keys import IdKey, Root, SectionKey, Writer, handle, verify
+from aggregator.vault.keys import IdKey, Root, Writer, handle, verify
 from aggregator.vault.seal import PublicKey, header
 from connectors.contract import Subject
 from fhir_profiles.codes import KVNR
@@ -74,7 +75,7 @@ class Mandate:
     account: str = field(repr=False)
     source: bytes
     patient: str
-    sections: Mapping[str, SectionKey] = field(repr=False)
+    sections: Mapping[str, str] = field(repr=False)
     ids: IdKey
     ledger_keys: bytes = field(repr=False)
     expected: Expected
@@ -156,14 +157,13 @@ def _body(signer: Signer, authority: str, account: str, writer: Writer) -> dict[
     root = signer.root
     source = root.source(authority, account)
     expected = Expected.of(signer.person, root.tag_key())
-    keys = {name: root.section(id_) for name, id_ in signer.sections.items()}
     return {
         "vault": signer.vault,
         "authority": authority,
         "account": account,
         "source": source.hex(),
         "patient": signer.patient,
-        "sections": {name: [seed.id, seed.epoch, b64(seed.private_key().public().raw)] for name, seed in keys.items()},
+        "sections": dict(signer.sections),
         "ids": b64(root.ids().key),
         "ledger": b64(root.ledger_keys(source)),
         "tags": [b64(expected.key), b64(expected.kvnr) if expected.kvnr else "", b64(expected.name)],
@@ -180,10 +180,7 @@ def _parse(vault: str, mandate: str, body: dict[str, Any]) -> Mandate:
         account=body["account"],
         source=bytes.fromhex(body["source"]),
         patient=body["patient"],
-        sections={
-            section: SectionKey(id_, epoch, PublicKey(unb64(public)))
-            for section, (id_, epoch, public) in body["sections"].items()
-        },
+        sections=body["sections"],
         ids=IdKey(unb64(body["ids"])),
         ledger_keys=unb64(body["ledger"]),
         expected=Expected(unb64(key), unb64(kvnr) if kvnr else None, unb64(name)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
@@ -52,7 +53,7 @@ def account_for(world: World, patient: SignedIn) -> Account:
     owner = service.accounts.owner(patient.token)
     state = views.read_truth(service.store, owner.vault, views.owner(owner.root, owner.sections, owner.patient))
     origins = [put.origin for _, put in state.current()]
-    items = quarantine.opened(service.store, owner.vault, owner.root.section(owner.sections["unsorted"]))
+    items = quarantine.opened(service.store, owner.vault, partial(owner.seed, "unsorted"))
     return Account(
         patient=patient,
         ids=owner.root.ids(),

@@ -21,11 +21,11 @@ from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, SignInFailed, Tampered, UnlockNeeded
 from aggregator.identity import attempts, labels, patient, sessions, unlockers
 from aggregator.identity.tables import Account, OwnerSession, Unlocker
-from aggregator.vault import log, tables
+from aggregator.vault import epochs, log, tables
 from aggregator.vault.encoding import canonical, instant
 from aggregator.vault.envelope import Operation, Put, seal
 from aggregator.vault.key_service import KeyService
-from aggregator.vault.keys import OWNER, Root, SectionKey, Writer, new_section_id, new_vault_id
+from aggregator.vault.keys import OWNER, Root, SectionKey, SectionSeed, Writer, new_section_id, new_vault_id
 from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
 from aggregator.vault.view import IDENTITY
@@ -60,14 +60,19 @@ class Owner:
         """The whole id of the vault's Patient."""
         return f"{self.vault}.{self.patient}"
 
-    def key(self, section: str, epoch: int = 1) -> SectionKey:
+    def seed(self, section: str, epoch: int) -> SectionSeed:
+        """What opens a section, by its name, in one epoch."""
+        return self.root.section(self.sections[section], epoch)
+
+    def key(self, section: str, epoch: int) -> SectionKey:
         """What sealing to a section takes."""
-        seed = self.root.section(self.sections[section], epoch)
+        seed = self.seed(section, epoch)
         return SectionKey(seed.id, seed.epoch, seed.private_key().public())
 
     def append(self, session: Session, row: tables.Vault, section: str, operations: Sequence[Operation]) -> int:
-        """Write as the owner, inside the caller's transaction."""
-        envelope = seal(self.vault, self.key(section), Writer.owner(self.root), operations)
+        """Write as the owner, inside the caller's transaction. row: as `truth.head` gave it there."""
+        key = self.key(section, row.epoch)
+        envelope = seal(self.vault, key, Writer.owner(self.root), row.log_position + 1, operations)
         return log.append(session, row, [envelope])
 
 
@@ -112,7 +117,8 @@ class Accounts:
             by_code, code = making.recovery()
             by_password = making.password(derived)
             row = _new_vault(owner)
-            session.add_all([Account(login=handle, vault=owner.vault), by_password, by_code, row])
+            keys = epochs.found(row, owner.root, owner.sections)
+            session.add_all([Account(login=handle, vault=owner.vault), by_password, by_code, row, keys])
             owner.append(session, row, IDENTITY, [said])
             self._add_session(session, owner, by_password.id, device)
         return SignedUp(owner, code)

@@ -21,6 +21,7 @@ from aggregator.identity.accounts import Accounts, Owner, owner_put
 from aggregator.vault import tables, truth
 from aggregator.vault.encoding import b32, canonical
 from aggregator.vault.envelope import Put
+from aggregator.vault.epochs import OwnersSeeds
 from aggregator.vault.fold import State, Version
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.keys import OWNER
@@ -136,8 +137,7 @@ class Signing:
 
     def _open(self, session: Session, owner: Owner, section: str) -> tuple[tables.Vault, State]:
         row = truth.head(session, owner.vault, owner.root.verification_key)
-        seeds = {section: owner.root.section(owner.sections[section])}
-        return row, truth.read(session, row, seeds).state
+        return row, truth.read(session, row, OwnersSeeds(owner.root, {section: owner.sections[section]})).state
 
     def _put(self, local: str, resource: Resource, before: Sequence[Version]) -> Put:
         version = before[-1].operation.version + 1 if before else 1

@@ -141,14 +141,16 @@ class _FeedRun:
         return [(tag, item) for tag, item in found if tag]
 
     def _commit(self, writer: VaultWriter, row: Connection, items: list[Item]) -> list[Skipped]:
-        with writer.all_or_nothing():
+        def attempt() -> list[Skipped]:
             prepared, others = without_others(writer, items, self.worker.clock())
             state = self.worker.seal_state(row.vault, row.id, None, writer.normaliser.patients)
             with commit(self.worker, self.feed, self.lease, Feed, row.vault) as session:
                 require_mandate(session, row)
                 writer.commit(session, prepared)
                 session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=state))
-        return others
+            return others
+
+        return self.worker.write(writer, attempt)
 
     def writer(self, row: Connection) -> VaultWriter | None:
         """The writer into one vault, opened once a run; None where its mandate ended or it cannot be opened."""

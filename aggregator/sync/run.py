@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import ColumnElement, true
@@ -24,9 +24,10 @@ from aggregator.errors import AggregatorError, Stale
 from aggregator.sync.normalise import Normaliser
 from aggregator.sync.registry import Registry, Source
 from aggregator.sync.tables import Connection
-from aggregator.sync.writing import Tally, VaultWriter, standing_items
-from aggregator.vault import ledger, tables
+from aggregator.sync.writing import EpochEnded, Tally, VaultWriter, standing_items
+from aggregator.vault import epochs, ledger, tables
 from aggregator.vault.encoding import canonical
+from aggregator.vault.epochs import Writable
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.seal import header
@@ -44,7 +45,10 @@ from connectors.contract import (
 logger = logging.getLogger(__name__)
 
 FRESH, LATE, BROKEN, SIGN_IN = "fresh", "late", "broken", "sign-in"
+_MOST_RESEALS = 5
 _FIRST_BACKOFF = 60.0  # seconds; doubled with each failure in a row
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int | None], None]
 """Called with (items so far, items in all where the source tells)."""
@@ -137,7 +141,22 @@ class Worker:
         connector = f"{source.spec.name} {source.spec.version}"
         normaliser = Normaliser(mandate, self.table, connector, patients)
         books = ledger.load(session, mandate.vault, mandate.source, mandate.ledger_keys)
-        return VaultWriter(mandate, normaliser, books, self.keys, row.id)
+        return VaultWriter(mandate, self.section_keys(session, row.vault), normaliser, books, self.keys, row.id)
+
+    def section_keys(self, session: Session, vault: str) -> Writable:
+        """What sealing to the vault takes now, checked as its mandates are. Raises Tampered."""
+        return epochs.writable(session, vault, self.key_service.verification_key(vault))
+
+    def write(self, writer: VaultWriter, attempt: Callable[[], T]) -> T:
+        """Prepare and commit one batch, all or nothing; once more for each rotation that comes between the two."""
+        for _ in range(_MOST_RESEALS):
+            try:
+                with writer.all_or_nothing():
+                    return attempt()
+            except EpochEnded:
+                with self.store.read() as session:
+                    writer.keys = self.section_keys(session, writer.mandate.vault)
+        raise Stale("the vault's keys keep changing")
 
     def settings(self, row: Connection) -> dict[str, Any]:
         """{authority, account}: what the connection was made with."""
@@ -238,13 +257,16 @@ class _Run:
         """Items and the cursor behind them, together or not at all."""
         worker, row = self.worker, self.row
         cursor = self.cursor if batch.cursor is None else batch.cursor
-        with writer.all_or_nothing():
+
+        def attempt() -> None:
             prepared = writer.prepare(batch.items, batch.listed, worker.clock())
             box = worker.seal_state(row.vault, row.id, cursor, writer.normaliser.patients)
             with commit(worker, row, self.lease, Connection, row.vault) as session:
                 require_mandate(session, row)
                 writer.commit(session, prepared)
                 session.exec(update(Connection).where(col(Connection.id) == row.id).values(state=box))
+
+        worker.write(writer, attempt)
         self.cursor = cursor
 
     def finish(self, status: str, error: str, failure: Exception | None) -> None:

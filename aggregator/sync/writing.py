@@ -18,11 +18,14 @@ from sqlmodel import Session, col, delete, select
 from aggregator.consent.mandate import Mandate
 from aggregator.errors import Stale
 from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
+from aggregator.sync.quarantine import payload_header
 from aggregator.sync.tables import Quarantine
 from aggregator.vault import ledger, log, tables
 from aggregator.vault.encoding import b64, canonical, instant
 from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
+from aggregator.vault.epochs import Writable
 from aggregator.vault.key_ring import WorkerKeys
+from aggregator.vault.keys import SectionKey
 from aggregator.vault.ledger import Ledger, Line
 from aggregator.vault.seal import header
 from connectors.contract import Deleted, Found, Item, Origin, Reason
@@ -31,6 +34,10 @@ from fhir_profiles.text import dumps
 UNSORTED = "unsorted"
 # Of what is, or may be, about another person nothing is kept, whatever a connector hands over with it.
 SOMEBODY_ELSES = frozenset({Reason.OTHER_PERSON, Reason.NO_SUBJECT})
+
+
+class EpochEnded(Stale):
+    """The vault has a newer generation of keys: take them, and prepare the batch again."""
 
 
 @dataclass(slots=True)
@@ -76,11 +83,12 @@ class _Sorted:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One batch, ready to be committed: sealed, and without a look at the database.
+    """One batch, ready to be committed: sealed for one epoch, and without a look at the database.
 
     settled: the items that need not stand aside any more. listed: the local ids of a full listing that counts.
     """
 
+    epoch: int
     envelopes: tuple[bytes, ...]
     aside: tuple[Quarantine, ...]
     settled: frozenset[str]
@@ -89,9 +97,10 @@ class Prepared:
 
 @dataclass(slots=True)
 class VaultWriter:
-    """Writes one source account's items into one vault."""
+    """Writes one source account's items into one vault. keys: of the epoch that it knows; renewed when that ends."""
 
     mandate: Mandate
+    keys: Writable
     normaliser: Normaliser
     ledger: Ledger
     worker: WorkerKeys
@@ -110,6 +119,7 @@ class VaultWriter:
             self._end_unlisted(held, instant(now), made.operations)
         self.tally.aside = self.tally.aside - made.settled | made.aside.keys()
         return Prepared(
+            self.keys.epoch,
             tuple(self._sealed(made.operations)),
             tuple(self._row(one, now) for one in made.aside.values()),
             frozenset(made.settled),
@@ -117,10 +127,15 @@ class VaultWriter:
         )
 
     def commit(self, session: Session, prepared: Prepared) -> None:
-        """Append what was prepared and keep the books. Raises Stale when another run was faster."""
+        """Append what was prepared and keep the books. Raises Stale when another run was faster.
+
+        EpochEnded where the sections have other keys by now: nothing is written under the old ones (fencing).
+        """
         row = session.get(tables.Vault, self.mandate.vault)
         if row is None:
             raise Stale("the vault is gone")
+        if row.epoch != prepared.epoch:
+            raise EpochEnded("the vault's keys were changed")
         log.append(session, row, prepared.envelopes)
         self._quarantine(session, prepared)
         ledger.save(session, self.ledger)
@@ -160,13 +175,13 @@ class VaultWriter:
             self._put(normal, now, made.operations)
 
     def _put(self, normal: Normal, now: str, operations: dict[str, list[Operation]]) -> None:
-        section = self.mandate.sections[normal.section]
+        section = self.mandate.sections[normal.section]  # its id
         before = self.ledger.lines.get(normal.local)
         tag = self.ledger.tag(normal.tag_content)
-        if before and not before.deleted and (before.tag, before.section) == (tag, section.id):
+        if before and not before.deleted and (before.tag, before.section) == (tag, section):
             return
         resource_type = normal.resource["resourceType"]
-        if before and before.section != section.id:
+        if before and before.section != section:
             operations[self._name(before.section)].append(Remove(local=normal.local, resource_type=resource_type))
         version = before.version + 1 if before else 1
         put = Put(
@@ -179,7 +194,7 @@ class VaultWriter:
             warnings=normal.warnings,
         )
         operations[normal.section].append(put)
-        self.ledger.lines[normal.local] = Line(tag, section.id, version)
+        self.ledger.lines[normal.local] = Line(tag, section, version)
         self.tally.stored += 1
         self.tally.written.add(normal.local)
 
@@ -202,8 +217,9 @@ class VaultWriter:
             self._end(local, "", {"source": self.mandate.authority}, now, operations)
 
     def _sealed(self, operations: dict[str, list[Operation]]) -> Iterator[bytes]:
+        number = self.ledger.revision + 1
         for name, made in sorted(operations.items()):
-            yield seal(self.mandate.vault, self.mandate.sections[name], self.mandate.writer, made)
+            yield seal(self.mandate.vault, self._key(name), self.mandate.writer, number, made)
 
     def _quarantine(self, session: Session, prepared: Prepared) -> None:
         vault, source = self.mandate.vault, self.mandate.source
@@ -229,7 +245,8 @@ class VaultWriter:
         payload = None
         if one.raw is not None:
             told = {"detail": one.detail, "locator": one.origin.locator, "raw": b64(one.raw)}
-            payload = self.mandate.sections[UNSORTED].public.seal(head, orjson.dumps(told))
+            key = self._key(UNSORTED)
+            payload = key.public.seal(payload_header(self.mandate.vault, one.item, key), orjson.dumps(told))
         return Quarantine(
             owner=self.mandate.vault,
             source=self.mandate.source,
@@ -242,7 +259,10 @@ class VaultWriter:
         )
 
     def _name(self, section_id: str) -> str:
-        return next(name for name, key in self.mandate.sections.items() if key.id == section_id)
+        return next(name for name, id_ in self.mandate.sections.items() if id_ == section_id)
+
+    def _key(self, name: str) -> SectionKey:
+        return self.keys.sections[self.mandate.sections[name]]
 
 
 def standing_items(session: Session, owner: str, source: bytes) -> set[str]:

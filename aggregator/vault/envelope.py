@@ -110,9 +110,13 @@ def _plain(made: dict[str, Any]) -> Operation:
     )
 
 
-def seal(vault: str, section: SectionKey, writer: Writer, operations: Iterable[Operation]) -> bytes:
-    """An envelope: sealed to the section, signed by the writer. Takes no secret of the section."""
-    head = header(_KIND, vault, section=section.id, epoch=section.epoch, writer=writer.id)
+def seal(vault: str, section: SectionKey, writer: Writer, number: int, operations: Iterable[Operation]) -> bytes:
+    """An envelope: sealed to the section, signed by the writer. Takes no secret of the section.
+
+    number: what binds it to its place, so that a copy is none: for the owner the log position that it is appended at,
+    for a mandate's writer the ledger's revision that it is written with.
+    """
+    head = header(_KIND, vault, section=section.id, epoch=section.epoch, writer=writer.id, number=number)
     box = section.public.seal(head, b"\n".join(line(operation) for operation in operations))
     return box + writer.sign(_signed(box))
 
@@ -124,22 +128,25 @@ class Claim:
     section: str
     epoch: int
     writer: str
+    number: int
 
 
 def claim(envelope: bytes) -> Claim:
     """Read the header. Raises Tampered."""
     try:
         head = orjson.loads(read_header(envelope))
-        return Claim(str(head["section"]), int(head["epoch"]), str(head["writer"]))
+        return Claim(str(head["section"]), int(head["epoch"]), str(head["writer"]), int(head["number"]))
     except (KeyError, ValueError, TypeError):
         raise Tampered("a stored envelope has no readable header") from None
 
 
-def open_envelope(vault: str, envelope: bytes, seed: SectionSeed, writer: str, public: bytes) -> list[Operation]:
-    """The operations. Raises Tampered when author, section, vault or any byte is not what it should be."""
+def open_envelope(
+    vault: str, envelope: bytes, seed: SectionSeed, writer: str, public: bytes, number: int
+) -> list[Operation]:
+    """The operations. Raises Tampered when author, section, vault, number or any byte is not what it should be."""
     box, signature = envelope[:-_SIGNATURE], envelope[-_SIGNATURE:]
     verify(public, signature, _signed(box), _KIND)
-    head = header(_KIND, vault, section=seed.id, epoch=seed.epoch, writer=writer)
+    head = header(_KIND, vault, section=seed.id, epoch=seed.epoch, writer=writer, number=number)
     plaintext = seed.private_key().open(head, box)
     try:
         operations = [parse_line(text)[0] for text in plaintext.split(b"\n") if text]

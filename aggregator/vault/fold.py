@@ -25,10 +25,24 @@ class Version:
 
 @dataclass(slots=True)
 class State:
-    """Per section name: local id -> versions, oldest first."""
+    """Per section name: local id -> versions, oldest first.
+
+    numbers: (mandate's writer, section id) -> the highest number of its envelopes so far.
+    """
 
     position: int = 0
     sections: dict[str, dict[str, list[Version]]] = field(default_factory=dict)
+    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def expect(self, writer: str, section: str, number: int, position: int) -> None:
+        """An envelope counts once, in its place. Raises Tampered for a copy, or one that was put elsewhere."""
+        if number != position if writer == OWNER else number <= self.numbers.get((writer, section), 0):
+            raise Tampered("it is a copy of an older one, or stands elsewhere than where it was written")
+
+    def count(self, writer: str, section: str, number: int) -> None:
+        """Remember an envelope that was folded. The owner's are bound to their positions and need no memory."""
+        if writer != OWNER:
+            self.numbers[writer, section] = number
 
     def newest(self) -> Iterable[tuple[str, list[Version]]]:
         """(section, versions) of every local id, once: two sections hold one only where a writer forgot its remove."""

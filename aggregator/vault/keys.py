@@ -43,7 +43,7 @@ def verify(public: bytes, signature: bytes, message: bytes, what: str) -> None:
         raise Tampered(f"the signature of a stored {what} is wrong") from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SectionSeed:
     """What opens one section in one epoch. `id` is the vault's random id for it."""
 
@@ -51,8 +51,13 @@ class SectionSeed:
     epoch: int
     seed: bytes = field(repr=False)
 
-    def private_key(self) -> PrivateKey:
+    @cached_property
+    def _private(self) -> PrivateKey:
         return PrivateKey(self.seed)
+
+    def private_key(self) -> PrivateKey:
+        """Made once: a log of a year's syncs is sealed to the same few keys."""
+        return self._private
 
     def snapshot_key(self) -> bytes:
         return expand(self.seed, "snapshot")

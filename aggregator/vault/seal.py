@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from aggregator.errors import Tampered
 from aggregator.vault.encoding import canonical, padme
 
-FORMAT = 1
+FORMAT = 2
 KEY_BYTES = 32
 _NONCE = 12
 _COMMIT = 32
@@ -63,7 +63,7 @@ def expand(key: bytes, label: str, length: int = KEY_BYTES) -> bytes:
 
 
 def header(kind: str, vault: str, **more: str | int) -> dict[str, Any]:
-    """A header: what the box is and where it belongs. `more`: section, epoch, writer, name."""
+    """A header: what the box is and where it belongs. `more`: section, epoch, writer, number, name."""
     return {"format": FORMAT, "kind": kind, "vault": vault, **more}
 
 

@@ -17,6 +17,7 @@ from aggregator.errors import Stale, Tampered
 from aggregator.vault import log, tables
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.envelope import Put, Remove, line, parse_line
+from aggregator.vault.epochs import KeyChain
 from aggregator.vault.fold import State, Version
 from aggregator.vault.image import Outside
 from aggregator.vault.keys import Root, SectionSeed, verify
@@ -30,13 +31,17 @@ _PART = 1024 * 1024  # bytes of lines at which a row closes: what is fetched for
 class Manifest:
     """What belongs to a snapshot: the log position and chain value it reaches, and of each section its rows' hashes.
 
-    refused: log position -> hash of each envelope up to there that was not folded and lies in the log still.
+    epochs: section id -> the epoch whose snapshot key its rows lie under. refused: log position -> hash of each
+    envelope up to there that was not folded and lies in the log still. numbers: mandate's writer -> section id -> the
+    highest number of its envelopes so far.
     """
 
     position: int
     chain: bytes
     sections: Mapping[str, Sequence[str]]
+    epochs: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
+    numbers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def manifest(session: Session, vault: tables.Vault) -> Manifest:
@@ -49,7 +54,8 @@ def manifest(session: Session, vault: tables.Vault) -> Manifest:
     if made["vault"] != vault.id or made["position"] != row.position:
         raise Tampered("a stored snapshot belongs elsewhere")
     refused = {int(position): sha256 for position, sha256 in made["refused"].items()}
-    return Manifest(row.position, unb64(made["chain"]), made["sections"], refused)
+    chain = unb64(made["chain"])
+    return Manifest(row.position, chain, made["sections"], made["epochs"], refused, made["numbers"])
 
 
 def kept(session: Session, vault: str, listed: Manifest) -> list[Entry]:
@@ -60,16 +66,17 @@ def kept(session: Session, vault: str, listed: Manifest) -> list[Entry]:
     return [entry for entry in entries if _sha256(entry.envelope) == listed.refused.get(entry.position)]
 
 
-def read(session: Session, vault: str, listed: Manifest, seeds: Mapping[str, SectionSeed]) -> State:
-    """The state of the sections whose seeds are given, by name. Raises Tampered for a missing or changed row."""
+def read(session: Session, vault: str, listed: Manifest, chain: KeyChain) -> State:
+    """The state of the sections that the chain opens. Raises Tampered for a missing or changed row."""
     state = State(listed.position)
+    state.numbers |= {(by, id_): number for by, told in listed.numbers.items() for id_, number in told.items()}
     rows = session.exec(select(tables.SnapshotSection).where(tables.SnapshotSection.vault == vault)).all()
     boxes = {(row.section, row.part): row.box for row in rows}
-    for name, seed in seeds.items():
-        if seed.id in listed.sections:
+    for name, id_ in chain.ids.items():
+        if listed.sections.get(id_) is not None:
             found = state.sections[name] = dict[str, list[Version]]()
-            for part, sha256 in enumerate(listed.sections[seed.id]):
-                box = boxes.get((seed.id, part), b"")
+            for part, sha256 in enumerate(listed.sections[id_]):
+                seed, box = chain.seed(name, listed.epochs[id_]), boxes.get((id_, part), b"")
                 if _sha256(box) != sha256:
                     raise Tampered("a stored snapshot is not the one its manifest names")
                 _parse(_unwrapped(vault, seed, part, box), found)
@@ -87,6 +94,10 @@ class Texts:
     def id(self) -> str:
         """Which snapshot: the hash of its manifest."""
         return _sha256(self.manifest)
+
+    def epoch(self, section: str) -> int:
+        """The epoch that this section's rows are of."""
+        return int(orjson.loads(self.manifest)["epochs"][section])
 
     def fetch(self, session: Session, seed: SectionSeed, part: int) -> bytes:
         """One text. Raises Stale where another snapshot has replaced this one, Tampered where none has."""
@@ -119,7 +130,10 @@ class Made:
 def make(
     vault: tables.Vault, root: Root, state: State, seeds: Mapping[str, SectionSeed], refused: Sequence[Entry] = ()
 ) -> Made:
-    """The snapshot of the state, which reaches as far as the vault's row says. `refused` stays in the log."""
+    """The snapshot of the state, which reaches as far as the vault's row says. `refused` stays in the log.
+
+    seeds: of the vault's newest epoch, so what is at rest no longer opens with the seeds of an ended grant.
+    """
     parts = [(name, number, part) for name, kept in state.sections.items() for number, part in enumerate(_parts(kept))]
     boxes = {(seeds[name].id, number): _wrapped(vault.id, seeds[name], number, part) for name, number, part in parts}
     hashes: dict[str, list[str]] = {seeds[name].id: [] for name in state.sections}
@@ -127,6 +141,8 @@ def make(
         hashes[section].append(_sha256(box))
     listed: dict[str, Any] = {"kind": "snapshot", "vault": vault.id, "position": state.position}
     listed["refused"] = {str(entry.position): _sha256(entry.envelope) for entry in refused}
+    listed["epochs"] = {seeds[name].id: seeds[name].epoch for name in state.sections}
+    listed["numbers"] = _numbers(state)
     text = canonical(listed | {"chain": b64(vault.chain), "sections": hashes})
     signature = root.sign(b"PRA1/snapshot" + text)
     return Made(Texts(vault.id, text), state.position, signature, boxes, refused, _bodies(parts))
@@ -193,6 +209,13 @@ def _wrapped(vault: str, seed: SectionSeed, number: int, part: _Part) -> bytes:
 
 def _unwrapped(vault: str, seed: SectionSeed, part: int, box: bytes) -> bytes:
     return unwrap(seed.snapshot_key(), _header(vault, seed, part), box)
+
+
+def _numbers(state: State) -> dict[str, dict[str, int]]:
+    made: dict[str, dict[str, int]] = {}
+    for (writer, section), number in state.numbers.items():
+        made.setdefault(writer, {})[section] = number
+    return made
 
 
 def _sha256(data: bytes) -> str:

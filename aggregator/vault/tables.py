@@ -28,8 +28,23 @@ class Vault(SQLModel, table=True):
     chain: bytes
     grant_version: int = 0
     epoch: int = 1
+    epochs: bytes = b""  # root-signed: where each epoch begins, and the hash of the newest one's public keys
+    epochs_signature: bytes = b""
     audit_position: int = 0
     audit_head: bytes
+
+
+class SectionKeys(SQLModel, table=True):
+    """One epoch of a vault's sections: their public keys, while it is the newest, and the way back to the one before.
+
+    earlier: per section, the previous epoch's seed wrapped under this one; empty in the first epoch.
+    """
+
+    __tablename__ = "section_keys"
+    vault: str = Field(primary_key=True)
+    epoch: int = Field(primary_key=True)
+    keys: bytes
+    earlier: bytes = b""
 
 
 class LogEntry(SQLModel, table=True):

@@ -10,17 +10,15 @@ import orjson
 from sqlmodel import Session, select
 
 from aggregator.errors import Tampered
-from aggregator.vault import log, snapshot, tables
+from aggregator.vault import epochs, log, snapshot, tables
 from aggregator.vault.encoding import canonical
 from aggregator.vault.envelope import claim, open_envelope
+from aggregator.vault.epochs import Epochs, KeyChain, Seeds
 from aggregator.vault.fold import State, fold
-from aggregator.vault.keys import OWNER, Certificate, SectionSeed, read_certificate, verify
+from aggregator.vault.keys import OWNER, Certificate, read_certificate, verify
 from aggregator.vault.seal import PublicKey
 
 logger = logging.getLogger(__name__)
-
-EPOCH = 1
-"""The only generation of section keys in this version."""
 
 
 @dataclass(slots=True)
@@ -38,36 +36,37 @@ class Truth:
 
 
 def head(session: Session, vault: str, verification_key: bytes) -> tables.Vault:
-    """The vault's row, whose verification key must be the one the reader trusts. Raises Tampered.
+    """The vault's row, whose verification key must be the one the reader trusts, and whose epoch its root signed.
 
-    Nothing signs the row's epoch: believed, it would let whoever has the database have grants compiled for keys that no
-    section has, and so shut every grantee out.
+    Raises Tampered.
     """
     row = session.get(tables.Vault, vault)
     if row is None or row.verification_key != verification_key:
         raise Tampered("a vault's row is missing or names another verification key")
-    if row.epoch != EPOCH:
-        raise Tampered("a vault's row names an epoch that there is not")
+    epochs.read(row, verification_key)
     return row
 
 
-def read(session: Session, vault: tables.Vault, seeds: Mapping[str, SectionSeed]) -> Truth:
-    """The state of the sections whose seeds are given (by section name). Raises Tampered.
+def read(session: Session, vault: tables.Vault, seeds: Seeds) -> Truth:
+    """The state of the sections whose seeds are given (by section name). Raises Tampered, Stale for seeds too old.
 
-    An envelope whose author has no certificate for its section, that does not verify, holds no sound operations or
-    changes what another wrote, is left out and reported: one forged row must not close a whole vault. Those that were
-    left out before the snapshot are tried again: a mandate's certificate may have been mended.
+    An envelope whose author has no certificate for its section, that does not verify, stands elsewhere than where it
+    was written, is of another epoch, holds no sound operations or changes what another wrote, is left out and reported:
+    one forged row must not close a whole vault. Those that were left out before the snapshot are tried again: a
+    mandate's certificate may have been mended.
     """
+    chain, since = KeyChain(session, vault.id, seeds), epochs.read(vault, vault.verification_key)
+    chain.reach(since.newest)
     listed = snapshot.manifest(session, vault)
     entries = log.after(session, vault, listed.position, listed.chain)
-    truth = Truth(vault, snapshot.read(session, vault.id, listed, seeds), len(entries))
-    authors = _authors(session, vault, seeds)
+    truth = Truth(vault, snapshot.read(session, vault.id, listed, chain), len(entries))
+    folding = _Folding(truth.state, vault.id, chain, since, _authors(session, vault, seeds.ids))
     kept = snapshot.kept(session, vault.id, listed)
     for position in listed.refused.keys() - {entry.position for entry in kept}:
         _refuse(truth, position, "it was refused before, and is gone")
     for entry in (*kept, *entries):
         try:
-            _fold(truth.state, vault.id, entry, seeds, authors)
+            folding.add(entry)
         except Tampered as error:
             _refuse(truth, entry.position, str(error))
             truth.left.append(entry)
@@ -75,19 +74,32 @@ def read(session: Session, vault: tables.Vault, seeds: Mapping[str, SectionSeed]
     return truth
 
 
-def _fold(
-    state: State, vault: str, entry: log.Entry, seeds: Mapping[str, SectionSeed], authors: Mapping[str, Certificate]
-) -> None:
-    """One envelope, where it lies in a section whose seed is given. Raises Tampered."""
-    stated = claim(entry.envelope)
-    name = next((name for name, seed in seeds.items() if seed.id == stated.section), None)
-    if name is None:
-        return
-    author = authors.get(stated.writer)
-    if author is None or not author.covers(stated.section, entry.position):
-        raise Tampered("its author had no mandate for that section")
-    operations = open_envelope(vault, entry.envelope, seeds[name], author.writer, author.public)
-    fold(state, name, entry.position, author.source, operations)
+@dataclass(frozen=True, slots=True)
+class _Folding:
+    """What one envelope after the other is folded with."""
+
+    state: State
+    vault: str
+    chain: KeyChain
+    epochs: Epochs
+    authors: Mapping[str, Certificate]
+
+    def add(self, entry: log.Entry) -> None:
+        """One envelope, where it lies in a section whose seed is given. Raises Tampered."""
+        stated = claim(entry.envelope)
+        name = next((name for name, id_ in self.chain.ids.items() if id_ == stated.section), None)
+        if name is None:
+            return
+        author = self.authors.get(stated.writer)
+        if author is None or not author.covers(stated.section, entry.position):
+            raise Tampered("its author had no mandate for that section")
+        if stated.epoch != self.epochs.at(entry.position):
+            raise Tampered("it is of another epoch than its place in the log")
+        self.state.expect(author.writer, stated.section, stated.number, entry.position)
+        seed = self.chain.seed(name, stated.epoch)
+        operations = open_envelope(self.vault, entry.envelope, seed, author.writer, author.public, stated.number)
+        fold(self.state, name, entry.position, author.source, operations)
+        self.state.count(author.writer, stated.section, stated.number)
 
 
 def _refuse(truth: Truth, position: int, reason: str) -> None:
@@ -106,9 +118,9 @@ def audit_key(vault: tables.Vault, verification_key: bytes) -> PublicKey:
     return PublicKey(vault.audit_key)
 
 
-def _authors(session: Session, vault: tables.Vault, seeds: Mapping[str, SectionSeed]) -> dict[str, Certificate]:
+def _authors(session: Session, vault: tables.Vault, ids: Mapping[str, str]) -> dict[str, Certificate]:
     """By writer id: the owner, and every mandate whose certificate verifies, ended ones too: what they wrote stays."""
-    everywhere = frozenset(seed.id for seed in seeds.values())
+    everywhere = frozenset(ids.values())
     owner = Certificate(writer=OWNER, source=OWNER, public=vault.verification_key, sections=everywhere, first=1)
     found = {OWNER: owner}
     for row in session.exec(select(tables.Mandate).where(tables.Mandate.vault == vault.id)):

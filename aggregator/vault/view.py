@@ -17,9 +17,10 @@ from aggregator.errors import Tampered
 from aggregator.vault import snapshot, tables, truth
 from aggregator.vault.encoding import milliseconds
 from aggregator.vault.envelope import Delete, Put
+from aggregator.vault.epochs import KeyChain, OwnersSeeds, Seeds
 from aggregator.vault.fold import State
 from aggregator.vault.image import Fetch, Image, Indexer, Record, Tombstone, UnreadableImage, build
-from aggregator.vault.keys import OWNER, Root, SectionSeed, handle
+from aggregator.vault.keys import OWNER, Root, handle
 from aggregator.vault.mask import bare, mask, references
 from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
@@ -59,7 +60,7 @@ class Reader:
     """
 
     id: str
-    seeds: Mapping[str, SectionSeed]
+    seeds: Seeds
     verification_key: bytes
     image_key: bytes = field(repr=False)
     patient: str
@@ -72,7 +73,7 @@ def owner(root: Root, sections: Mapping[str, str], patient: str) -> Reader:
     """The owner: every section, in every epoch there is."""
     return Reader(
         id=OWNER,
-        seeds={name: root.section(section) for name, section in sections.items()},
+        seeds=OwnersSeeds(root, sections),
         verification_key=root.verification_key,
         image_key=root.image_key(),
         patient=patient,
@@ -107,7 +108,8 @@ def _built_for(row: tables.Vault, reader: Reader, indexer: Indexer, texts: snaps
     The reader's own part is keyed: a grant's periods are the Consent's, not a row's.
     """
     own = handle(reader.image_key, "depends", reader.depends).hex()
-    return "/".join((str(row.log_position), str(indexer.version), own, *([texts.id] if texts else [])))
+    place = f"{row.log_position}.{row.epoch}"
+    return "/".join((place, str(indexer.version), own, *([texts.id] if texts else [])))
 
 
 def _stored_image(store: Store, session: Session, row: tables.Vault, reader: Reader, indexer: Indexer) -> Image | None:
@@ -133,7 +135,8 @@ def _fetch(store: Store, reader: Reader, texts: snapshot.Texts | None) -> Fetch 
 
     def fetch(section: str, part: int) -> bytes:
         with store.read() as session:
-            return texts.fetch(session, reader.seeds[section], part)
+            epoch = texts.epoch(reader.seeds.ids[section])
+            return texts.fetch(session, KeyChain(session, texts.vault, reader.seeds).seed(section, epoch), part)
 
     return fetch
 
@@ -142,19 +145,25 @@ def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, r
     row = found.vault
     resources = _permitted(row.id, found.state, reader) if reader.permits else _all(found.state)
     gone = () if reader.permits else _tombstones(found.state)
-    # What was refused stays in the log, as evidence and in case its mandate is mended.
-    made = snapshot.make(row, root, found.state, reader.seeds, found.left) if root else None
+    made = _snapshot(found, reader, root) if root else None
     data = build(resources, indexer, gone, made.bodies if made else None)
     texts = made.texts if made else None
     built_for = _built_for(row, reader, indexer, texts)
     box = wrap(reader.image_key, _header(row.id, reader, built_for), data)
     with store.write(row.id) as session:
         current = session.get(tables.Vault, row.id)
-        if current is not None and current.log_position == row.log_position:
+        now = (current.log_position, current.epoch) if current else None
+        if now == (row.log_position, row.epoch):
             session.merge(tables.ImageRow(vault=row.id, reader=reader.id, built_for=built_for, box=box))
             if made:
                 snapshot.write(session, made)
     return Image.open(data, _fetch(store, reader, texts))
+
+
+def _snapshot(found: truth.Truth, reader: Reader, root: Root) -> snapshot.Made:
+    """Under the newest epoch; what was refused stays in the log, as evidence and in case its mandate is mended."""
+    seeds = {name: root.section(section, found.vault.epoch) for name, section in reader.seeds.ids.items()}
+    return snapshot.make(found.vault, root, found.state, seeds, found.left)
 
 
 def _all(state: State) -> Iterable[Record]:

@@ -46,7 +46,7 @@ def test_it_carries_what_a_blind_writer_needs(world: World, row: tables.Mandate)
     assert (made.vault, made.id, made.authority, made.account) == (world.vault, row.id, "klinik", "erika")
     assert (made.patient, made.ids, made.source) == (world.owner.patient, root.ids(), root.source("klinik", "erika"))
     assert made.ledger_keys == root.ledger_keys(made.source)
-    assert {name: key.id for name, key in made.sections.items()} == dict(world.owner.sections)
+    assert made.sections == world.owner.sections
     assert made.expected == Expected.of(ERIKA, root.tag_key())
 
 

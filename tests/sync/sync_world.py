@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -191,7 +192,7 @@ class SyncWorld:
     def opened(self, owner: Owner | None = None) -> list[Any]:
         """The patient's own look at the quarantine."""
         owner = owner or self.world.owner
-        return list(quarantine.opened(self.store, owner.vault, owner.root.section(owner.sections["unsorted"])))
+        return list(quarantine.opened(self.store, owner.vault, partial(owner.seed, "unsorted")))
 
     def raw(self) -> bytes:
         """Every byte that the database has on disk."""

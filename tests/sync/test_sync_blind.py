@@ -38,13 +38,13 @@ def test_with_its_own_keys_its_mandate_and_the_whole_database_it_opens_nothing(s
     assert len(written) == 3
     for envelope in written:
         stated = claim(envelope)
-        head = header("envelope", synced.world.vault, section=stated.section, epoch=1, writer=mandate.id)
+        head = header("envelope", synced.world.vault, section=stated.section, epoch=1, writer=mandate.id, number=1)
         for key in held:
             with pytest.raises(Tampered):
                 PrivateKey(key).open(head, envelope[:-64])
             seed = SectionSeed(stated.section, stated.epoch, key)
             with pytest.raises(Tampered):
-                open_envelope(synced.world.vault, envelope, seed, mandate.id, mandate.writer.public())
+                open_envelope(synced.world.vault, envelope, seed, mandate.id, mandate.writer.public(), 1)
         with pytest.raises(Tampered):
             synced.world.worker.open(head, envelope[:-64])
 

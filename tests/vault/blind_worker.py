@@ -33,6 +33,7 @@ _SIGNATURE = 64
 _COLUMNS = {
     "envelope": "SELECT vault, envelope FROM log",
     "snapshot": "SELECT vault, box FROM snapshot_section",
+    "earlier seeds": "SELECT vault, earlier FROM section_keys WHERE epoch > 1",
     "ledger": "SELECT vault, box FROM ledger",
     "mandate": "SELECT vault, box FROM mandate",
     "grant": 'SELECT vault, box FROM "grant"',

@@ -15,11 +15,13 @@ import orjson
 
 from aggregator.audit.receipts import Opening, Sealed
 from aggregator.identity.unlockers import Argon2Parameters, _argon2, format_code, inner_header, outer_header
+from aggregator.vault import epochs
 from aggregator.vault.blob import CHUNK, Sealing
 from aggregator.vault.encoding import b64, canonical
 from aggregator.vault.envelope import Delete, Operation, Put, Remove, line, seal
 from aggregator.vault.keys import Root, SectionKey, Writer
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, header, read_header, wrap
+from aggregator.vault.tables import SectionKeys, Vault
 from tests.vault.vectors import FOLDER, attempt, unlocker_row
 
 Vector = dict[str, Any]
@@ -30,7 +32,7 @@ VAULT, OTHER_VAULT = "aaaqeayeaudaocajbifqydiob4", "bbaqeayeaudaocajbifqydiob4"
 SECTION, SOURCE = "5ec7104a5ec7104a", "00112233445566778899aabbccddeeff"
 SEED = ROOT.section(SECTION)
 WRITER = Writer("6d616e646174652d6d616e64617465", bytes(range(2, 34)))
-HEAD = header("envelope", VAULT, section=SECTION, epoch=1, writer="owner")
+HEAD = header("envelope", VAULT, section=SECTION, epoch=1, writer="owner", number=7)
 TEXT = '{"resourceType":"Observation","valueQuantity":{"value":0.40}}'
 AT = "2026-11-21T20:30:00.000Z"
 CODE = "abcdefghijklmnopqrstuvwxyz"
@@ -44,7 +46,8 @@ def vector(construct: str, title: str, inputs: dict[str, Any], expect: str = "op
 
 def all_vectors() -> Iterator[tuple[str, Vector]]:
     """(file name, vector) of every case."""
-    for make in (_derived, _sealed, _wrapped, _envelopes, _certificates, _at_rest, _blobs, _receipts, _unlockers):
+    makers = (_derived, _sealed, _wrapped, _envelopes, _epochs, _certificates, _at_rest, _blobs, _receipts, _unlockers)
+    for make in makers:
         yield from make()
 
 
@@ -142,13 +145,14 @@ def _envelopes() -> Iterator[tuple[str, Vector]]:
         return vector("envelope", title, given | change, expect)
 
     key = SectionKey(SECTION, 1, SEED.private_key().public())
-    envelope = seal(VAULT, key, WRITER, operations())
+    envelope = seal(VAULT, key, WRITER, 3, operations())
     given = {
         "vault": VAULT,
         "section": SECTION,
         "epoch": 1,
         "section_seed": SEED.seed.hex(),
         "writer": WRITER.id,
+        "number": 3,
         "writer_public_key": WRITER.public().hex(),
         "envelope": b64(envelope),
     }
@@ -159,16 +163,17 @@ def _envelopes() -> Iterator[tuple[str, Vector]]:
     yield "envelope-truncated", case("the signature is cut off", "signature", envelope=b64(envelope[:-64]))
     yield "envelope-other-vault", case("in another vault's log", "wrong header", vault=OTHER_VAULT)
     yield "envelope-other-epoch", case("another epoch of the section", "wrong header", epoch=2)
+    yield "envelope-other-number", case("another number of its writer's", "wrong header", number=4)
     yield "envelope-other-writer", case("under another writer's name", "wrong header", writer="owner")
     yield (
         "envelope-wrong-seed",
         case("another section's seed", "wrong key", section_seed=OTHER_ROOT.section(SECTION).seed.hex()),
     )
-    head = header("envelope", VAULT, section=SECTION, epoch=1, writer=WRITER.id)
+    head = header("envelope", VAULT, section=SECTION, epoch=1, writer=WRITER.id, number=3)
     box = key.public.seal(head, b"no operations")
     nonsense = box + WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
     for name, (title, changed) in _unsound().items():
-        box = seal(VAULT, key, WRITER, [changed])
+        box = seal(VAULT, key, WRITER, 3, [changed])
         yield f"envelope-{name}", case(f"signed, but {title}", "no operations", envelope=b64(box))
     yield "envelope-nonsense", case("signed, but not operations", "no operations", envelope=b64(nonsense))
 
@@ -183,6 +188,45 @@ def _unsound() -> dict[str, tuple[str, Operation]]:
         "other-id": ("a resource that bears another id", replace(put, local="b" * 26)),
         "other-type": ("a resource of another type", replace(put, resource_type="Patient")),
         "version-0": ("a version below 1", replace(put, version=0)),
+    }
+
+
+def _epochs() -> Iterator[tuple[str, Vector]]:
+    row = Vault(id=VAULT, verification_key=ROOT.verification_key, log_position=41)
+    named = {"first": SECTION, "second": SECTION[::-1]}
+    first = epochs.found(row, ROOT, named)
+    given = _listed(row, first)
+    yield "epochs-first", vector("list of epochs", "a new vault's", given)
+    row.log_position, row.epoch = 41, 1
+    second = epochs.turned(row, ROOT, named)
+    given = _listed(row, second)
+    yield "epochs", vector("list of epochs", "rotated once, behind position 41", given)
+    yield "epochs-put-back", vector("list of epochs", "the row says 1", given | {"epoch": 1}, "another epoch")
+    forged = given | {"signature": OTHER_ROOT.sign(b"PRA1/keys" + row.epochs).hex()}
+    yield "epochs-forged", vector("list of epochs", "signed by another root", forged, "signature")
+    seed = ROOT.section(SECTION, 2)
+    given = {"vault": VAULT, "section": SECTION, "epoch": 2, "section_seed": seed.seed.hex()}
+    given |= {"earlier": b64(second.earlier)}
+    yield "earlier-seed", vector("earlier seed", "the first epoch's seed from the second's", given)
+    stranger = given | {"section_seed": ROOT.section(SECTION, 1).seed.hex()}
+    yield "earlier-seed-wrong-seed", vector("earlier seed", "with the first epoch's", stranger, "wrong key")
+    moved = given | {"vault": OTHER_VAULT}
+    yield "earlier-seed-other-vault", vector("earlier seed", "in another vault", moved, "wrong header")
+    rows = [["owner", SECTION, 1], [WRITER.id, SECTION, 1], [WRITER.id, SECTION, 1], ["owner", SECTION, 1]]
+    rows += [[WRITER.id, SECTION[::-1], 1], [WRITER.id, SECTION, 4], [WRITER.id, SECTION, 3], ["owner", SECTION, 8]]
+    title = "the owner's count at their own positions, a writer's while they rise in each section"
+    yield "numbers", vector("numbers", title, {"envelopes": rows})
+
+
+def _listed(row: Vault, keys: SectionKeys) -> dict[str, Any]:
+    return {
+        "verification_key": ROOT.verification_key.hex(),
+        "vault": VAULT,
+        "epoch": row.epoch,
+        "text": row.epochs.decode(),
+        "signature": row.epochs_signature.hex(),
+        "keys": b64(keys.keys),
+        "asked": [1, 41, 42, 1000],
     }
 
 
@@ -215,7 +259,9 @@ def _certificates() -> Iterator[tuple[str, Vector]]:
         "position": 7,
         "chain": b64(bytes(32)),
         "sections": {SECTION: ["00" * 32, "22" * 32], SECTION[::-1]: []},
+        "epochs": {SECTION: 1, SECTION[::-1]: 1},
         "refused": {"3": "11" * 32},
+        "numbers": {WRITER.id: {SECTION: 3}},
     }
     yield from _certificate("snapshot manifest", "PRA1/snapshot", manifest)
 

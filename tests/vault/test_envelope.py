@@ -124,9 +124,9 @@ REMOVE = Remove(local="l" * 26, resource_type="Basic")
 @settings(max_examples=40)
 @given(st.lists(sound, max_size=5))
 def test_an_envelope_gives_back_its_operations(batch: list[Operation]) -> None:
-    envelope = seal("v", key(SEED), WRITER, batch)
-    assert claim(envelope) == Claim(SEED.id, 1, "m1")
-    assert open_envelope("v", envelope, SEED, "m1", WRITER.public()) == batch
+    envelope = seal("v", key(SEED), WRITER, 7, batch)
+    assert claim(envelope) == Claim(SEED.id, 1, "m1", 7)
+    assert opened(envelope) == batch
 
 
 LOCAL = "l" * 26
@@ -164,22 +164,24 @@ UNSOUND: dict[str, Operation] = {
 @pytest.mark.attack(28, 46)
 @pytest.mark.parametrize("case", UNSOUND)
 def test_a_signed_envelope_with_an_unsound_operation_is_refused(case: str) -> None:
-    assert opened(seal("v", key(SEED), WRITER, [PUT, DELETE])) == [PUT, DELETE]
+    assert opened(seal("v", key(SEED), WRITER, 7, [PUT, DELETE])) == [PUT, DELETE]
     with pytest.raises(Tampered, match="holds no operations"):
-        opened(seal("v", key(SEED), WRITER, [PUT, UNSOUND[case], DELETE]))
+        opened(seal("v", key(SEED), WRITER, 7, [PUT, UNSOUND[case], DELETE]))
 
 
 @pytest.mark.attack(28, 46)
 def test_a_signed_envelope_with_a_resource_that_is_no_json_is_refused() -> None:
-    head = header("envelope", "v", section=SEED.id, epoch=1, writer="m1")
+    head = header("envelope", "v", section=SEED.id, epoch=1, writer="m1", number=7)
     for broken in (b"{not json", b'{}} {"a":1', b"\xff", b'"\\ud800"'):
         text = line(PUT).replace(PUT.resource, broken)
         with pytest.raises(Tampered, match="holds no operations"):
             opened(_signed(key(SEED).public.seal(head, text)))
 
 
-def opened(envelope: bytes, vault: str = "v", seed: SectionSeed = SEED, writer: Writer = WRITER) -> list[Operation]:
-    return open_envelope(vault, envelope, seed, writer.id, writer.public())
+def opened(
+    envelope: bytes, vault: str = "v", seed: SectionSeed = SEED, writer: Writer = WRITER, number: int = 7
+) -> list[Operation]:
+    return open_envelope(vault, envelope, seed, writer.id, writer.public(), number)
 
 
 OTHER_SECTION = ROOT.section("0000000000000000")
@@ -187,9 +189,10 @@ REFUSED: dict[str, tuple[Callable[[bytes], object], str]] = {
     "another vault": (lambda made: opened(made, vault="w"), "stands where another belongs"),
     "another section": (lambda made: opened(made, seed=OTHER_SECTION), "stands where another belongs"),
     "another epoch": (lambda made: opened(made, seed=ROOT.section(SEED.id, 2)), "stands where another belongs"),
+    "another number": (lambda made: opened(made, number=8), "stands where another belongs"),
     "another author's key": (lambda made: opened(made, writer=Writer.generate("m1")), "signature"),
     "another author's name": (
-        lambda made: open_envelope("v", made, SEED, "m2", WRITER.public()),
+        lambda made: open_envelope("v", made, SEED, "m2", WRITER.public(), 7),
         "stands where another belongs",
     ),
     "another root's section": (
@@ -206,11 +209,11 @@ REFUSED: dict[str, tuple[Callable[[bytes], object], str]] = {
 def test_an_envelope_elsewhere_is_refused(case: str) -> None:
     attempt, told = REFUSED[case]
     with pytest.raises(Tampered, match=told):
-        attempt(seal("v", key(SEED), WRITER, [REMOVE]))
+        attempt(seal("v", key(SEED), WRITER, 7, [REMOVE]))
 
 
 def test_every_byte_is_signed() -> None:
-    envelope = seal("v", key(SEED), WRITER, [REMOVE])
+    envelope = seal("v", key(SEED), WRITER, 7, [REMOVE])
     for at in range(0, len(envelope), 7):
         with pytest.raises(Tampered, match="signature"):
             opened(envelope[:at] + bytes([envelope[at] ^ 1]) + envelope[at + 1 :])
@@ -218,8 +221,8 @@ def test_every_byte_is_signed() -> None:
 
 @pytest.mark.parametrize("plaintext", [b"not JSON", b'{"op":"put"}', b"[]", b'{"op":"delete","id":"l"}', b"\xff"])
 def test_a_signed_envelope_without_operations_is_refused(plaintext: bytes) -> None:
-    head = header("envelope", "v", section=SEED.id, epoch=1, writer="m1")
-    signed = seal("v", key(SEED), WRITER, [])
+    head = header("envelope", "v", section=SEED.id, epoch=1, writer="m1", number=7)
+    signed = seal("v", key(SEED), WRITER, 7, [])
     assert opened(signed) == []
     with pytest.raises(Tampered, match="holds no operations"):
         opened(_signed(key(SEED).public.seal(head, plaintext)))
@@ -229,7 +232,7 @@ def _signed(box: bytes) -> bytes:
     return box + WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
 
 
-@pytest.mark.parametrize("head", [b"", b"[]", b"{}", b'{"section":"s","epoch":"x","writer":"w"}', b"\xff"])
+@pytest.mark.parametrize("head", [b"", b"[]", b"{}", b'{"section":"s","epoch":1,"writer":"w"}', b"\xff"])
 def test_an_unreadable_header_claims_nothing(head: bytes) -> None:
     with pytest.raises(Tampered, match="no readable header"):
         claim(b"PRS1" + len(head).to_bytes(2, "big") + head)

@@ -26,7 +26,7 @@ OTHER_HEADERS = {
     "section": HEAD | {"section": "s2"},
     "epoch": HEAD | {"epoch": 2},
     "writer": HEAD | {"writer": "m1"},
-    "format": HEAD | {"format": 2},
+    "format": HEAD | {"format": 1},
     "one member more": HEAD | {"name": ""},
     "one member less": {name: value for name, value in HEAD.items() if name != "epoch"},
 }

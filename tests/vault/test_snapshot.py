@@ -10,6 +10,7 @@ from sqlmodel import col, select
 from aggregator.errors import Tampered
 from aggregator.vault import snapshot, tables, truth
 from aggregator.vault.envelope import Delete, Remove
+from aggregator.vault.epochs import GrantedSeeds
 from aggregator.vault.fold import State
 from aggregator.vault.keys import Root
 from aggregator.vault.seal import header, unwrap, wrap
@@ -68,7 +69,8 @@ def test_a_transaction_that_fails_keeps_log_and_snapshot(world: World) -> None:
 def _write_and_fail(world: World, state: State) -> None:
     with world.store.write() as session:
         row = session.get_one(tables.Vault, world.vault)
-        snapshot.write(session, snapshot.make(row, world.owner.root, state, world.reader().seeds))
+        newest = {name: world.owner.seed(name, row.epoch) for name in world.owner.sections}
+        snapshot.write(session, snapshot.make(row, world.owner.root, state, newest))
         raise RuntimeError("power cut")
 
 
@@ -85,7 +87,7 @@ def test_a_line_holds_what_the_format_says(world: World, before: State) -> None:
 
 
 def test_it_needs_no_key_of_a_section_that_it_is_not_asked_for(world: World, before: State) -> None:
-    seeds = {"problems": world.reader().seeds["problems"]}
+    seeds = GrantedSeeds({"problems": world.owner.seed("problems", 1)})
     with world.store.read() as session:
         row = truth.head(session, world.vault, world.owner.root.verification_key)
         assert truth.read(session, row, seeds).state.sections == {"problems": before.sections["problems"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import replace
 
@@ -12,13 +13,15 @@ from aggregator.consent import mandate as mandates
 from aggregator.consent.mandate import Mandate
 from aggregator.errors import Tampered
 from aggregator.identity.signing import consents_of
-from aggregator.vault import tables, truth
+from aggregator.vault import epochs, tables, truth
 from aggregator.vault.encoding import b64, canonical, instant
 from aggregator.vault.envelope import Delete, Remove, seal
+from aggregator.vault.epochs import unpacked
 from aggregator.vault.keys import OWNER, Root, SectionKey, Writer
 from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import dumps, loads
 from tests.vault.world import DR_B, ERIKA, LABORATORY, World
+from tests.weaken import weakens
 
 
 def first(world: World) -> None:
@@ -134,7 +137,7 @@ def test_an_envelope_sealed_to_another_key_or_section_is_left_out(world: World) 
     mandate = world.connect()
     stranger = Root.generate().section(world.owner.sections["results"])
     key = SectionKey(stranger.id, 1, stranger.private_key().public())
-    position = world.append_raw(seal(world.vault, key, mandate.writer, [world.put("Observation/2")]))
+    position = world.append_raw(seal(world.vault, key, mandate.writer, 3, [world.put("Observation/2")]))
     assert_left_out(world, position, "a sealed envelope does not open with its key")
 
 
@@ -142,7 +145,7 @@ def test_an_envelope_sealed_to_another_key_or_section_is_left_out(world: World) 
 def test_an_envelope_of_another_vault_is_left_out(world: World) -> None:
     first(world)
     mandate = world.connect()
-    envelope = seal("a" * 26, mandate.sections["results"], mandate.writer, [world.put("Observation/2")])
+    envelope = seal("a" * 26, world.owner.key("results", 1), mandate.writer, 3, [world.put("Observation/2")])
     assert_left_out(world, world.append_raw(envelope), "a stored envelope stands where another belongs")
 
 
@@ -354,21 +357,32 @@ def test_a_replaced_audit_key_is_found(world: World) -> None:
             truth.audit_key(session.get_one(tables.Vault, world.vault), pinned)
 
 
-@pytest.mark.attack(22)
-def test_a_replaced_section_key_is_not_used(world: World) -> None:
-    """A writer takes section keys from its mandate alone, and the mandate's body is named by its certificate."""
-    world.connect()
-    stranger = Root.generate()
+def writable(world: World, least: int = 1) -> epochs.Writable:
+    """The sections' public keys as a writer takes them."""
     with world.store.read() as session:
-        row = session.exec(select(tables.Mandate)).one()
-    head = {"format": 1, "kind": "mandate", "vault": world.vault, "name": row.id}
-    body = world.worker.open(head, row.box)
-    own = b64(world.owner.root.section(world.owner.sections["results"]).private_key().public().raw).encode()
-    other = b64(stranger.section(world.owner.sections["results"]).private_key().public().raw).encode()
-    assert own in body
-    row.box = world.worker.seal(head, body.replace(own, other))
-    with pytest.raises(Tampered, match="not the one its certificate names"):
-        mandates.open_mandate(row, world.worker, world.owner.root.verification_key)
+        return epochs.writable(session, world.vault, world.ring.verification_key(world.vault), least)
+
+
+@pytest.mark.attack(22)
+@weakens("aggregator.vault.epochs", "_keys_of", lambda _listed, row: unpacked(row.keys))
+@weakens("aggregator.vault.epochs", "verify", lambda *_: None)
+def test_a_replaced_section_key_is_not_used(world: World) -> None:
+    """A writer takes section keys from the list that the root signed, and from nowhere else."""
+    results, stranger = world.owner.sections["results"], Root.generate()
+    with world.store.read() as session:
+        row = session.get_one(tables.SectionKeys, (world.vault, 1))
+        head = session.get_one(tables.Vault, world.vault)
+    own, other = (root.section(results).private_key().public().raw for root in (world.owner.root, stranger))
+    assert writable(world).sections[results].public.raw == own
+    forged = row.keys.replace(own, other)
+    world.sql("UPDATE section_keys SET keys = ?", forged)
+    with pytest.raises(Tampered, match="not those that its root signed"):
+        writable(world)
+    stated = canonical(loads(head.epochs) | {"keys": hashlib.sha256(forged).hexdigest()})
+    for signature in (head.epochs_signature, stranger.sign(b"PRA1/keys" + stated)):
+        world.sql("UPDATE vault SET epochs = ?, epochs_signature = ?", stated, signature)
+        with pytest.raises(Tampered, match="signature of a stored list of epochs"):
+            writable(world)
 
 
 def test_a_vault_that_is_not_there(world: World) -> None:

@@ -15,15 +15,18 @@ import orjson
 from aggregator.audit import merkle, receipts
 from aggregator.audit.chain import first_head, leaf, next_head
 from aggregator.audit.tables import Receipt
+from aggregator.errors import Tampered
 from aggregator.identity.tables import Unlocker
 from aggregator.identity.unlockers import parse_code, unlock
-from aggregator.vault import blob
+from aggregator.vault import blob, epochs
 from aggregator.vault.encoding import b32, padme, unb64
 from aggregator.vault.envelope import line, open_envelope, parse_line
+from aggregator.vault.fold import State
 from aggregator.vault.keys import IdKey, Root, SectionSeed, read_certificate, verify
 from aggregator.vault.ledger import Ledger
 from aggregator.vault.log import first_link, link
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, unwrap
+from aggregator.vault.tables import Vault
 
 FOLDER = Path(__file__).parents[2] / "aggregator" / "vault" / "vectors"
 
@@ -39,6 +42,7 @@ REFUSALS = {
     "signature": "the signature of a stored",
     "no operations": "holds no operations",
     "no source": "names no source",
+    "another epoch": "names an epoch that there is not",
     "below the Argon2 floor": "below the floor",
     "replaced": "was replaced",
     "slip": "group 2 of the recovery code has a slip",
@@ -108,8 +112,46 @@ def _wrapped(given: Inputs) -> dict[str, Any]:
 def _envelope(given: Inputs) -> dict[str, Any]:
     seed = SectionSeed(given["section"], given["epoch"], bytes.fromhex(given["section_seed"]))
     public = bytes.fromhex(given["writer_public_key"])
-    operations = open_envelope(given["vault"], unb64(given["envelope"]), seed, given["writer"], public)
+    operations = open_envelope(given["vault"], unb64(given["envelope"]), seed, given["writer"], public, given["number"])
     return {"lines": [line(operation).decode() for operation in operations]}
+
+
+def _epochs(given: Inputs) -> dict[str, Any]:
+    """The signed list, the public keys that it names, and under which epoch each of some log positions is."""
+    row = Vault(
+        id=given["vault"],
+        verification_key=b"",
+        epoch=given["epoch"],
+        epochs=given["text"].encode(),
+        epochs_signature=bytes.fromhex(given["signature"]),
+    )
+    listed = epochs.read(row, bytes.fromhex(given["verification_key"]))
+    keys = unb64(given["keys"])
+    return {
+        "epochs": [listed.at(position) for position in given["asked"]],
+        "keys_are_the_ones": hashlib.sha256(keys).hexdigest() == listed.keys,
+        "keys": {id_: hashlib.sha256(raw).hexdigest() for id_, raw in epochs.unpacked(keys).items()},
+    }
+
+
+def _before(given: Inputs) -> dict[str, Any]:
+    """The seed of the epoch before, from the newer one's."""
+    seed = SectionSeed(given["section"], given["epoch"], bytes.fromhex(given["section_seed"]))
+    made = epochs.before(given["vault"], seed, epochs.unpacked(unb64(given["earlier"]))[given["section"]])
+    return {"epoch": made.epoch, "section_seed": made.seed.hex()}
+
+
+def _numbers(given: Inputs) -> dict[str, Any]:
+    """Which of these envelopes, [writer, section, number] at the positions from 1 on, count."""
+    state, counted = State(), []
+    for position, (writer, section, number) in enumerate(given["envelopes"], 1):
+        try:
+            state.expect(writer, section, number, position)
+        except Tampered:
+            continue
+        state.count(writer, section, number)
+        counted.append(position)
+    return {"counted": counted}
 
 
 def _log(given: Inputs) -> dict[str, Any]:
@@ -240,6 +282,9 @@ CONSTRUCTS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
     "sealed box": _sealed,
     "wrapped box": _wrapped,
     "envelope": _envelope,
+    "list of epochs": _epochs,
+    "earlier seed": _before,
+    "numbers": _numbers,
     "log chain": _log,
     "mandate certificate": _mandate,
     "grant certificate": _signed,

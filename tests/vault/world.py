@@ -122,9 +122,23 @@ class World:
         return mandate.open_mandate(row, self.worker, self.owner.root.verification_key)
 
     def append(self, section: str, *operations: Operation, writer: Writer | None = None) -> int:
-        """One envelope, the owner's where no other writer is given; returns the log position."""
-        envelope = seal(self.vault, self.owner.key(section), writer or Writer.owner(self.owner.root), operations)
-        return self.append_raw(envelope)
+        """One envelope, the owner's where no other writer is given; returns the log position, which is its number."""
+        with self.store.write() as session:
+            row = session.get_one(tables.Vault, self.vault)
+            by, number = writer or Writer.owner(self.owner.root), row.log_position + 1
+            return log.append(session, row, [self.envelope(section, *operations, writer=by, number=number)])
+
+    def envelope(
+        self, section: str, *operations: Operation, writer: Writer, number: int = 1, epoch: int | None = None
+    ) -> bytes:
+        """Sealed for the vault's present epoch, where no other is given."""
+        key = self.owner.key(section, epoch or self.epoch)
+        return seal(self.vault, key, writer, number, operations)
+
+    @property
+    def epoch(self) -> int:
+        with self.store.read() as session:
+            return session.get_one(tables.Vault, self.vault).epoch
 
     def append_raw(self, *envelopes: bytes) -> int:
         """Bytes into the log, chained as they must be: what one with the database alone can do as well."""
