@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint migration lock clean
 .DEFAULT_GOAL := test
 
 $(READY): requirements.lock pyproject.toml
@@ -28,6 +28,9 @@ test: lint  ## what CI runs
 
 bench: $(READY)  ## one JSON line a figure
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+migration: $(READY)  ## make the database's revision anew from the models
+	$(BIN)/python -m aggregator.migrations.make
 
 lock:  ## renew requirements.lock (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev \

@@ -16,6 +16,41 @@ if TYPE_CHECKING:
     from tests.vault.world import FrozenClock, World
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--store", choices=("sqlite", "postgresql"), default="sqlite", help="the database under test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """xdist: every worker has its own server, the one that hands out the tests has none."""
+    if config.getoption("--store") == "postgresql" and (
+        hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    ):
+        from tests import databases
+
+        databases.start("postgresql")
+        config.add_cleanup(databases.stop)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--store") == "sqlite":
+        return
+    for item in items:
+        if mark := item.get_closest_marker("sqlite_only"):
+            item.add_marker(pytest.mark.skip(reason=f"about SQLite itself: {mark.kwargs['reason']}"))
+
+
+@pytest.fixture(autouse=True)
+def own_databases(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test takes of PostgreSQL's databases, the next one may have."""
+    if request.config.getoption("--store") == "sqlite":
+        yield
+        return
+    from tests import databases
+
+    with databases.own_databases():
+        yield
+
+
 @pytest.fixture
 def clock() -> FrozenClock:
     """Stands at 2026-11-21T21:30+01:00 until it is moved."""

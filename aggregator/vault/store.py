@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy.engine import URL
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
+from aggregator import migrations
 from aggregator.config import StoreSettings
 from aggregator.vault.postgresql import PostgreSQL
 from aggregator.vault.sqlite import SQLite
@@ -46,10 +47,13 @@ class Store:
         return self.database.exists()
 
     def create(self) -> None:
-        """Make the tables that are not there yet."""
+        """Bring the tables to this version's, whoever else starts beside us. Raises OperatorError."""
+        with self.database.reading.connect() as connection:
+            if migrations.revision(connection) == migrations.head():
+                return
         with self.database.engine.connect() as connection, connection.begin():
             self.database.lock(connection, ())
-            SQLModel.metadata.create_all(connection)
+            migrations.upgrade(connection, self.place)
 
     @contextmanager
     def write(self, *names: str) -> Iterator[Session]:

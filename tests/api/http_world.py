@@ -25,13 +25,13 @@ from aggregator.config import (
     IdentifierSettings,
     KeySettings,
     SourceSettings,
-    StoreSettings,
 )
 from aggregator.demo.clinic import Clinic
 from aggregator.demo.server import Running, serve
 from aggregator.sync.run import Outcome
 from aggregator.sync.schedule import sync
 from fhir_profiles.text import Resource, loads
+from tests import databases
 from tests.vault.world import FrozenClock
 
 PARTIES = "https://example.org/parties"
@@ -173,7 +173,7 @@ def _installation(
     with serve(_Late()) as probe:
         port = int(probe.url.rpartition(":")[2])
     config = Config(
-        store=StoreSettings(path=folder / "store" / "vaults.db"),
+        store=databases.settings(folder / "store" / "vaults.db"),
         keys=KeySettings(folder=folder / "keys"),
         http=HttpSettings(port=port),
         sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": f"{source.url}/fhir"})},

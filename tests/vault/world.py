@@ -37,7 +37,7 @@ from aggregator.vault.truth import Truth
 from aggregator.vault.view import Reader, View
 from fhir_profiles import codes
 from fhir_profiles.text import Resource, dumps, loads
-from tests.databases import stored_bytes
+from tests import databases
 
 BERLIN = ZoneInfo("Europe/Berlin")
 START = datetime(2026, 11, 21, 21, 30, tzinfo=BERLIN)
@@ -198,12 +198,11 @@ class World:
 
     def sql(self, statement: str, *values: object) -> None:
         """What somebody with the database can do."""
-        with self.store.write() as session:
-            session.connection().exec_driver_sql(statement, values)
+        databases.execute(self.store, statement, values)
 
     def raw(self) -> bytes:
         """Every byte that the database has on disk."""
-        return stored_bytes(self.store)
+        return databases.stored_bytes(self.store)
 
     def close(self) -> None:
         for made in self.views:
@@ -242,6 +241,7 @@ def sign_up(folder: Path) -> SignedUp:
 def copy(template: Path, owner: Owner, folder: Path) -> World:
     """A world of its own, with the patient of the template."""
     shutil.copytree(template, folder, dirs_exist_ok=True)
+    databases.copy(_file(template), _file(folder))
     ring, store, clock = KeyRing(folder / "keys"), _store(folder), FrozenClock()
     accounts = _accounts(store, ring, clock)
     return World(
@@ -257,9 +257,11 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
 
 
 def _store(folder: Path) -> Store:
-    store = Store(folder / "store" / "aggregator.db")
-    store.create()
-    return store
+    return databases.store_in(_file(folder))
+
+
+def _file(folder: Path) -> Path:
+    return folder / "store" / "aggregator.db"
 
 
 def _accounts(store: Store, ring: KeyRing, clock: FrozenClock) -> Accounts:
