@@ -16,7 +16,9 @@ from aggregator.errors import KeysMissing, OperatorError
 from aggregator.fhir.index import SearchIndex
 from aggregator.identity.accounts import Accounts
 from aggregator.identity.clients import Clients, register
+from aggregator.identity.passkeys import Passkeys
 from aggregator.identity.signing import Signing
+from aggregator.identity.ways_in import WaysIn
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
@@ -95,6 +97,7 @@ def _compose(config: Config, clock: Clock, store: Store, ring: KeyRing, client: 
     keys = WorkerKeys.read(config.keys.folder)
     table, registry, registered = SectionTable.load(), Registry(config.sources), register(config.clients)
     session = config.session
+    base_url = (config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/")
     accounts = Accounts(store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60)
     signing = Signing(store, ring, accounts, [one.party for one in registered.values()], clock)
     signing.finish_revocations()
@@ -121,10 +124,11 @@ def _compose(config: Config, clock: Clock, store: Store, ring: KeyRing, client: 
         registry=registry,
         registered=registered,
         accounts=accounts,
+        ways_in=WaysIn(store, ring, accounts, Passkeys(store, ring, clock, base_url), clock),
         signing=signing,
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
         connections=Connections(worker),
         worker=worker,
         receipts=ReceiptWriter(store, ring),
-        base_url=(config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/"),
+        base_url=base_url,
     )

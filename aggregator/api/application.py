@@ -22,7 +22,9 @@ from aggregator.api.auth_routes import AuthRoutes
 from aggregator.api.caller import Callers
 from aggregator.api.fhir_routes import FhirRoutes
 from aggregator.api.service import Service
+from aggregator.api.unlocker_routes import UnlockerRoutes
 from aggregator.errors import AggregatorError
+from aggregator.identity.turns import Turns
 from fhir_profiles.text import NotJson
 
 # Nothing is cached by anyone, framed, sniffed, or told to another site by a Referer.
@@ -39,7 +41,7 @@ _ISSUE_CODES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "n
 def create_app(service: Service) -> FastAPI:
     """The application of one installation."""
     access = Access(service)
-    callers = Callers(service, access.held.drop_reader)
+    callers, turns = Callers(service, access.held.drop_reader), Turns()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +64,8 @@ def create_app(service: Service) -> FastAPI:
     )
     app.router.redirect_slashes = False  # the address of a redirect would be the Host header's
     app.router.routes.extend(FhirRoutes(service, callers, access).routes())
-    app.include_router(AuthRoutes(service, callers).router())
+    app.include_router(AuthRoutes(service, callers, turns).router())
+    app.include_router(UnlockerRoutes(service, callers, turns).router())
     app.include_router(AppRoutes(service, callers, access).router())
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])

@@ -1,4 +1,4 @@
-"""/auth: patients sign up and in by password; clients get tokens as SMART backend services.
+"""/auth: patients sign up by password, and in by password or passkey; clients get tokens as SMART backend services.
 
 Errors of the token endpoint have OAuth's own form (https://www.rfc-editor.org/rfc/rfc6749#section-5.2).
 """
@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
+from aggregator.api.device import device
 from aggregator.api.service import Service
 from aggregator.errors import CallerError, Refused, SignInFailed
 from aggregator.identity import patient
@@ -30,10 +31,10 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 class AuthRoutes:
     """The routes, on one installation. What runs Argon2 takes turns; what writes, writes in a thread."""
 
-    def __init__(self, service: Service, callers: Callers) -> None:
+    def __init__(self, service: Service, callers: Callers, turns: Turns) -> None:
         self._service = service
         self._callers = callers
-        self._turns = Turns()
+        self._turns = turns
 
     def router(self) -> APIRouter:
         """FastAPI's router."""
@@ -42,6 +43,8 @@ class AuthRoutes:
         add("/sign-up", self.sign_up, methods=["POST"])
         add("/recovery-proof", self.recovery_proof, methods=["POST"])
         add("/sign-in", self.sign_in, methods=["POST"])
+        add("/passkey/options", self.passkey_options, methods=["POST"])
+        add("/passkey", self.passkey, methods=["POST"])
         add("/recover", self.recover, methods=["POST"])
         add("/sign-out", self.sign_out, methods=["POST"])
         add("/token", self.token, methods=["POST"])
@@ -49,7 +52,7 @@ class AuthRoutes:
         return router
 
     async def sign_up(self, request: Request) -> Response:
-        """{login, password, family, given, birth_date, kvnr?} -> a vault. The recovery code is shown this once."""
+        """{login, password, family, given, birth_date, kvnr?, device?} -> a vault. The recovery code is shown once."""
         told = await bodies.json(request, _LIMIT)
         login, password, family, given, birth_date = bodies.strings(
             told, "login", "password", "family", "given", "birth_date"
@@ -57,25 +60,40 @@ class AuthRoutes:
         kvnr = bodies.strings(told, "kvnr")[0] if told.get("kvnr") is not None else None
         today = self._service.clock().date()
         person = patient.stated(family=family, given=given, birth_date=birth_date, kvnr=kvnr, today=today)
-        made = await self._turns.take(self._service.accounts.sign_up, login, password, person)
+        named = device(request, told)
+        made = await self._turns.take(self._service.accounts.sign_up, login, password, person, named)
         return self._session(made.owner, 201, recovery_code=made.recovery_code)
 
     async def recovery_proof(self, request: Request) -> Response:
         """{login, recovery_code}: typed back, so that it is known to be written down. Before that nothing is synced."""
         login, code = bodies.strings(await bodies.json(request, _LIMIT), "login", "recovery_code")
-        await asyncio.to_thread(self._service.accounts.prove_recovery, login, code)
+        vault = await asyncio.to_thread(self._service.accounts.prove_recovery, login, code)
+        self._callers.forget_owner(vault)  # a code that went takes its sessions with it
         return Response(status_code=204)
 
     async def sign_in(self, request: Request) -> Response:
-        """{login, password} -> an owner session."""
-        login, password = bodies.strings(await bodies.json(request, _LIMIT), "login", "password")
-        return self._session(await self._turns.take(self._service.accounts.sign_in, login, password))
+        """{login, password, device?} -> an owner session."""
+        told = await bodies.json(request, _LIMIT)
+        login, password = bodies.strings(told, "login", "password")
+        named = device(request, told)
+        return self._session(await self._turns.take(self._service.accounts.sign_in, login, password, named))
+
+    async def passkey_options(self) -> Response:
+        """Options for navigator.credentials.get: the same for everybody, so they tell of nobody."""
+        return _json(self._service.ways_in.passkeys.request())
+
+    async def passkey(self, request: Request) -> Response:
+        """{credential, device?} -> an owner session. credential: as toJSON() gives it, with what the PRF gave."""
+        told = await bodies.json(request, _LIMIT)
+        credential, named = bodies.member(told, "credential"), device(request, told)
+        return self._session(await asyncio.to_thread(self._service.ways_in.sign_in, credential, named))
 
     async def recover(self, request: Request) -> Response:
-        """{login, recovery_code, password}: a new password by the recovery code; every session ends."""
+        """{login, recovery_code, password, device?}: a new password by the recovery code; every session ends."""
         made = await bodies.json(request, _LIMIT)
         login, code, password = bodies.strings(made, "login", "recovery_code", "password")
-        owner = await self._turns.take(self._service.accounts.recover, login, code, password)
+        named = device(request, made)
+        owner = await self._turns.take(self._service.accounts.recover, login, code, password, named)
         self._callers.forget_owner(owner.vault)
         return self._session(owner)
 

@@ -80,6 +80,14 @@ def strings(made: Mapping[str, Any], *names: str) -> list[str]:
     return [made[name] for name in names]
 
 
+def member(made: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """This member, which must be an object. Raises CallerError."""
+    found = made.get(name)
+    if not isinstance(found, dict):
+        raise CallerError(f"{name}: an object is needed")
+    return found
+
+
 def _expect(request: Request, types: tuple[str, ...]) -> None:
     stated = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if stated not in types:

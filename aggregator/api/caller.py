@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from aggregator.errors import Refused, SignInFailed
 from aggregator.identity import scopes
 from aggregator.identity.accounts import Owner
 from aggregator.identity.clients import Caller
+from aggregator.identity.sessions import hour
 from aggregator.vault.keys import OWNER
 
 # A token that another process ended is refused here after this time at the latest. A grant that ended is refused at
@@ -58,6 +60,7 @@ class Callers:
         self._service = service
         self._on_forget = on_forget
         self._known: dict[str, tuple[float, Principal]] = {}
+        self._notes = ThreadPoolExecutor(1, thread_name_prefix="session-notes")
 
     def of(self, request: Request) -> Principal:
         """Whoever the bearer token stands for. Raises SignInFailed."""
@@ -76,6 +79,8 @@ class Callers:
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known[token] = (now + _REMEMBERED_SECONDS, principal)
+        if principal.owner is not None:
+            self._note(principal.owner)
         return principal
 
     def forget(self, token: str) -> None:
@@ -95,6 +100,12 @@ class Callers:
         now = time.monotonic()
         for token in [token for token, (until, _) in self._known.items() if until <= now]:
             del self._known[token]
+
+    def _note(self, owner: Owner) -> None:
+        """The hour in which a session is used, written beside the request, which does not wait for it."""
+        now = self._service.clock().timestamp()
+        if hour(now) > owner.seen:
+            self._notes.submit(self._service.accounts.sessions.see, owner.vault, owner.session, now)
 
     def _look_up(self, token: str) -> Principal:
         try:

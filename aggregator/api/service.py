@@ -11,6 +11,7 @@ from aggregator.consent.section_table import SectionTable
 from aggregator.identity.accounts import Accounts
 from aggregator.identity.clients import Client, Clients
 from aggregator.identity.signing import Signing
+from aggregator.identity.ways_in import WaysIn
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
@@ -35,6 +36,7 @@ class Service:
     registry: Registry
     registered: Mapping[str, Client]
     accounts: Accounts
+    ways_in: WaysIn
     signing: Signing
     clients: Clients
     connections: Connections

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from aggregator.audit.chain import first_head
 from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, SignInFailed, Tampered, UnlockNeeded
 from aggregator.identity import attempts, labels, patient, sessions, unlockers
-from aggregator.identity.tables import Account, OwnerSession, Unlocker
+from aggregator.identity.tables import Account, OwnerSession, Passkey, Unlocker
 from aggregator.vault import epochs, log, tables
 from aggregator.vault.encoding import canonical, instant
 from aggregator.vault.envelope import Operation, Put, seal
@@ -40,7 +40,7 @@ PATIENT_SOURCE = ("vault", "", "Patient")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An unlocked owner: the root and what it says of the vault. session: the id of the session, no secret."""
+    """An unlocked owner: the root and what it says of the vault. session: its id, no secret; seen: its last hour."""
 
     vault: str
     root: Root
@@ -49,6 +49,7 @@ class Owner:
     expires: datetime
     token: str = field(repr=False, default="")
     session: str = ""
+    seen: int = 0
 
     @property
     def patient(self) -> str:
@@ -108,7 +109,7 @@ class Accounts:
         owner, handle, device = self._new_owner(), self._login(login), labels.stated(device)
         said = owner_put(owner.patient, patient.resource(owner.whole_patient, person), 1, self._clock())
         derived = unlockers.derive(password)
-        with self._store.write() as session:
+        with self._store.write(owner.vault, handle.hex(), sessions.NAME) as session:
             # Looked for first: the key service keeps every vault that it has made.
             if session.get(Account, handle):
                 raise CallerError("this login is taken")
@@ -129,7 +130,7 @@ class Accounts:
         A new code counts from here on, and the one before it no longer. Raises CallerError for a slip, SignInFailed.
         """
         found, _ = self._unlock(login, unlockers.RECOVERY, code)
-        with self._store.write() as session:
+        with self._store.write(found.vault) as session:
             codes = [row for row in self.unlockers(session, found.vault) if row.kind == unlockers.RECOVERY]
             for row in codes:
                 if row.id == found.id:
@@ -142,7 +143,7 @@ class Accounts:
     def sign_in(self, login: str, password: str, device: str = "") -> Owner:
         """Unlock by password and open an owner session; its token is in the answer. Raises CallerError."""
         now, handle, device = self._clock().timestamp(), self._login(login), labels.stated(device)
-        with self._store.write() as session:
+        with self._store.write(attempts.NAME) as session:
             wait = attempts.count(session, handle, now)
         if wait:
             raise SignInFailed(f"too many tries; wait {int(wait) + 1} seconds")
@@ -158,10 +159,12 @@ class Accounts:
 
     def replace_password(self, vault: str, root: Root, derived: unlockers.DerivedKey, but: str = "") -> None:
         """The password's row goes, a new one comes, and every session ends but the one with the id `but`."""
-        with self._store.write() as session:
+        with self._store.write(vault) as session:
             old = [row for row in self.unlockers(session, vault) if row.kind == unlockers.PASSWORD]
-            generation = self.retire(session, vault, old)
-            made = unlockers.Making(self._key_service, vault, root, int(self._clock().timestamp())).password(derived)
+            generation = self.retire(session, vault, old, but=but)
+            session.flush()
+            making = unlockers.Making(self._key_service, vault, root, int(self._clock().timestamp()))
+            made = making.password(derived, old[0].id if old else "")
             unlockers.relock(self._key_service, [made], generation)
             session.add(made)
             sessions.end_all(session, vault, but=but)
@@ -172,8 +175,10 @@ class Accounts:
         query = select(Unlocker).where(Unlocker.vault == vault).order_by(col(Unlocker.created), col(Unlocker.id))
         return unlockers.genuine(self._key_service, session.exec(query).all())
 
-    def retire(self, session: Session, vault: str, rows: Sequence[Unlocker]) -> int:
+    def retire(self, session: Session, vault: str, rows: Sequence[Unlocker], *, but: str = "") -> int:
         """Take unlockers and their sessions away and carry the others to the next generation, which is returned.
+
+        but: the id of a session that lives on.
 
         The caller tells it to the key service once this is committed: from then on no copy of what went opens anything.
         """
@@ -185,7 +190,8 @@ class Accounts:
         unlockers.relock(self._key_service, others, generation)
         for row in rows:
             session.delete(row)
-            sessions.end_all(session, vault, unlocker=row.id)
+            session.exec(delete(Passkey).where(col(Passkey.vault) == vault, col(Passkey.unlocker) == row.id))
+            sessions.end_all(session, vault, unlocker=row.id, but=but)
         session.add_all(others)
         return generation
 
@@ -224,7 +230,7 @@ class Accounts:
 
     def open_session(self, row: Unlocker, root: Root, device: str, login: bytes | None = None) -> Owner:
         """A session by this unlocker. login: its handle, whose wrong tries are forgotten."""
-        with self._store.write() as session:
+        with self._store.write(row.vault, sessions.NAME, attempts.NAME) as session:
             if login is not None:
                 attempts.forget(session, login)
             owner = self._signed_in(row.vault, root, _sections(session, row.vault, root))
@@ -272,7 +278,7 @@ class Accounts:
         zone = self._clock().tzinfo
         unlocked_at, expires = (datetime.fromtimestamp(at, zone) for at in (held.unlocked_at, held.expires))
         sections = _sections(session, held.vault, root)
-        return Owner(held.vault, root, sections, unlocked_at, expires, token, held.id)
+        return Owner(held.vault, root, sections, unlocked_at, expires, token, held.id, held.seen)
 
     def _login(self, login: str) -> bytes:
         return self._key_service.handle("login", login.strip().casefold())

@@ -12,6 +12,9 @@ from sqlmodel import Session, col, delete
 
 from aggregator.identity.tables import Attempts
 
+NAME = "attempts"
+"""Under which a transaction that counts is written."""
+
 _FREE_TRIES = 5
 _LONGEST_WAIT = 60.0  # seconds
 _DOUBLINGS = 6  # 2 ** 6 is over the longest wait; an uncapped power overflows at 1,024

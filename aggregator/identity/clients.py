@@ -40,7 +40,7 @@ _PURPOSE = re.compile(
 )
 """A code of v3-ActReason, alone or with its system: UDAP writes system#code, FHIR system|code."""
 _UNTRUSTED_KEYS = frozenset({"jwk", "jku", "x5u", "x5c"})
-_TOKENS = "clients"  # what the transactions here take of the store: rows of no vault
+TOKENS = "clients"  # what the transactions here take of the store: rows of no vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Clients:
         purpose = _purpose(client, claims)
         admission = Admission(party=client.id, purpose=purpose, scopes=granted, expires=expires)
         row = AccessToken(token=_token_id(token), row=self._key_service.admit(token, admission), expires=expires)
-        with self._store.write(_TOKENS) as session:
+        with self._store.write(TOKENS) as session:
             now = int(self._clock().timestamp())
             session.exec(delete(AccessToken).where(col(AccessToken.expires) <= now))
             session.add(row)
@@ -114,7 +114,7 @@ class Clients:
 
     def revoke(self, token: str) -> None:
         """End a token (RFC 7009); one that is unknown is ended already."""
-        with self._store.write(_TOKENS) as session:
+        with self._store.write(TOKENS) as session:
             session.exec(delete(AccessToken).where(col(AccessToken.token) == _token_id(token)))
 
     def _verify(self, assertion: str, audience: str) -> tuple[Client, Mapping[str, Any]]:
@@ -149,7 +149,7 @@ class Clients:
         handle = self._key_service.handle("jti", client.id, claims["jti"])
         expires = int(float(claims["exp"])) + _SKEW + 1
         try:
-            with self._store.write(_TOKENS) as session:
+            with self._store.write(TOKENS) as session:
                 now = int(self._clock().timestamp())
                 session.exec(delete(UsedAssertion).where(col(UsedAssertion.expires) <= now))
                 session.add(UsedAssertion(handle=handle, expires=expires))

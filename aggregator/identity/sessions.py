@@ -19,7 +19,9 @@ from aggregator.vault.keys import Root
 from aggregator.vault.seal import expand, header, unwrap, wrap
 from aggregator.vault.store import Store
 
-_HOUR = 3600  # seconds: when a session was last seen is told no finer
+NAME = "sessions"
+"""Under which a transaction that opens or ends a session is written; or a vault's, with the vault's own name."""
+
 _ENDED = "the session has ended; sign in again"
 
 
@@ -67,7 +69,7 @@ class Sessions:
             label=labels.seal(opening.root, opening.vault, opening.id, opening.device),
             expires=opening.expires,
             unlocked_at=opening.unlocked_at,
-            seen=opening.unlocked_at // _HOUR * _HOUR,
+            seen=hour(opening.unlocked_at),
         )
         inner = wrap(expand(opening.token.encode(), "row"), _header(row), opening.root.secret)
         row.box = self._key_service.lock(opening.vault, _header(row), inner)
@@ -85,15 +87,11 @@ class Sessions:
         except (Tampered, Refused):
             raise SignInFailed(_ENDED) from None
 
-    def seen(self, token: str, now: float) -> None:
-        """Note the hour in which the session was last used: a write an hour at most."""
-        hour = int(now) // _HOUR * _HOUR
-        here = col(OwnerSession.token) == _token_id(token)
-        with self._store.read() as session:
-            row = session.get(OwnerSession, _token_id(token))
-        if row is not None and row.seen < hour:
-            with self._store.write() as session:
-                session.exec(update(OwnerSession).where(here).values(seen=hour))
+    def see(self, vault: str, session_id: str, now: float) -> None:
+        """Note the hour in which a session was used."""
+        with self._store.write(NAME) as session:
+            here = (col(OwnerSession.vault) == vault, col(OwnerSession.id) == session_id)
+            session.exec(update(OwnerSession).where(*here).values(seen=hour(now)))
 
     def listed(self, vault: str, root: Root, now: float) -> list[Listed]:
         """The vault's open sessions, the newest first."""
@@ -114,14 +112,24 @@ class Sessions:
 
     def end_token(self, token: str) -> None:
         """Sign out: twice is once."""
-        with self._store.write() as session:
+        with self._store.write(NAME) as session:
             session.exec(delete(OwnerSession).where(col(OwnerSession.token) == _token_id(token)))
 
     def end(self, vault: str, session_id: str) -> bool:
         """End one of the vault's sessions; False where there is none with this id."""
-        with self._store.write() as session:
+        with self._store.write(NAME) as session:
             here = (col(OwnerSession.vault) == vault, col(OwnerSession.id) == session_id)
             return session.exec(delete(OwnerSession).where(*here)).rowcount == 1
+
+    def end_others(self, vault: str, but: str) -> int:
+        """End all of the vault's sessions but the one with this id; returns how many."""
+        with self._store.write(NAME) as session:
+            return end_all(session, vault, but=but)
+
+
+def hour(now: float) -> int:
+    """The beginning of the hour: when a session was last seen is told no finer."""
+    return int(now) // 3600 * 3600
 
 
 def end_all(session: Session, vault: str, *, but: str = "", unlocker: str = "") -> int:

@@ -31,6 +31,15 @@ class Unlocker(SQLModel, table=True):
     proof: bytes = b""
 
 
+class Passkey(SQLModel, table=True):
+    """Where the unlocker of a passkey is, by its credential id's handle, and how often it says it was used."""
+
+    credential: bytes = Field(primary_key=True)
+    vault: str
+    unlocker: str
+    sign_count: int = Field(sa_type=BigInteger)
+
+
 class Attempts(SQLModel, table=True):
     """Tries at a password by login handle, existing or not; none before `next_at` (Unix seconds)."""
 
@@ -68,7 +77,7 @@ class AccessToken(SQLModel, table=True):
 
 
 class UsedAssertion(SQLModel, table=True):
-    """A client assertion's `jti`, until it expires."""
+    """A client assertion's `jti`, or a passkey's challenge, until it expires."""
 
     __tablename__ = "used_assertion"
     handle: bytes = Field(primary_key=True)

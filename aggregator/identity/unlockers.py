@@ -83,9 +83,9 @@ class Making:
     root: Root
     now: int
 
-    def password(self, derived: DerivedKey) -> Unlocker:
-        """Wrap the root under a new password."""
-        return self._row(PASSWORD, derived.key, derived.parameters)
+    def password(self, derived: DerivedKey, row: str = "") -> Unlocker:
+        """Wrap the root under a new password. row: the id of the one before it, which it keeps."""
+        return self._row(PASSWORD, derived.key, derived.parameters, row=row)
 
     def recovery(self) -> tuple[Unlocker, str]:
         """Wrap the root under a new recovery code; the code is shown once and stored nowhere."""
@@ -96,10 +96,10 @@ class Making:
         """Wrap the root under what a passkey's PRF gives. parameters: the passkey's, as JSON."""
         return self._row(PASSKEY, passkey_key(prf), parameters, label)
 
-    def _row(self, kind: str, key: bytes, parameters: str = "{}", label: str = "") -> Unlocker:
-        row = Unlocker(
+    def _row(self, kind: str, key: bytes, parameters: str = "{}", label: str = "", row: str = "") -> Unlocker:
+        made = Unlocker(
             vault=self.vault,
-            id=os.urandom(8).hex(),
+            id=row or os.urandom(8).hex(),
             kind=kind,
             created=self.now,
             generation=self.key_service.generation(self.vault),
@@ -107,9 +107,10 @@ class Making:
             label=b"",
             box=b"",
         )
-        row.label = labels.seal(self.root, self.vault, row.id, label)
-        row.box = self.key_service.lock(self.vault, outer_header(row), wrap(key, inner_header(row), self.root.secret))
-        return row
+        inner = wrap(key, inner_header(made), self.root.secret)
+        made.label = labels.seal(self.root, self.vault, made.id, label)
+        made.box = self.key_service.lock(self.vault, outer_header(made), inner)
+        return made
 
 
 def unlock(key_service: KeyService, row: Unlocker, secret: str | bytes) -> Root:

@@ -21,6 +21,7 @@ from aggregator.identity.accounts import Accounts, SignedUp
 from aggregator.identity.tables import Account, Attempts, OwnerSession, Unlocker
 from aggregator.identity.unlockers import Argon2Parameters, format_code, parse_code
 from aggregator.vault import tables
+from aggregator.vault.seal import header
 from tests.sync.sync_world import KilledHere, broken_commits
 from tests.vault.world import LOGIN, PASSWORD, World
 from tests.weaken import weakens
@@ -304,7 +305,7 @@ def relocked(world: World, row: Unlocker, parameters: str) -> None:
 
 
 @pytest.mark.attack(23)
-@weakens("aggregator.identity.unlockers", "outer_header", lambda row: {"format": 1, "kind": "unlocker", "id": row.id})
+@weakens("aggregator.identity.unlockers", "outer_header", lambda row: header("unlocker", row.vault, name=row.id))
 def test_parameters_in_the_row_are_not_the_databases_to_change(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within floor and ceiling as well: what a password costs to try was decided when it was set."""
     world.accounts.sign_up("uwe", PASSWORD, UWE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_f4e70d8b60a1"
+revision = "0001_42e540eb5a09"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -175,6 +175,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("token"),
     )
     op.create_index(op.f("ix_owner_session_vault"), "owner_session", ["vault"], unique=False)
+    op.create_table(
+        "passkey",
+        sa.Column("credential", sa.LargeBinary(), nullable=False),
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("unlocker", sa.String(), nullable=False),
+        sa.Column("sign_count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("credential"),
+    )
     op.create_table(
         "quarantine",
         sa.Column("owner", sa.String(), nullable=False),
