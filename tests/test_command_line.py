@@ -215,6 +215,16 @@ def test_connectors_lists_each_setting_with_type_default_and_owner(run: Run, con
     assert settings["base_url"]["required"]
 
 
+def test_connectors_tells_what_waits_in_each_feed_and_nothing_of_whom(run: Run, config: Path) -> None:
+    """The demo's laboratory folder holds a report about somebody who is no patient."""
+    feeds = {one.pop("source"): one for one in run("--config", config, "connectors", "--json").json["feeds"]}
+    waiting = feeds["hausarzt-linden-labor"]["waiting"]
+    assert waiting > 0
+    assert feeds["hausarzt-linden-labor"] == {"keeps": True, "waiting": waiting, "held": 0, "oldest": None}
+    told = f"hausarzt-linden-labor: items of people who are not verified: {waiting} waiting at the source"
+    assert told in run("--config", config, "connectors").out.splitlines()
+
+
 def test_connectors_are_listed_without_a_configuration(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -242,6 +252,18 @@ def test_connectors_code_issues_an_activation_code(run: Run, config: Path) -> No
     ended = run("--config", config, "connectors", "code", "hausarzt-linden-labor", *PERSON, "1964-08-12")
     assert ended.code == 0
     assert re.fullmatch(r"([A-Z2-9]{4}-){3}[A-Z2-9]{4}\n", ended.out)
+
+
+def test_connectors_codes_lists_what_void_takes_back(run: Run, config: Path) -> None:
+    issue = ("--config", config, "connectors", "code", "hausarzt-linden-labor", *PERSON, "1964-08-12", "--json")
+    made = run(*issue, "--level", "high").json
+    listed = run("--config", config, "connectors", "codes", "--json").json["codes"]
+    (one,) = [one for one in listed if one["handle"] == made["handle"]]
+    assert (one["source"], len(one["handle"])) == ("hausarzt-linden-labor", 8)
+    assert f"{made['handle']}  hausarzt-linden-labor, expires " in run("--config", config, "connectors", "codes").out
+    assert run("--config", config, "connectors", "void", made["handle"]).out == "the code is void\n"
+    ended = run("--config", config, "connectors", "void", made["handle"])
+    assert (ended.code, "0 codes begin so" in ended.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from rich.markup import escape
 from sqlmodel import col, select
 
 from aggregator.api.service import Service
-from aggregator.commands.common import DEFAULT_CONFIG, AsJson, config_file, opened, out, print_json, say
+from aggregator.commands.activation_codes import SourceName, code, codes, void
+from aggregator.commands.common import DEFAULT_CONFIG, AsJson, config_file, note, opened, out, print_json, say
 from aggregator.config import Config, load
-from aggregator.consent.mandate import Person
-from aggregator.errors import AggregatorError
+from aggregator.errors import AggregatorError, OperatorError
 from aggregator.sync import registry
+from aggregator.sync.hold import Backlog, backlog
 from aggregator.sync.registry import Source
 from aggregator.sync.tables import Connection
 from connectors.contract import ConnectorError, ConnectorSpec
@@ -26,21 +27,22 @@ app = typer.Typer(help="Connectors and sources. Example: aggregator connectors c
 
 _MOST_SHOWN = 8
 
-SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A source's name in the configuration.")]
-
 
 @app.callback(invoke_without_command=True)
 def connectors(context: typer.Context, as_json: AsJson = False) -> None:
-    """What is installed, what is configured, and every setting with its type and default.
+    """What is installed, what is configured, every setting with its type and default, and what waits in feeds.
 
     Example: aggregator connectors --json
     """
     if context.invoked_subcommand is None:
-        told = [_told(name, _config(context)) for name in registry.installed()]
+        config = _config(context)
+        told = [_told(name, config) for name in registry.installed()]
+        feeds = _backlogs(context, config)
         if as_json:
-            print_json({"connectors": told})
+            print_json({"connectors": told, "feeds": [_waiting(one) for one in feeds]})
         else:
             _show(told)
+            _show_backlogs(feeds)
 
 
 @app.command()
@@ -59,30 +61,8 @@ def check(context: typer.Context, source: SourceName, as_json: AsJson = False) -
         raise typer.Exit(1)
 
 
-@app.command()
-def code(
-    context: typer.Context,
-    source: SourceName,
-    family: Annotated[str, typer.Option(help="Family name, as on the insurance card.")],
-    given: Annotated[str, typer.Option(help="Given name, as on the insurance card.")],
-    birth_date: Annotated[str, typer.Option(help="YYYY-MM-DD.")],
-    kvnr: Annotated[str | None, typer.Option(help="Statutory insurance number.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Issue an activation code for a person whose identity the practice has seen; valid once, for 30 days.
-
-    Example: aggregator connectors code labor --family Muster --given Erika --birth-date 1964-08-12
-    """
-    try:
-        person = Person(family=family, given=given, birth_date=birth_date, kvnr=kvnr)
-    except ValueError:
-        raise typer.BadParameter("a date as YYYY-MM-DD is needed", param_hint="--birth-date") from None
-    with opened(context) as service:
-        made = service.connections.issue_code(source, person)
-    if as_json:
-        print_json({"source": source, "code": made})
-    else:
-        say(made)
+for command in (code, codes, void):
+    app.command()(command)
 
 
 async def checked(service: Service, source: Source) -> list[tuple[str, str]]:
@@ -115,6 +95,30 @@ def _config(context: typer.Context) -> Config:
     """Without a file in its usual place nothing is configured, and what is installed can still be listed."""
     file = config_file(context)
     return Config() if file == DEFAULT_CONFIG and not file.exists() else load(file)
+
+
+def _backlogs(context: typer.Context, config: Config) -> list[Backlog]:
+    """Of all feeds, where there is a store to look into; the list of connectors needs none."""
+    if not config.sources or not (config.store.url or config.store.path.exists()):
+        return []
+    try:
+        with opened(context) as service:
+            return [backlog(service.worker, source) for source in service.registry if source.is_feed]
+    except OperatorError as error:
+        note.print(f"what waits in feeds cannot be told: {error}", markup=False)
+        return []
+
+
+def _waiting(one: Backlog) -> dict[str, Any]:
+    since = one.oldest.isoformat(timespec="seconds") if one.oldest else None
+    return {"source": one.authority, "keeps": one.keeps, "waiting": one.waiting, "held": one.held, "oldest": since}
+
+
+def _show_backlogs(feeds: list[Backlog]) -> None:
+    for one in feeds:
+        since = f", the oldest since {one.oldest:%Y-%m-%d}" if one.oldest else ""
+        where = f"{one.waiting} waiting at the source" if one.keeps else f"{one.held} held{since}"
+        say(f"{one.authority}: items of people who are not verified: {where}")
 
 
 def _told(name: str, config: Config) -> dict[str, Any]:

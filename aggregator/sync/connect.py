@@ -69,8 +69,8 @@ class Connections:
         with self._store.write() as session:
             row = _own(session, vault, connection)
             row.next_at = 0.0
-            if row.is_feed:
-                source = self._registry.source(self._worker.settings(row)["authority"])
+            source = self._registry.find(self._worker.settings(row)["authority"])
+            if source is not None and source.is_feed:
                 offer(self._worker, session, root, source, row)
             row.state = None
 

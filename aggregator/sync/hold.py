@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from sqlmodel import Session, col, delete, func, select
 
-from aggregator.sync.tables import Hold
+from aggregator.sync.registry import Source
+from aggregator.sync.routes import feed_id
+from aggregator.sync.run import Worker
+from aggregator.sync.tables import Feed, Hold
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.key_service import Held, HoldClaim, KeyService
@@ -50,6 +53,30 @@ def opened(key_service: KeyService, claimed: HoldClaim, row: Hold, now: datetime
     """One held item. Raises Refused, Tampered."""
     held = Held(row.feed, row.tag, row.item, row.expires, row.box)
     return _unpack(orjson.loads(key_service.open_hold(claimed, held, now)))
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a feed has for people who are not verified: counts, nothing of whom.
+
+    waiting: at a source that keeps; held: here. oldest: since when the oldest is held.
+    """
+
+    authority: str
+    keeps: bool
+    waiting: int
+    held: int
+    oldest: datetime | None
+
+
+def backlog(worker: Worker, source: Source) -> Backlog:
+    """The backlog of one feed."""
+    feed = feed_id(worker.keys, source.authority)
+    with worker.store.read() as session:
+        row = session.get(Feed, feed)
+        number, oldest = count(session, feed, worker.clock().timestamp())
+    since = datetime.fromtimestamp(oldest, UTC) if oldest is not None else None
+    return Backlog(source.authority, source.spec.keeps, row.waiting if row else 0, number, since)
 
 
 def is_genuine(keys: WorkerKeys, row: Hold) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from aggregator.config import SourceSettings
+from aggregator.sync.registry import Source, load
 from fhir_profiles.text import Resource
 from tests.api.http_world import HttpWorld
 from tests.databases import stored_bytes
@@ -106,3 +110,40 @@ def test_nothing_is_connected_before_the_recovery_code_is_proven(fresh: HttpWorl
 def test_sign_up_names_what_is_missing(shared: HttpWorld) -> None:
     answer = shared.http.post("/auth/sign-up", json={"login": "x", "password": "y", "family": "z", "given": "g"})
     assert (answer.status_code, answer.json()["issue"][0]["diagnostics"]) == (400, "birth_date: a string is needed")
+
+
+def test_a_feed_says_in_words_how_the_patient_was_identified(
+    fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    connector = {"folder": str(tmp_path), "authority_system": "https://labor.example/tests"}
+
+    def configure(level: str) -> None:
+        told = {"connector": "practice_ldt", "settings": connector, "identity_level": level}
+        feed = Source("labor", SourceSettings(**told), load("practice_ldt"))
+        monkeypatch.setitem(fresh.service.registry._sources, "labor", feed)
+
+    def told() -> Resource:
+        made = fresh.get("/app/connections", fresh.owner()).json()["connections"]
+        (one,) = [one["verification"] for one in made if one["source"] == "labor"]
+        assert [one["verification"] for one in made if one["source"] != "labor"] == [None]
+        return dict(one)
+
+    configure("substantial")
+    owner = fresh.service.accounts.owner(fresh.owners["erika"])
+    code = fresh.service.connections.issue_code("labor", fresh.service.signing.signer(owner).person)
+    assert fresh.http.post("/app/activations", json={"code": code}, headers=fresh.owner()).status_code == 201
+    assert told() == {
+        "method": "activation-code",
+        "level": "substantial",
+        "by": "labor",
+        "at": "2026-11-21T21:30:00+01:00",
+        "enough": True,
+        "in_words": {
+            "de": "Sie wurden am 21.11.2026 mit einem Aktivierungscode identifiziert (Vertrauensniveau substanziell).",
+            "en": "Your identity was verified by an activation code on 2026-11-21 (level of assurance: substantial).",
+        },
+    }
+    configure("high")
+    assert told()["enough"] is False
+    assert told()["in_words"]["de"].endswith("bitten Sie die Praxis um einen neuen Aktivierungscode.")
+    assert "now asks for level high" in told()["in_words"]["en"]

@@ -342,6 +342,8 @@ def test_counts_say_how_many_and_since_when(syncing: SyncWorld, queue: Queue) ->
     with syncing.store.read() as session:
         assert hold.count(session, feed, now) == (2, now)
         assert hold.count(session, feed, now + 31 * 86400) == (0, None)
+    told = hold.backlog(syncing.worker, syncing.registry.source("labor"))
+    assert (told.authority, told.keeps, told.waiting, told.held, told.oldest) == ("labor", False, 0, 2, syncing.clock())
 
 
 def test_who_says_too_little_is_set_aside_and_never_held(syncing: SyncWorld, queue: Queue) -> None:
