@@ -46,6 +46,28 @@ class StoreSettings(_Section):
         return self.url or str(self.path)
 
 
+class BlobSettings(_Section):
+    """Where attachments lie, sealed: a folder, or a bucket of an S3-compatible store."""
+
+    url: str = "store/blobs"
+    endpoint: str = ""
+    region: str = "us-east-1"
+    credentials_file: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _sound(cls, url: str) -> str:
+        scheme, found, rest = url.partition("://")
+        if not url or (found and (scheme not in ("file", "s3") or not rest.strip("/"))):
+            raise PydanticCustomError("blob_url", "expects a folder, file:///folder or s3://bucket/prefix")
+        return url
+
+    @property
+    def folder(self) -> Path | None:
+        """None where it is a bucket."""
+        return None if self.url.startswith("s3://") else Path(self.url.removeprefix("file://"))
+
+
 class KeySettings(_Section):
     """Where the embedded key ring lies: never in the store's folder, never in the same backup."""
 
@@ -121,6 +143,7 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="AGGREGATOR_", env_nested_delimiter="__")
 
     store: StoreSettings = StoreSettings()
+    blobs: BlobSettings = BlobSettings()
     keys: KeySettings = KeySettings()
     http: HttpSettings = HttpSettings()
     session: SessionSettings = SessionSettings()
@@ -156,15 +179,15 @@ def load(file: Path | None) -> Config:
 
 
 def _refuse_one_folder(config: Config) -> None:
-    """Who copies the database must not copy the keys with it."""
-    if config.store.url:
-        return
-    store, keys = config.store.path.parent.resolve(), config.keys.folder.resolve()
-    if store == keys or keys in store.parents or store in keys.parents:
-        raise OperatorError(
-            f"keys.folder: {config.keys.folder} and the store's folder {config.store.path.parent} lie in one another; "
-            "put them side by side, or on different disks"
-        )
+    """Who copies the database or the attachments must not copy the keys with them."""
+    keys, store = config.keys.folder.resolve(), None if config.store.url else config.store.path.parent
+    for what, folder in (("the store's folder", store), ("blobs.url", config.blobs.folder)):
+        whole = folder.resolve() if folder else None
+        if whole and (whole == keys or keys in whole.parents or whole in keys.parents):
+            raise OperatorError(
+                f"keys.folder: {config.keys.folder} and {what} {folder} lie in one another; "
+                "put them side by side, or on different disks"
+            )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -205,10 +228,17 @@ def _anchored(config: Config, folder: Path) -> Config:
     return config.model_copy(
         update={
             "store": _anchored_store(config.store, folder),
+            "blobs": _anchored_blobs(config.blobs, folder),
             "keys": KeySettings(folder=folder / config.keys.folder),
             "clients": clients,
         }
     )
+
+
+def _anchored_blobs(blobs: BlobSettings, folder: Path) -> BlobSettings:
+    file = str(folder / blobs.credentials_file) if blobs.credentials_file else ""
+    url = str(folder / blobs.folder) if blobs.folder else blobs.url
+    return blobs.model_copy(update={"url": url, "credentials_file": file})
 
 
 def _anchored_store(store: StoreSettings, folder: Path) -> StoreSettings:

@@ -7,6 +7,7 @@ are one vault's; what belongs to a vault stands in the table `blob`.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -17,6 +18,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
 
+from aggregator.config import BlobSettings
 from aggregator.errors import BlobsUnreachable, OperatorError, Tampered
 
 if TYPE_CHECKING:
@@ -56,17 +58,14 @@ class LocalBlobs:
     """A folder that its owner alone may enter."""
 
     def __init__(self, folder: Path) -> None:
+        """The folder is made with the first object. Raises OperatorError where others can enter it."""
         self._folder = folder
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            raise OperatorError(f"blobs.url: the folder {folder} cannot be made; make it, or name another") from None
-        if folder.stat().st_mode & 0o077:
+        if folder.is_dir() and folder.stat().st_mode & 0o077:
             raise OperatorError(f"blobs.url: others can enter {folder}; run: chmod 700 {folder}")
 
     def put(self, blob: str, parts: Iterable[bytes]) -> None:
         path = self._path(blob)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._make_folders(path.parent)
         unfinished = path.with_suffix(_UNFINISHED)
         try:
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -103,6 +102,15 @@ class LocalBlobs:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     path.unlink()
+
+    def _make_folders(self, inner: Path) -> None:
+        try:
+            if not self._folder.is_dir():
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _sync_folder(self._folder.parent)
+            inner.mkdir(mode=0o700, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, PermissionError):
+            raise OperatorError(f"blobs.url: the folder {self._folder} cannot be made; name another") from None
 
     def _pieces(self, blob: str, start: int, end: int) -> Iterator[bytes]:
         with self._path(blob).open("rb") as file:
@@ -177,6 +185,33 @@ class S3Blobs:
         if size >= end:
             raise BlobsUnreachable("blobs.url: the store does not answer")
         return size
+
+
+def open_blobs(settings: BlobSettings) -> BlobStore:
+    """The store that is set. Nothing is sent anywhere before it is used. Raises OperatorError."""
+    if settings.folder is not None:
+        return LocalBlobs(settings.folder)
+    bucket, _, prefix = settings.url.removeprefix("s3://").partition("/")
+    file = Path(settings.credentials_file) if settings.credentials_file else None
+    return S3Blobs(
+        bucket,
+        prefix.strip("/"),
+        endpoint=settings.endpoint,
+        region=settings.region,
+        credentials=_credentials(file) if file else None,
+    )
+
+
+def _credentials(file: Path) -> tuple[str, str]:
+    try:
+        if file.stat().st_mode & 0o077:
+            raise OperatorError(f"blobs.credentials_file: others can read {file}; run: chmod 600 {file}")
+        told = tomllib.loads(file.read_text(encoding="utf-8"))
+        return str(told["access_key_id"]), str(told["secret_access_key"])
+    except (OSError, ValueError, KeyError):
+        raise OperatorError(
+            f"blobs.credentials_file: {file} is not a TOML file with access_key_id and secret_access_key"
+        ) from None
 
 
 def copy(source: BlobStore, target: BlobStore, blobs: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ Every table but `Installation` has the vault as the first part of its key, so th
 
 from __future__ import annotations
 
+from sqlalchemy import BigInteger
 from sqlmodel import Field, SQLModel
 
 
@@ -74,6 +75,16 @@ class SnapshotSection(SQLModel, table=True):
     section: str = Field(primary_key=True)
     part: int = Field(primary_key=True)
     box: bytes
+
+
+class BlobRow(SQLModel, table=True):
+    """A blob that an operation at this log position names. `size`: its bytes at rest, padded."""
+
+    __tablename__ = "blob"
+    vault: str = Field(primary_key=True)
+    id: str = Field(primary_key=True, index=True)
+    position: int
+    size: int = Field(sa_type=BigInteger)
 
 
 class Ledger(SQLModel, table=True):

@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlmodel import Session
 
 from aggregator.errors import Tampered
-from aggregator.vault import snapshot, tables, truth
+from aggregator.vault import blob_rows, snapshot, tables, truth
 from aggregator.vault.encoding import milliseconds
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.epochs import KeyChain, OwnersSeeds, Seeds
@@ -157,6 +157,8 @@ def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, r
             session.merge(tables.ImageRow(vault=row.id, reader=reader.id, built_for=built_for, box=box))
             if made:
                 snapshot.write(session, made)
+                left = {entry.position for entry in made.refused}
+                blob_rows.forget(session, row.id, made.position, _named(found.state), left)
     return Image.open(data, _fetch(store, reader, texts))
 
 
@@ -164,6 +166,13 @@ def _snapshot(found: truth.Truth, reader: Reader, root: Root) -> snapshot.Made:
     """Under the newest epoch; what was refused stays in the log, as evidence and in case its mandate is mended."""
     seeds = {name: root.section(section, found.vault.epoch) for name, section in reader.seeds.ids.items()}
     return snapshot.make(found.vault, root, found.state, seeds, found.left)
+
+
+def _named(state: State) -> set[str]:
+    """The blobs that any version names."""
+    versions = (version for resources in state.sections.values() for all_ in resources.values() for version in all_)
+    puts = (version.operation for version in versions if isinstance(version.operation, Put))
+    return {put.blob.id for put in puts if put.blob}
 
 
 def _all(state: State) -> Iterable[Record]:

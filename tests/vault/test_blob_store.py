@@ -122,7 +122,7 @@ def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OperatorError, match=r"blobs\.url: the folder"):
-        LocalBlobs(tmp_path / "file" / "blobs")
+        LocalBlobs(tmp_path / "file" / "blobs").put(ID, [b"x"])
 
 
 def test_a_put_is_on_the_disk_under_its_name_before_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_put_is_on_the_disk_under_its_name_before_it_returns(tmp_path: Path, m
     )
     monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), replace(*paths)))
     store.put(ID, [b"x"])
-    assert done == [f"{ID}.part", "replace", ID[:2], "blobs"]
+    assert done == [tmp_path.name, f"{ID}.part", "replace", ID[:2], "blobs"]
 
 
 def test_what_an_upload_left_is_cleaned_once_it_is_old(tmp_path: Path) -> None:
