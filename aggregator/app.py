@@ -22,6 +22,7 @@ from aggregator.identity.ways_in import WaysIn
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
+from aggregator.vault.blob_store import BlobStore, open_blobs
 from aggregator.vault.key_ring import KeyRing, WorkerKeys
 from aggregator.vault.log import first_link
 from aggregator.vault.seal import FORMAT
@@ -42,7 +43,7 @@ def open_service(
         store.create()
         with store.write() as session:
             _bind(session, ring)
-        service = _compose(config, clock, store, ring, client)
+        service = _compose(config, clock, store, ring, open_blobs(config.blobs), client)
         opened.pop_all()
     return service
 
@@ -93,7 +94,9 @@ def _system_chain(ring: KeyRing) -> Vault:
     )
 
 
-def _compose(config: Config, clock: Clock, store: Store, ring: KeyRing, client: type[httpx.AsyncClient]) -> Service:
+def _compose(
+    config: Config, clock: Clock, store: Store, ring: KeyRing, blobs: BlobStore, client: type[httpx.AsyncClient]
+) -> Service:
     keys = WorkerKeys.read(config.keys.folder)
     table, registry, registered = SectionTable.load(), Registry(config.sources), register(config.clients)
     session = config.session
@@ -109,6 +112,7 @@ def _compose(config: Config, clock: Clock, store: Store, ring: KeyRing, client: 
         table=table,
         clock=clock,
         client=client,
+        blobs=blobs,
         lease_seconds=config.sync.lease_minutes * 60,
         longest_backoff=config.sync.longest_backoff_hours * 3600,
         hold_seconds=config.sync.hold_days * 86400,
@@ -117,6 +121,7 @@ def _compose(config: Config, clock: Clock, store: Store, ring: KeyRing, client: 
         config=config,
         clock=clock,
         store=store,
+        blobs=blobs,
         key_service=ring,
         worker_keys=keys,
         table=table,

@@ -15,6 +15,7 @@ from aggregator.identity.ways_in import WaysIn
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
+from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.image import Indexer
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.key_service import KeyService
@@ -29,6 +30,7 @@ class Service:
     config: Config
     clock: Clock
     store: Store
+    blobs: BlobStore
     key_service: KeyService
     worker_keys: WorkerKeys
     table: SectionTable

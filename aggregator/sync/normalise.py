@@ -11,6 +11,7 @@ from typing import Any
 
 from aggregator.consent.mandate import Mandate
 from aggregator.consent.section_table import SectionTable
+from aggregator.sync.attached import LONGEST, Attached, take_out, take_own
 from aggregator.sync.whose import LITERAL, Whose, subject_of
 from aggregator.vault import ledger
 from connectors.contract import Found, Reason
@@ -32,7 +33,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Normal:
-    """A resource ready for the vault, but for version and time."""
+    """A resource ready for the vault, but for version and time.
+
+    attached: the Binaries taken out of it. data: a Binary's own data, where it does not lie in it.
+    """
 
     local: str
     section: str
@@ -40,6 +44,8 @@ class Normal:
     tag_content: bytes
     warnings: tuple[str, ...]
     origin: Mapping[str, str]
+    attached: tuple[Attached, ...] = ()
+    data: str | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +61,10 @@ class Normaliser:
         """The local id of a thing of this source."""
         return self.mandate.ids.local(self.mandate.authority, self.mandate.account, source_id)
 
+    def attached(self, local: str, number: int) -> str:
+        """The local id of the n-th Binary taken out of the resource with this one: a blind writer can name it."""
+        return self.local(f"{local}#{number}")
+
     def normalise(self, item: Found) -> Normal | Refused:
         """Compare the person, check, rewrite, place. The person first: what is wrong in somebody else's is not kept."""
         resource = item.resource
@@ -67,14 +77,23 @@ class Normaliser:
             detail = "; ".join(f"{issue.expression}: {issue.text}" for issue in errors[:5])
             return Refused(Reason.UNKNOWN_TYPE if unknown else Reason.INVALID, detail)
         placement = self.table.section_of(resource)
+        content = ledger.content(resource, dumps)
+        made = self._rewrite(resource, item.origin.source_id)
+        attached, data = tuple[Attached, ...](), None
+        if len(content) > LONGEST and made["resourceType"] not in _CLOSED_TYPES:  # most resources need not be searched
+            local = self.local(item.origin.source_id)
+            attached = take_out(made, self.mandate.vault, lambda number: self.attached(local, number))
+            data = take_own(made)
         warnings = (*item.warnings, *(f"{issue.expression}: {issue.text}" for issue in issues))
         return Normal(
             self.local(item.origin.source_id),
             placement.section,
-            self._rewrite(resource, item.origin.source_id),
-            ledger.content(resource, dumps),
+            made,
+            content,
             warnings,
             self.origin(item),
+            attached,
+            data,
         )
 
     def origin(self, item: Any) -> dict[str, str]:
@@ -151,8 +170,8 @@ def _ordered(resource: Resource) -> Resource:
     return first | resource
 
 
-def stamp(normal: Normal, version: int, updated: str) -> bytes:
+def stamp(resource: Resource, version: int, updated: str) -> bytes:
     """The resource as stored, with the version and time that the ledger gave it."""
-    meta = normal.resource["meta"]
+    meta = resource["meta"]
     meta["versionId"], meta["lastUpdated"] = str(version), updated
-    return dumps(normal.resource)
+    return dumps(resource)

@@ -20,12 +20,13 @@ from sqlmodel import Session, col, or_, update
 
 from aggregator.consent.mandate import Mandate, open_mandate
 from aggregator.consent.section_table import SectionTable
-from aggregator.errors import AggregatorError, Stale
+from aggregator.errors import AggregatorError, BlobsUnreachable, Stale
 from aggregator.sync.normalise import Normaliser
 from aggregator.sync.registry import Registry, Source
 from aggregator.sync.tables import Connection
 from aggregator.sync.writing import EpochEnded, Tally, VaultWriter, standing_items
 from aggregator.vault import epochs, ledger, tables
+from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.encoding import canonical
 from aggregator.vault.epochs import Writable
 from aggregator.vault.key_ring import WorkerKeys
@@ -94,6 +95,7 @@ class Worker:
     table: SectionTable
     clock: Clock
     client: Callable[[], Client]
+    blobs: BlobStore
     lease_seconds: float = 1800.0
     longest_backoff: float = 12 * 3600.0
     hold_seconds: float = 30 * 86400.0
@@ -141,7 +143,8 @@ class Worker:
         connector = f"{source.spec.name} {source.spec.version}"
         normaliser = Normaliser(mandate, self.table, connector, patients)
         books = ledger.load(session, mandate.vault, mandate.source, mandate.ledger_keys)
-        return VaultWriter(mandate, self.section_keys(session, row.vault), normaliser, books, self.keys, row.id)
+        sections = self.section_keys(session, row.vault)
+        return VaultWriter(mandate, sections, normaliser, books, self.keys, row.id, self.blobs)
 
     def section_keys(self, session: Session, vault: str) -> Writable:
         """What sealing to the vault takes now, checked as its mandates are. Raises Tampered."""
@@ -305,7 +308,7 @@ def judge(what: str, failure: Exception | None) -> tuple[str, str]:
         return FRESH, ""
     told = str(failure) if isinstance(failure, ConnectorError | AggregatorError) else "unexpected failure"
     logger.warning("sync: %s: %s: %s", what, type(failure).__name__, told)
-    if isinstance(failure, Transient | Stale):
+    if isinstance(failure, Transient | Stale | BlobsUnreachable):
         return LATE, told
     return (SIGN_IN if isinstance(failure, NeedsPatient) else BROKEN), told
 

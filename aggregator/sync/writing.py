@@ -7,7 +7,7 @@ and no reader gets a receipt.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,10 +17,13 @@ from sqlmodel import Session, col, delete, select
 
 from aggregator.consent.mandate import Mandate
 from aggregator.errors import Stale
+from aggregator.sync.attached import decoded
 from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
 from aggregator.sync.quarantine import payload_header
 from aggregator.sync.tables import Quarantine
-from aggregator.vault import ledger, log, tables
+from aggregator.vault import blob, blob_rows, ledger, log, tables
+from aggregator.vault.blob import Blob
+from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.encoding import b64, canonical, instant
 from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
 from aggregator.vault.epochs import Writable
@@ -31,7 +34,7 @@ from aggregator.vault.seal import header
 from connectors.contract import Deleted, Found, Item, Origin, Reason
 from fhir_profiles.text import dumps
 
-UNSORTED = "unsorted"
+UNSORTED, BINARY = "unsorted", "Binary"
 # Of what is, or may be, about another person nothing is kept, whatever a connector hands over with it.
 SOMEBODY_ELSES = frozenset({Reason.OTHER_PERSON, Reason.NO_SUBJECT})
 
@@ -72,6 +75,10 @@ class _Sorted:
     aside: dict[str, Aside] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
 
+    def gone(self, section: str, locals_: Iterable[str]) -> None:
+        """Binaries that left the section with what they were taken out of."""
+        self.operations[section] += [Remove(local=local, resource_type=BINARY) for local in locals_]
+
     def settle(self, item: str) -> None:
         self.aside.pop(item, None)
         self.settled.add(item)
@@ -86,10 +93,12 @@ class Prepared:
     """One batch, ready to be committed: sealed for one epoch, and without a look at the database.
 
     settled: the items that need not stand aside any more. listed: the local ids of a full listing that counts.
+    blobs: those that each envelope names; they are stored already.
     """
 
     epoch: int
     envelopes: tuple[bytes, ...]
+    blobs: tuple[tuple[Blob, ...], ...]
     aside: tuple[Quarantine, ...]
     settled: frozenset[str]
     listed: frozenset[str] | None
@@ -105,10 +114,11 @@ class VaultWriter:
     ledger: Ledger
     worker: WorkerKeys
     connection: str
+    blobs: BlobStore
     tally: Tally = field(default_factory=Tally)
 
     def prepare(self, items: Iterable[Item], listed: frozenset[str] | None, now: datetime) -> Prepared:
-        """Sort the items and seal what changed. Inside `all_or_nothing`, before the transaction."""
+        """Sort the items, store the blobs and seal what changed. Inside `all_or_nothing`, before the transaction."""
         made = _Sorted()
         for item in items:
             self._sort(item, instant(now), made)
@@ -121,6 +131,7 @@ class VaultWriter:
         return Prepared(
             self.keys.epoch,
             tuple(self._sealed(made.operations)),
+            tuple(_blobs(operations) for _, operations in sorted(made.operations.items())),
             tuple(self._row(one, now) for one in made.aside.values()),
             frozenset(made.settled),
             held,
@@ -136,7 +147,9 @@ class VaultWriter:
             raise Stale("the vault is gone")
         if row.epoch != prepared.epoch:
             raise EpochEnded("the vault's keys were changed")
-        log.append(session, row, prepared.envelopes)
+        first = log.append(session, row, prepared.envelopes) - len(prepared.envelopes) + 1
+        for position, blobs in enumerate(prepared.blobs, first):
+            blob_rows.record(session, self.mandate.vault, position, blobs)
         self._quarantine(session, prepared)
         ledger.save(session, self.ledger)
 
@@ -172,9 +185,9 @@ class VaultWriter:
             made.set_aside(Aside(local, normal.reason, item.origin, normal.detail, raw))
         else:
             made.settle(local)
-            self._put(normal, now, made.operations)
+            self._put(normal, now, made)
 
-    def _put(self, normal: Normal, now: str, operations: dict[str, list[Operation]]) -> None:
+    def _put(self, normal: Normal, now: str, made: _Sorted) -> None:
         section = self.mandate.sections[normal.section]  # its id
         before = self.ledger.lines.get(normal.local)
         tag = self.ledger.tag(normal.tag_content)
@@ -182,21 +195,56 @@ class VaultWriter:
             return
         resource_type = normal.resource["resourceType"]
         if before and before.section != section:
-            operations[self._name(before.section)].append(Remove(local=normal.local, resource_type=resource_type))
+            left = self._name(before.section)
+            made.operations[left].append(Remove(local=normal.local, resource_type=resource_type))
+            made.gone(left, self._attached(normal.local, before))
         version = before.version + 1 if before else 1
         put = Put(
             local=normal.local,
             resource_type=resource_type,
             version=version,
             updated=now,
-            resource=stamp(normal, version, now),
+            resource=stamp(normal.resource, version, now),
             origin=normal.origin,
             warnings=normal.warnings,
+            blob=self._blob(normal.data) if normal.data else None,
         )
-        operations[normal.section].append(put)
-        self.ledger.lines[normal.local] = Line(tag, section, version)
+        made.operations[normal.section].append(put)
+        tags = self._attach(normal, before, version, now, made)
+        self.ledger.lines[normal.local] = Line(tag, section, version, attached=tags)
         self.tally.stored += 1
         self.tally.written.add(normal.local)
+
+    def _attach(self, normal: Normal, before: Line | None, version: int, now: str, made: _Sorted) -> tuple[str, ...]:
+        """Put the Binaries that are new or changed, under their parent's version; returns all their tags.
+
+        One that is as it was is neither sealed nor stored again.
+        """
+        section, operations = self.mandate.sections[normal.section], made.operations[normal.section]
+        known = before.attached if before and not before.deleted and before.section == section else ()
+        tags = tuple(self.ledger.tag(one.content()) for one in normal.attached)
+        for number, (one, tag) in enumerate(zip(normal.attached, tags, strict=True)):
+            if known[number : number + 1] != (tag,):
+                put = Put(
+                    local=one.local,
+                    resource_type=BINARY,
+                    version=version,
+                    updated=now,
+                    resource=stamp(one.resource, version, now),
+                    origin=normal.origin,
+                    blob=self._blob(one.data),
+                )
+                operations.append(put)
+        for number in range(len(tags), len(known)):
+            operations.append(_ended(self.normaliser.attached(normal.local, number), version, normal.origin, now))
+        return tags
+
+    def _attached(self, local: str, line: Line) -> list[str]:
+        """The local ids of the Binaries that were taken out of a resource."""
+        return [self.normaliser.attached(local, number) for number in range(len(line.attached))]
+
+    def _blob(self, data: str) -> Blob:
+        return blob.write(self.blobs, self.mandate.vault, decoded(data))
 
     def _end(
         self, local: str, resource_type: str, origin: dict[str, str], now: str, operations: dict[str, list[Operation]]
@@ -204,10 +252,13 @@ class VaultWriter:
         before = self.ledger.lines.get(local)
         if before is None or before.deleted:
             return
-        ended = Line(before.tag, before.section, before.version + 1, deleted=True)
+        ended = replace(before, version=before.version + 1, deleted=True)
         operations[self._name(before.section)].append(
             Delete(local=local, resource_type=resource_type, version=ended.version, updated=now, origin=origin)
         )
+        operations[self._name(before.section)] += [
+            _ended(one, ended.version, origin, now) for one in self._attached(local, before)
+        ]
         self.ledger.lines[local] = ended
         self.tally.deleted += 1
 
@@ -263,6 +314,14 @@ class VaultWriter:
 
     def _key(self, name: str) -> SectionKey:
         return self.keys.sections[self.mandate.sections[name]]
+
+
+def _ended(local: str, version: int, origin: Mapping[str, str], now: str) -> Delete:
+    return Delete(local=local, resource_type=BINARY, version=version, updated=now, origin=origin)
+
+
+def _blobs(operations: Iterable[Operation]) -> tuple[Blob, ...]:
+    return tuple(one.blob for one in operations if isinstance(one, Put) and one.blob)
 
 
 def standing_items(session: Session, owner: str, source: bytes) -> set[str]:

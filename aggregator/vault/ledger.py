@@ -20,12 +20,16 @@ _OWN_META = ("versionId", "lastUpdated", "source")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The newest of one resource: tag of its content, its section id, its version, whether it ended."""
+    """The newest of one resource: tag of its content, its section id, its version, whether it ended.
+
+    attached: the tags of the Binaries that were taken out of it, by their numbers.
+    """
 
     tag: str
     section: str
     version: int
     deleted: bool = False
+    attached: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -66,14 +70,18 @@ def load(session: Session, vault: str, source: bytes, keys: bytes) -> Ledger:
         return Ledger(vault, source, keys)
     stored = orjson.loads(unwrap(keys[:32], _header(vault, source), row.box))
     lines = {
-        local: Line(tag, section, version, bool(deleted)) for local, (tag, section, version, deleted) in stored.items()
+        local: Line(tag, section, version, bool(deleted), tuple(attached))
+        for local, (tag, section, version, deleted, *attached) in stored.items()
     }
     return Ledger(vault, source, keys, row.revision, lines)
 
 
 def save(session: Session, ledger: Ledger) -> None:
     """Store it on condition that nobody has since it was loaded. Raises Stale."""
-    lines = {local: [line.tag, line.section, line.version, int(line.deleted)] for local, line in ledger.lines.items()}
+    lines = {
+        local: [line.tag, line.section, line.version, int(line.deleted), *line.attached]
+        for local, line in ledger.lines.items()
+    }
     box = wrap(ledger.keys[:32], _header(ledger.vault, ledger.source), canonical(lines))
     if ledger.revision == 0:
         _insert(session, tables.Ledger(vault=ledger.vault, source=ledger.source, revision=1, box=box))

@@ -19,6 +19,7 @@ from aggregator.api.application import create_app
 from aggregator.api.service import Service
 from aggregator.app import open_service
 from aggregator.config import (
+    BlobSettings,
     ClientSettings,
     Config,
     HttpSettings,
@@ -174,6 +175,7 @@ def _installation(
         port = int(probe.url.rpartition(":")[2])
     config = Config(
         store=databases.settings(folder / "store" / "vaults.db"),
+        blobs=BlobSettings(url=str(folder / "blobs")),
         keys=KeySettings(folder=folder / "keys"),
         http=HttpSettings(port=port),
         sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": f"{source.url}/fhir"})},

@@ -21,6 +21,7 @@ from joserfc.jwk import ECKey, KeySet
 from aggregator.api.service import Service
 from aggregator.app import open_service
 from aggregator.config import (
+    BlobSettings,
     ClientSettings,
     Config,
     HttpSettings,
@@ -115,6 +116,7 @@ def settings(folder: Path) -> Config:
     """The configuration of the installation in this folder; a token outlives the measurement."""
     return Config(
         store=StoreSettings(path=folder / "store" / "aggregator.db"),
+        blobs=BlobSettings(url=str(folder / "blobs")),
         keys=KeySettings(folder=folder / "keys"),
         http=HttpSettings(base_url="http://127.0.0.1:8080"),
         session=SessionSettings(owner_minutes=120, signing_minutes=60, client_token_minutes=120),

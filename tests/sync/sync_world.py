@@ -216,6 +216,7 @@ def worker(world: World, registry: Registry, clock: Clock | None = None) -> Work
         table=TABLE,
         clock=clock or world.clock,
         client=httpx.AsyncClient,
+        blobs=world.blobs,
     )
 
 

@@ -102,6 +102,7 @@ async def sync(world: World, items: Sequence[Item], account: dict[str, Any], cur
         table=TABLE,
         clock=world.clock,
         client=httpx.AsyncClient,
+        blobs=world.blobs,
     )
     connections = Connections(worker)
     connection = connections.connect(world.signing.signer(world.owner), AUTHORITY, account)

@@ -27,6 +27,7 @@ from aggregator.identity.signing import Signing
 from aggregator.identity.tables import Unlocker
 from aggregator.sync import tables as sync_tables  # noqa: F401 - as above
 from aggregator.vault import log, tables, truth, view
+from aggregator.vault.blob_store import LocalBlobs
 from aggregator.vault.encoding import instant
 from aggregator.vault.envelope import Operation, Put, seal
 from aggregator.vault.key_ring import KeyRing, WorkerKeys
@@ -77,6 +78,10 @@ class World:
     @property
     def vault(self) -> str:
         return self.owner.vault
+
+    @property
+    def blobs(self) -> LocalBlobs:
+        return LocalBlobs(self.folder / "blobs")
 
     @property
     def patient(self) -> str:
