@@ -44,7 +44,7 @@ def own(normaliser: Normaliser) -> str:
 
 def test_the_stored_text_is_the_sources_but_for_id_meta_and_references(normaliser: Normaliser) -> None:
     given = observation("o1", Number("7.40")) | {"meta": {"profile": ["urn:p"], "versionId": "9"}}
-    text = stamp(normal(normaliser, given), 3, "2026-11-21T21:30:00.000+01:00").decode()
+    text = stamp(normal(normaliser, given).resource, 3, "2026-11-21T21:30:00.000+01:00").decode()
     vault, local, patient_id = normaliser.mandate.vault, normaliser.local("Observation/o1"), own(normaliser)
     assert text == (
         f'{{"resourceType":"Observation","id":"{vault}.{local}",'
