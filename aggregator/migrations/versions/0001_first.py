@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_42e540eb5a09"
+revision = "0001_2fb79a575ee6"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -42,6 +42,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("login"),
     )
     op.create_index(op.f("ix_attempts_next_at"), "attempts", ["next_at"], unique=False)
+    op.create_table(
+        "blob",
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("vault", "id"),
+    )
+    op.create_index(op.f("ix_blob_id"), "blob", ["id"], unique=False)
     op.create_table(
         "connection",
         sa.Column("status", sa.String(), nullable=False),
