@@ -6,6 +6,7 @@ Errors of the token endpoint have OAuth's own form (https://www.rfc-editor.org/r
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -19,10 +20,12 @@ from aggregator.api import bodies
 from aggregator.api.caller import Callers
 from aggregator.api.device import device
 from aggregator.api.service import Service
-from aggregator.errors import CallerError, Refused, SignInFailed
+from aggregator.errors import CallerError, Refused, SignInFailed, Tampered
 from aggregator.identity import patient
 from aggregator.identity.accounts import Owner
 from aggregator.identity.turns import Turns
+
+logger = logging.getLogger(__name__)
 
 _LIMIT = 64 * 1024
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -76,7 +79,8 @@ class AuthRoutes:
         told = await bodies.json(request, _LIMIT)
         login, password = bodies.strings(told, "login", "password")
         named = device(request, told)
-        return self._session(await self._turns.take(self._service.accounts.sign_in, login, password, named))
+        owner = await self._turns.take(self._service.accounts.sign_in, login, password, named)
+        return self._session(await self._settled(owner))
 
     async def passkey_options(self) -> Response:
         """Options for navigator.credentials.get: the same for everybody, so they tell of nobody."""
@@ -86,7 +90,8 @@ class AuthRoutes:
         """{credential, device?} -> an owner session. credential: as toJSON() gives it, with what the PRF gave."""
         told = await bodies.json(request, _LIMIT)
         credential, named = bodies.member(told, "credential"), device(request, told)
-        return self._session(await asyncio.to_thread(self._service.ways_in.sign_in, credential, named))
+        owner = await asyncio.to_thread(self._service.ways_in.sign_in, credential, named)
+        return self._session(await self._settled(owner))
 
     async def recover(self, request: Request) -> Response:
         """{login, recovery_code, password, device?}: a new password by the recovery code; every session ends."""
@@ -95,7 +100,7 @@ class AuthRoutes:
         named = device(request, made)
         owner = await self._turns.take(self._service.accounts.recover, login, code, password, named)
         self._callers.forget_owner(owner.vault)
-        return self._session(owner)
+        return self._session(await self._settled(owner))
 
     async def sign_out(self, request: Request) -> Response:
         """End the owner session of the bearer token."""
@@ -128,6 +133,14 @@ class AuthRoutes:
             self._callers.forget_owner(owner.vault)
         self._callers.forget(token)
         return Response(status_code=200)
+
+    async def _settled(self, owner: Owner) -> Owner:
+        """The owner, once the keys were changed that had to be. A vault that was tampered with is theirs to see."""
+        try:
+            await asyncio.to_thread(self._service.signing.settle, owner)
+        except Tampered as error:
+            logger.warning("auth: the keys of a vault could not be changed: %s", error)
+        return owner
 
     def _session(self, owner: Owner, status: int = 200, **more: str) -> Response:
         told = {

@@ -147,7 +147,8 @@ def _payload(
 def _sign(vault: tables.Vault, root: Root, key_service: KeyService, party: Party, payload: bytes) -> tables.Grant:
     grantee = key_service.handle("party", party.id)
     stated: dict[str, Any] = {"kind": "grant", "vault": vault.id, "grant": os.urandom(16).hex()}
-    stated |= {"version": vault.grant_version, "grantee": b64(grantee), "body": hashlib.sha256(payload).hexdigest()}
+    stated |= {"version": vault.grant_version, "epoch": vault.epoch}
+    stated |= {"grantee": b64(grantee), "body": hashlib.sha256(payload).hexdigest()}
     certificate = canonical(stated)
     grant = SignedGrant(vault.id, stated["grant"], certificate, root.sign(b"PRA1/grant" + certificate))
     box = key_service.register_grant(grant, payload)

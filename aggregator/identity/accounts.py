@@ -205,10 +205,13 @@ class Accounts:
         """End the session: its row goes."""
         self.sessions.end_token(token)
 
+    def unlocked_lately(self, owner: Owner) -> bool:
+        """Was the last unlock within the minutes in which an owner may sign?"""
+        return 0 <= (self._clock() - owner.unlocked_at).total_seconds() <= self._signing_seconds
+
     def may_sign(self, owner: Owner) -> None:
         """Signing takes an unlock in the last minutes. Raises UnlockNeeded."""
-        age = (self._clock() - owner.unlocked_at).total_seconds()
-        if not 0 <= age <= self._signing_seconds:
+        if not self.unlocked_lately(owner):
             raise UnlockNeeded("signing needs a fresh unlock: sign in again and repeat this within five minutes")
 
     def recovery_proven(self, vault: str) -> bool:

@@ -6,7 +6,8 @@ A Consent counts only when it was written by the owner: one from a source is a d
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from aggregator.consent.mandate import Person, Signer
 from aggregator.errors import CallerError, Changed, Invalid, Tampered
 from aggregator.identity import patient
 from aggregator.identity.accounts import Accounts, Owner, owner_put
-from aggregator.vault import tables, truth
+from aggregator.vault import epochs, tables, truth
 from aggregator.vault.encoding import b32, canonical
 from aggregator.vault.envelope import Put
 from aggregator.vault.epochs import OwnersSeeds
@@ -100,14 +101,16 @@ class Signing:
             put = self._put(chosen, made, before)
             position = owner.append(session, row, _CONSENTS, [put])
             state.sections.setdefault(_CONSENTS, {})[chosen] = [*before, Version(position, OWNER, put)]
-            self._compile(session, row, owner, consents_of(state), made)
-        self.finish_revocations()
+            self._reopen(session, owner, made)
+            intents = self._compile(session, row, owner, consents_of(state))
+        self._destroy(intents)
         return put.resource, not before
 
     def end_grant(self, owner: Owner, party: str) -> int:
         """End everything a grantee may read, at once and without a fresh unlock; returns how many grants ended.
 
-        It stays ended until a Consent that names the grantee is signed anew.
+        It stays ended until a Consent that names the grantee is signed anew. Without a fresh unlock nothing else is
+        signed, and the keys change in the next owner session (`settle`): the key service remembers that they must.
         """
         grantee = self._key_service.handle("party", party)
         with self._store.write(owner.vault) as session:
@@ -116,21 +119,46 @@ class Signing:
             found = session.exec(
                 select(tables.Grant).where(tables.Grant.vault == owner.vault, tables.Grant.grantee == grantee)
             ).all()
+            intents = self._retire(session, found, ended=True)
             if found:
-                consents = archived(session, owner, row.grant_version)
+                before = archive(session, owner, row.grant_version)
+                left = {who: names for who, names in before.opened.items() if who != grantee.hex()}
                 row.grant_version += 1
                 session.add(row)
-                self._retire(session, found)
-                _archive(session, row, owner, consents)
-        self.finish_revocations()
+                _archive(session, row, owner, Archived(before.consents, left))
+        self._destroy(intents)
+        if found and self._accounts.unlocked_lately(owner):
+            self.settle(owner)
         return len(found)
 
+    def settle(self, owner: Owner) -> bool:
+        """Change the vault's keys, where a grant has ended since they last were; returns whether they changed.
+
+        For the beginning of an owner session. What was written before stays open to those whose grants stand; nothing
+        that is written from now on opens with what an ended grant held. Raises UnlockNeeded, Tampered.
+        """
+        exposed = self._key_service.rotation_due(owner.vault)
+        with self._store.read() as session:
+            if not exposed or truth.head(session, owner.vault, owner.root.verification_key).epoch > exposed:
+                return False
+        self._accounts.may_sign(owner)
+        with self._store.write(owner.vault) as session:
+            row, state = self._open(session, owner, _CONSENTS)
+            if row.epoch > exposed:  # another session was faster
+                return False
+            intents = self._compile(session, row, owner, consents_of(state))
+        self._destroy(intents)
+        return True
+
     def finish_revocations(self) -> None:
-        """Destroy the keys of every grant with an open intent. Runs after each commit and at start-up."""
+        """Destroy the keys of every grant with an open intent: what a process that died has left. Runs at start-up."""
         with self._store.read() as session:
             intents = session.exec(select(tables.GrantIntent)).all()
+        self._destroy(intents)
+
+    def _destroy(self, intents: Sequence[tables.GrantIntent]) -> None:
         for intent in intents:
-            self._key_service.destroy_grant(intent.vault, intent.grant)
+            self._key_service.destroy_grant(intent.vault, intent.grant, ended=intent.ended)
             with self._store.write(intent.vault) as session:
                 same = (col(tables.GrantIntent.vault) == intent.vault, col(tables.GrantIntent.grant) == intent.grant)
                 session.exec(delete(tables.GrantIntent).where(*same))
@@ -155,47 +183,65 @@ class Signing:
             raise Invalid(tuple(errors))
 
     def _compile(
-        self, session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource], signed: Resource
-    ) -> None:
+        self, session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource]
+    ) -> Sequence[tables.GrantIntent]:
+        """Every grant anew, from all Consents; under new keys, where a grantee loses a section that it could open.
+
+        row: as `truth.head` gave it in this transaction. Returns what is to be destroyed after the commit.
+        """
+        parties = self._not_ended(session, owner)
+        before, opened = archive(session, owner, row.grant_version), self._opened(owner, consents, parties)
+        lost = any(not names <= opened.get(who, frozenset()) for who, names in before.opened.items())
         row.grant_version += 1
+        if lost or before.missing or self._key_service.rotation_due(row.id) >= row.epoch:
+            epochs.rotate(session, row, owner.root, owner.sections)
+            session.exec(delete(tables.ImageRow).where(col(tables.ImageRow.vault) == row.id))
         session.add(row)
-        self._retire(session, session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all())
+        old = session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all()
+        intents = self._retire(session, old, ended=lost or before.missing)
         session.flush()
-        made = compile_grants(
-            row,
-            owner.root,
-            self._key_service,
-            owner.sections,
-            owner.patient,
-            consents,
-            self._not_ended(session, owner, signed),
-        )
+        made = compile_grants(row, owner.root, self._key_service, owner.sections, owner.patient, consents, parties)
         session.add_all(made)
-        _archive(session, row, owner, consents)
+        _archive(session, row, owner, Archived(consents, opened))
+        return intents
 
-    def _not_ended(self, session: Session, owner: Owner, signed: Resource) -> list[Party]:
-        """The parties that may have a grant: not those that were ended, but for those whom the signed Consent names."""
-        ended, policy = tables.EndedGrantee, parse(signed)
-        found = set(session.exec(select(ended.grantee).where(ended.vault == owner.vault)))
-        open_again = [
-            handle
-            for party in self._parties
-            if (handle := self._key_service.handle("party", party.id)) in found
-            and openable([policy], party, frozenset(owner.sections))
-        ]
-        session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(open_again)))
-        shut = found - set(open_again)
-        return [party for party in self._parties if self._key_service.handle("party", party.id) not in shut]
+    def _opened(
+        self, owner: Owner, consents: Sequence[Resource], parties: Sequence[Party]
+    ) -> dict[str, frozenset[str]]:
+        """Grantee's handle in hex -> the sections that its grant opens."""
+        policies = [parse(consent) for consent in consents]
+        every = frozenset(owner.sections)
+        found = {self._handle(party).hex(): frozenset(openable(policies, party, every)) for party in parties}
+        return {who: names for who, names in found.items() if names}
 
-    def _retire(self, session: Session, grants: Sequence[tables.Grant]) -> None:
-        """Take the grants' rows and images away and leave the intent to destroy their keys."""
+    def _handle(self, party: Party) -> bytes:
+        return self._key_service.handle("party", party.id)
+
+    def _not_ended(self, session: Session, owner: Owner) -> list[Party]:
+        """The parties that may have a grant."""
+        shut = set(session.exec(select(tables.EndedGrantee.grantee).where(tables.EndedGrantee.vault == owner.vault)))
+        return [party for party in self._parties if self._handle(party) not in shut]
+
+    def _reopen(self, session: Session, owner: Owner, signed: Resource) -> None:
+        """Those who were ended and whom the signed Consent names may have a grant again."""
+        ended, policy, every = tables.EndedGrantee, parse(signed), frozenset(owner.sections)
+        named = [self._handle(party) for party in self._parties if openable([policy], party, every)]
+        session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(named)))
+
+    def _retire(self, session: Session, grants: Sequence[tables.Grant], *, ended: bool) -> Sequence[tables.GrantIntent]:
+        """Take the grants' rows and images away and leave the intent to destroy their keys.
+
+        ended: a grantee loses something by it, so the seeds that it may have kept must come to nothing.
+        """
+        intents = [tables.GrantIntent(vault=grant.vault, grant=grant.id, ended=ended) for grant in grants]
+        session.add_all(intents)
         for grant in grants:
-            session.add(tables.GrantIntent(vault=grant.vault, grant=grant.id))
             image = tables.ImageRow
             session.exec(
                 delete(image).where(col(image.vault) == grant.vault, col(image.reader).startswith(f"{grant.id}/"))
             )
             session.delete(grant)
+        return intents
 
 
 def consents_of(state: State) -> list[Resource]:
@@ -207,17 +253,34 @@ def consents_of(state: State) -> list[Resource]:
     ]
 
 
-def archived(session: Session, owner: Owner, version: int) -> list[Resource]:
-    """The Consents that were in force with a grant version; none before the first. Raises Tampered."""
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """One grant version, as the owner keeps it. opened: grantee's handle in hex -> sections. missing: it is gone."""
+
+    consents: Sequence[Resource]
+    opened: Mapping[str, frozenset[str]]
+    missing: bool = False
+
+
+def archive(session: Session, owner: Owner, version: int) -> Archived:
+    """A grant version: its Consents, and what they opened to whom; nothing before the first. Raises Tampered."""
     row = session.get(tables.GrantArchive, (owner.vault, version))
     if row is None:
-        return []
+        return Archived([], {}, missing=version > 0)
     told = orjson.loads(unwrap(owner.root.owner_key(), archive_header(owner.vault, version), row.box))
-    return [loads(text) for text in told["consents"]]
+    opened = {who: frozenset(names) for who, names in told["opened"].items()}
+    return Archived([loads(text) for text in told["consents"]], opened)
 
 
-def _archive(session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource]) -> None:
-    told = {"version": row.grant_version, "consents": [dumps(one).decode() for one in consents]}
+def archived(session: Session, owner: Owner, version: int) -> list[Resource]:
+    """The Consents that were in force with a grant version. Raises Tampered."""
+    return list(archive(session, owner, version).consents)
+
+
+def _archive(session: Session, row: tables.Vault, owner: Owner, made: Archived) -> None:
+    told: dict[str, Any] = {"version": row.grant_version}
+    told["consents"] = [dumps(one).decode() for one in made.consents]
+    told["opened"] = {who: sorted(names) for who, names in made.opened.items()}
     box = wrap(owner.root.owner_key(), archive_header(row.id, row.grant_version), canonical(told))
     session.add(tables.GrantArchive(vault=row.id, version=row.grant_version, box=box))
 

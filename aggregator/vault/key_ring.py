@@ -31,8 +31,14 @@ from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, head
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, verification_key BLOB NOT NULL, shred BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS grant_key (vault TEXT, id TEXT, key BLOB NOT NULL, PRIMARY KEY (vault, id));
+CREATE TABLE IF NOT EXISTS grant_key
+    (vault TEXT, id TEXT, key BLOB NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (vault, id));
+CREATE TABLE IF NOT EXISTS exposed (vault TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS unlockers (vault TEXT PRIMARY KEY, generation INTEGER NOT NULL);
+"""
+_EXPOSE = """
+INSERT INTO exposed SELECT vault, epoch FROM grant_key WHERE vault = ? AND id = ?
+ON CONFLICT (vault) DO UPDATE SET epoch = max(epoch, excluded.epoch)
 """
 # No write-ahead log: a destroyed key must not live on in one.
 _PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000")
@@ -122,11 +128,11 @@ class KeyRing:
             self._db.execute(f"INSERT INTO unlockers VALUES (?, ?) {raised}", (vault, generation))  # noqa: S608
 
     def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
-        self._check(grant, payload)
+        certificate = self._check(grant, payload)
         key = os.urandom(KEY_BYTES)
         with self._lock:
-            row = (grant.vault, grant.id, self._wrap(grant.vault, f"grant/{grant.id}", key))
-            self._db.execute("INSERT INTO grant_key VALUES (?, ?, ?)", row)
+            row = (grant.vault, grant.id, self._wrap(grant.vault, f"grant/{grant.id}", key), certificate["epoch"])
+            self._db.execute("INSERT INTO grant_key VALUES (?, ?, ?, ?)", row)
         return wrap(self._shred(grant.vault), _grant_header(grant), wrap(key, _grant_header(grant), payload))
 
     def open_grant(self, grant: SignedGrant, ticket: Ticket, now: datetime) -> bytes:
@@ -140,14 +146,21 @@ class KeyRing:
             raise Refused("this grant opens nothing now for this purpose of use")
         return payload
 
-    def destroy_grant(self, vault: str, grant: str) -> None:
+    def destroy_grant(self, vault: str, grant: str, *, ended: bool = True) -> None:
         with self._lock:
+            if ended:  # before the key goes: a crash between the two is made good by doing both again
+                self._db.execute(_EXPOSE, (vault, grant))
             with (self._folder / "destroyed").open("a") as file:
                 os.fchmod(file.fileno(), 0o600)
                 file.write(f"grant {vault} {grant}\n")
                 file.flush()
                 os.fsync(file.fileno())
             self._db.execute("DELETE FROM grant_key WHERE vault = ? AND id = ?", (vault, grant))
+
+    def rotation_due(self, vault: str) -> int:
+        with self._lock:
+            found = self._db.execute("SELECT epoch FROM exposed WHERE vault = ?", (vault,)).fetchone()
+        return int(found[0]) if found else 0
 
     def admit(self, token: str, admission: Admission) -> bytes:
         return wrap(self._ticket_key(token), header("token", ""), orjson.dumps(asdict(admission)))

@@ -102,8 +102,17 @@ class KeyService(Protocol):
     def open_grant(self, grant: SignedGrant, ticket: Ticket, now: datetime) -> bytes:
         """Verify the caller's own ticket, the patient's signature, grantee, purpose and time; then the payload."""
 
-    def destroy_grant(self, vault: str, grant: str) -> None:
-        """Destroy the grant's key: at once, for every copy of the row that exists. Twice is once."""
+    def destroy_grant(self, vault: str, grant: str, *, ended: bool = True) -> None:
+        """Destroy the grant's key: at once, for every copy of the row that exists. Twice is once.
+
+        ended: its grantee lost something, so the epoch whose seeds it held is one that must pass.
+        """
+
+    def rotation_due(self, vault: str) -> int:
+        """The newest epoch whose seeds an ended grant held: the vault's must be a later one. 0 where none ended.
+
+        Remembered here, so that a database cannot withhold for ever that the keys have to change.
+        """
 
     def admit(self, token: str, admission: Admission) -> bytes:
         """Seal the row that makes this token worth something."""

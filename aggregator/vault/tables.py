@@ -120,11 +120,15 @@ class Grant(SQLModel, table=True):
 
 
 class GrantIntent(SQLModel, table=True):
-    """A grant whose key must still be destroyed: written with the new grant version, cleared when it is done."""
+    """A grant whose key must still be destroyed: written with the new grant version, cleared when it is done.
+
+    ended: its grantee lost something, so the vault's keys must change as well.
+    """
 
     __tablename__ = "grant_intent"
     vault: str = Field(primary_key=True)
     grant: str = Field(primary_key=True)
+    ended: bool = False
 
 
 class EndedGrantee(SQLModel, table=True):
