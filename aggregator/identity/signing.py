@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -101,8 +101,7 @@ class Signing:
             put = self._put(chosen, made, before)
             position = owner.append(session, row, _CONSENTS, [put])
             state.sections.setdefault(_CONSENTS, {})[chosen] = [*before, Version(position, OWNER, put)]
-            self._reopen(session, owner, made)
-            intents = self._compile(session, row, owner, consents_of(state))
+            intents = self._compile(session, row, owner, consents_of(state), self._reopen(session, owner, made))
         self._destroy(intents)
         return put.resource, not before
 
@@ -123,9 +122,10 @@ class Signing:
             if found:
                 before = archive(session, owner, row.grant_version)
                 left = {who: names for who, names in before.opened.items() if who != grantee.hex()}
+                made = replace(before, opened=left, ended=before.ended | {grantee.hex()})
                 row.grant_version += 1
                 session.add(row)
-                _archive(session, row, owner, Archived(before.consents, left))
+                _archive(session, row, owner, made)
         self._destroy(intents)
         if found and self._accounts.unlocked_lately(owner):
             self.settle(owner)
@@ -183,14 +183,22 @@ class Signing:
             raise Invalid(tuple(errors))
 
     def _compile(
-        self, session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource]
+        self,
+        session: Session,
+        row: tables.Vault,
+        owner: Owner,
+        consents: Sequence[Resource],
+        named: frozenset[str] = frozenset(),
     ) -> Sequence[tables.GrantIntent]:
         """Every grant anew, from all Consents; under new keys, where a grantee loses a section that it could open.
 
-        row: as `truth.head` gave it in this transaction. Returns what is to be destroyed after the commit.
+        row: as `truth.head` gave it in this transaction. named: the grantees whom a Consent names that is signed just
+        now. Returns what is to be destroyed after the commit.
         """
-        parties = self._not_ended(session, owner)
-        before, opened = archive(session, owner, row.grant_version), self._opened(owner, consents, parties)
+        before = archive(session, owner, row.grant_version)
+        ended = self._ended(session, owner, before) - named
+        parties = [party for party in self._parties if self._handle(party) not in ended]
+        opened = self._opened(owner, consents, parties)
         lost = any(not names <= opened.get(who, frozenset()) for who, names in before.opened.items())
         row.grant_version += 1
         if lost or before.missing or self._key_service.rotation_due(row.id) >= row.epoch:
@@ -202,7 +210,7 @@ class Signing:
         session.flush()
         made = compile_grants(row, owner.root, self._key_service, owner.sections, owner.patient, consents, parties)
         session.add_all(made)
-        _archive(session, row, owner, Archived(consents, opened))
+        _archive(session, row, owner, Archived(consents, opened, ended))
         return intents
 
     def _opened(
@@ -211,22 +219,31 @@ class Signing:
         """Grantee's handle in hex -> the sections that its grant opens."""
         policies = [parse(consent) for consent in consents]
         every = frozenset(owner.sections)
-        found = {self._handle(party).hex(): frozenset(openable(policies, party, every)) for party in parties}
+        found = {self._handle(party): frozenset(openable(policies, party, every)) for party in parties}
         return {who: names for who, names in found.items() if names}
 
-    def _handle(self, party: Party) -> bytes:
-        return self._key_service.handle("party", party.id)
+    def _handle(self, party: Party) -> str:
+        return self._key_service.handle("party", party.id).hex()
 
-    def _not_ended(self, session: Session, owner: Owner) -> list[Party]:
-        """The parties that may have a grant."""
-        shut = set(session.exec(select(tables.EndedGrantee.grantee).where(tables.EndedGrantee.vault == owner.vault)))
-        return [party for party in self._parties if self._handle(party) not in shut]
+    def _ended(self, session: Session, owner: Owner, before: Archived) -> frozenset[str]:
+        """Who gets no grant until a Consent names them anew: told by the owner's archive, not by the table alone.
 
-    def _reopen(self, session: Session, owner: Owner, signed: Resource) -> None:
-        """Those who were ended and whom the signed Consent names may have a grant again."""
+        Everybody, where the archive is gone: nobody can say any more who was ended.
+        """
+        if before.missing:
+            return frozenset(map(self._handle, self._parties))
+        ended = tables.EndedGrantee
+        return before.ended | {
+            one.hex() for one in session.exec(select(ended.grantee).where(ended.vault == owner.vault))
+        }
+
+    def _reopen(self, session: Session, owner: Owner, signed: Resource) -> frozenset[str]:
+        """Whom the signed Consent names: those who were ended may have a grant again."""
         ended, policy, every = tables.EndedGrantee, parse(signed), frozenset(owner.sections)
-        named = [self._handle(party) for party in self._parties if openable([policy], party, every)]
-        session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(named)))
+        named = frozenset(self._handle(party) for party in self._parties if openable([policy], party, every))
+        handles = [bytes.fromhex(one) for one in named]
+        session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(handles)))
+        return named
 
     def _retire(self, session: Session, grants: Sequence[tables.Grant], *, ended: bool) -> Sequence[tables.GrantIntent]:
         """Take the grants' rows and images away and leave the intent to destroy their keys.
@@ -255,10 +272,14 @@ def consents_of(state: State) -> list[Resource]:
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """One grant version, as the owner keeps it. opened: grantee's handle in hex -> sections. missing: it is gone."""
+    """One grant version, as the owner keeps it. Grantees by their handles in hex.
+
+    opened: grantee -> sections. ended: who gets no grant until a Consent names them anew. missing: the row is gone.
+    """
 
     consents: Sequence[Resource]
     opened: Mapping[str, frozenset[str]]
+    ended: frozenset[str] = frozenset()
     missing: bool = False
 
 
@@ -269,7 +290,7 @@ def archive(session: Session, owner: Owner, version: int) -> Archived:
         return Archived([], {}, missing=version > 0)
     told = orjson.loads(unwrap(owner.root.owner_key(), archive_header(owner.vault, version), row.box))
     opened = {who: frozenset(names) for who, names in told["opened"].items()}
-    return Archived([loads(text) for text in told["consents"]], opened)
+    return Archived([loads(text) for text in told["consents"]], opened, frozenset(told["ended"]))
 
 
 def archived(session: Session, owner: Owner, version: int) -> list[Resource]:
@@ -280,6 +301,7 @@ def archived(session: Session, owner: Owner, version: int) -> list[Resource]:
 def _archive(session: Session, row: tables.Vault, owner: Owner, made: Archived) -> None:
     told: dict[str, Any] = {"version": row.grant_version}
     told["consents"] = [dumps(one).decode() for one in made.consents]
+    told["ended"] = sorted(made.ended)
     told["opened"] = {who: sorted(names) for who, names in made.opened.items()}
     box = wrap(owner.root.owner_key(), archive_header(row.id, row.grant_version), canonical(told))
     session.add(tables.GrantArchive(vault=row.id, version=row.grant_version, box=box))

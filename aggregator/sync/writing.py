@@ -145,8 +145,7 @@ class VaultWriter:
         row = session.get(tables.Vault, self.mandate.vault)
         if row is None:
             raise Stale("the vault is gone")
-        if row.epoch != prepared.epoch:
-            raise EpochEnded("the vault's keys were changed")
+        _require_epoch(row, prepared)
         first = log.append(session, row, prepared.envelopes) - len(prepared.envelopes) + 1
         for position, blobs in enumerate(prepared.blobs, first):
             blob_rows.record(session, self.mandate.vault, position, blobs)
@@ -322,6 +321,11 @@ def _ended(local: str, version: int, origin: Mapping[str, str], now: str) -> Del
 
 def _blobs(operations: Iterable[Operation]) -> tuple[Blob, ...]:
     return tuple(one.blob for one in operations if isinstance(one, Put) and one.blob)
+
+
+def _require_epoch(row: tables.Vault, prepared: Prepared) -> None:
+    if row.epoch != prepared.epoch:
+        raise EpochEnded("the vault's keys were changed")
 
 
 def standing_items(session: Session, owner: str, source: bytes) -> set[str]:

@@ -104,11 +104,15 @@ def writable(session: Session, vault: str, verification_key: bytes, least: int =
     if row is None:
         raise Tampered("a vault's row is missing")
     listed = read(row, verification_key)
-    if listed.newest < least:
-        raise Tampered("a vault's keys were put back to those of an earlier epoch")
+    _refuse_older(listed, least)
     raw = _keys_of(listed, session.get(SectionKeys, (vault, listed.newest)))
     keys = {id_: SectionKey(id_, listed.newest, PublicKey(key)) for id_, key in raw.items()}
     return Writable(listed.newest, keys)
+
+
+def _refuse_older(listed: Epochs, least: int) -> None:
+    if listed.newest < least:
+        raise Tampered("a vault's keys were put back to those of an earlier epoch")
 
 
 def _keys_of(listed: Epochs, row: SectionKeys | None) -> Mapping[str, bytes]:

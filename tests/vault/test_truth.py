@@ -13,7 +13,7 @@ from aggregator.consent import mandate as mandates
 from aggregator.consent.mandate import Mandate
 from aggregator.errors import Tampered
 from aggregator.identity.signing import consents_of
-from aggregator.vault import epochs, tables, truth
+from aggregator.vault import epochs, log, tables, truth
 from aggregator.vault.encoding import b64, canonical, instant
 from aggregator.vault.envelope import Delete, Remove, seal
 from aggregator.vault.epochs import unpacked
@@ -212,6 +212,65 @@ def test_a_kept_forgery_that_is_changed_or_gone_is_reported_once(world: World) -
     world.open()
     told = world.truth()
     assert (told.refused, _held(told), _log(world)) == ({}, {"identity": 1, "results": 1}, [])
+
+
+COPY = "it is a copy of an older one, or stands elsewhere than where it was written"
+
+
+@pytest.mark.attack(21, 24)
+@pytest.mark.parametrize("by", ["owner", "writer"])
+@pytest.mark.parametrize("folded", [False, True])
+@weakens("aggregator.vault.fold.State", "expect", lambda *_: None)
+def test_a_copy_of_an_old_envelope_brings_nothing_back(world: World, by: str, folded: bool) -> None:
+    """What was removed from a section stays removed, behind a snapshot too; else its grantees would see it again."""
+    writer = world.connect().writer if by == "writer" else Writer.owner(world.owner.root)
+    put = world.put("Observation/1")
+    first = world.append("results", put, writer=writer)
+    with world.store.read() as session:
+        old = session.get_one(tables.LogEntry, (world.vault, first)).envelope
+    world.append("results", Remove(local=put.local, resource_type="Observation"), writer=writer)
+    if folded:
+        world.open()
+    position = world.append_raw(old)
+    told = world.truth()
+    assert (told.refused, _held(told)) == ({position: COPY}, {"identity": 1})
+
+
+@pytest.mark.attack(21, 24)
+@weakens("aggregator.vault.snapshot", "_numbers", lambda _: {})
+def test_a_snapshot_remembers_the_numbers_of_every_writer(world: World) -> None:
+    mandate = world.connect()
+    first = world.append("results", world.put("Observation/1"), writer=mandate.writer)
+    with world.store.read() as session:
+        old = session.get_one(tables.LogEntry, (world.vault, first)).envelope
+    world.open()
+    put = world.put("Observation/1")
+    world.append("results", Remove(local=put.local, resource_type="Observation"))
+    world.open()
+    assert world.truth().state.numbers == {(mandate.id, world.owner.sections["results"]): first}
+    position = world.append_raw(old)
+    assert world.truth().refused == {position: COPY}
+
+
+@pytest.mark.attack(21, 24)
+@weakens("aggregator.vault.fold.State", "expect", lambda *_: None)
+def test_envelopes_in_another_order_do_not_count(world: World) -> None:
+    """Nothing signs the log's end: whoever has the database may chain it anew, but not in another order."""
+    mandate = world.connect()
+    put = world.put("Observation/1")
+    world.append("results", put, writer=mandate.writer)
+    world.append("results", Remove(local=put.local, resource_type="Observation"), writer=mandate.writer)
+    with world.store.write(world.vault) as session:
+        rows = session.exec(select(tables.LogEntry).order_by(col(tables.LogEntry.position))).all()
+        envelopes = [row.envelope for row in rows]
+        for row in rows:
+            session.delete(row)
+        head = session.get_one(tables.Vault, world.vault)
+        head.log_position, head.chain = 0, log.first_link(world.vault)
+        session.flush()
+        log.append(session, head, [envelopes[0], *reversed(envelopes[1:])])
+    told = world.truth()
+    assert (told.refused, _held(told)) == ({3: COPY}, {"identity": 1})
 
 
 def _log(world: World) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_2fb79a575ee6"
+revision = "0001_bd3cb6e57c3a"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -114,6 +114,7 @@ def upgrade() -> None:
         "grant_intent",
         sa.Column("vault", sa.String(), nullable=False),
         sa.Column("grant", sa.String(), nullable=False),
+        sa.Column("ended", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("vault", "grant"),
     )
     op.create_table(
