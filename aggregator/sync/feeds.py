@@ -130,6 +130,8 @@ class _FeedRun:
         except MandateEnded:
             self.writers[connection] = None
         except AggregatorError as error:
+            if isinstance(error, Stale) and not self.source.spec.keeps:
+                raise  # soon over: what was not acknowledged comes again, and need not wait for its person
             self.failed[connection] = error
         if not self.source.spec.keeps:
             made.unclaimed += self._tagged(items)

@@ -13,10 +13,11 @@ import pytest
 from sqlmodel import select
 
 from aggregator.audit.tables import Receipt
-from aggregator.errors import Refused, Tampered
+from aggregator.errors import Refused, Stale, Tampered
 from aggregator.sync import hold, schedule
 from aggregator.sync.routes import feed_id
 from aggregator.sync.tables import Hold, Quarantine, Route
+from aggregator.sync.writing import VaultWriter
 from aggregator.vault import tables
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.key_service import Held
@@ -113,6 +114,24 @@ def test_what_a_vault_could_not_take_is_held_and_keeps_nobody_waiting(syncing: S
     syncing.world.sql("UPDATE mandate SET box = ? WHERE vault = ?", whole, syncing.world.vault)
     syncing.connections.again(syncing.world.vault, connection, syncing.world.owner.root)
     assert (stored(syncing), held(syncing)) == ([1], [])
+
+
+def test_a_vault_that_changed_meanwhile_has_the_item_come_again(
+    syncing: SyncWorld, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the hold: nobody would offer it before the patient asks for it."""
+    syncing.verify()
+    queue.brings(ERIKA, "erika")
+
+    def stale(*_: object) -> None:
+        raise Stale("the sections' keys have changed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VaultWriter, "commit", stale)
+        assert {one.status for one in syncing.run_feed()} == {"late"}
+    assert (stored(syncing), held(syncing), len(queue.messages)) == ([], [], 1)
+    syncing.run_feed()
+    assert (stored(syncing), held(syncing), queue.messages) == ([7], [], [])
 
 
 def test_two_people_of_one_name_leave_it_in_the_hold(syncing: SyncWorld, queue: Queue) -> None:
