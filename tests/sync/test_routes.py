@@ -37,20 +37,21 @@ def at_the_feed(syncing: SyncWorld) -> list[str]:
     return sorted(row.reason for row in rows)
 
 
+SAME_DAY = replace(MAX, birth_date=ERIKA.birth_date)
 MIXED = {
-    "her number, his name and birth date": replace(MAX, kvnr=ERIKA.kvnr),
-    "her number, another birth date": replace(ERIKA, birth_date="1961-02-28"),
-    "her number and birth date, another verified person's name": replace(MAX, kvnr=ERIKA.kvnr),
+    "her number, his name and birth date": (MAX, replace(MAX, kvnr=ERIKA.kvnr)),
+    "her number and name, another birth date": (MAX, replace(ERIKA, birth_date="1961-02-28")),
+    "her number, the name of one who was born on the same day": (SAME_DAY, replace(SAME_DAY, kvnr=ERIKA.kvnr)),
 }
 
 
 @pytest.mark.attack(57)
 @weakens("aggregator.sync.routes", "_contradicted", lambda *_: False)
-@pytest.mark.parametrize("who", MIXED.values(), ids=MIXED)
-def test_a_number_that_the_rest_contradicts_is_nobodys(syncing: SyncWorld, who: Person) -> None:
-    owner = max_owner(syncing)
+@pytest.mark.parametrize(("other", "who"), MIXED.values(), ids=MIXED)
+def test_a_number_that_the_rest_contradicts_is_nobodys(syncing: SyncWorld, other: Person, who: Person) -> None:
+    owner = max_owner(syncing, other)
     syncing.verify()
-    syncing.verify(owner, MAX)
+    syncing.verify(owner, other)
     syncing.feed.says([batch(*report(who, "mixed"))])
     outcomes = syncing.run_feed()
     assert (brought(syncing), brought(syncing, owner)) == (0, 0)
