@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from aggregator import __version__
-from aggregator.commands import audit, connectors, keys
+from aggregator.commands import accounts, audit, connectors, keys
 from aggregator.commands.common import DEFAULT_CONFIG
 from aggregator.commands.demo import demo
 from aggregator.commands.doctor import doctor
@@ -33,7 +33,12 @@ app = typer.Typer(
 )
 for command in (demo, serve, sync, doctor):
     app.command()(command)
-for name, group in (("connectors", connectors.app), ("keys", keys.app), ("audit", audit.app)):
+for name, group in (
+    ("accounts", accounts.app),
+    ("connectors", connectors.app),
+    ("keys", keys.app),
+    ("audit", audit.app),
+):
     app.add_typer(group, name=name)
 
 

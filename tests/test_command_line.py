@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import resource
@@ -17,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlmodel import col, delete
+from sqlmodel import col, delete, select
 
 import aggregator.__main__ as command_line
 from aggregator.app import open_service
@@ -28,11 +29,12 @@ from aggregator.demo.sources import Sources
 from aggregator.demo.story import people
 from aggregator.demo.world import serving
 from aggregator.errors import OperatorError
+from aggregator.identity.tables import Account, OwnerSession
 from connectors.contract import utc_now
 from tests.audit import stranger
 
 PROJECT = Path(__file__).parents[1]
-COMMANDS = ("demo", "serve", "sync", "connectors", "keys", "audit", "doctor")
+COMMANDS = ("demo", "serve", "sync", "accounts", "connectors", "keys", "audit", "doctor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +289,42 @@ def test_wrong_use_is_told_in_a_sentence(
     assert ended.code == code
     assert told in ended.err + ended.out
     assert "Traceback" not in ended.err
+
+
+def test_accounts_release_frees_no_login_that_somebody_uses(
+    run: Run, config: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = json.loads((home / "people" / "erika.json").read_text())["login"]
+    release = ("--config", config, "accounts", "release", login)
+    assert (
+        run("--config", config, "accounts", "release", "nobody", "--yes").err == "aggregator: there is no such login\n"
+    )
+    refused = run(*release, "--yes")
+    assert (refused.code, "somebody is signed in" in refused.err) == (1, True)
+    _end_sessions(config)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run(*release).code == 1
+    assert _announced(config) == []
+    released = run(*release, "--yes", "--json", "--days", "3")
+    assert released.code == 0
+    assert released.json["later_login"] == f"{login}#{released.json['vault'][:8]}"
+    assert _announced(config) == [released.json["vault"]]
+    assert run("--config", config, "audit", "verify").code == 0
+
+
+def _end_sessions(config: Path) -> None:
+    service = open_service(load(config))
+    with service.store.write() as session:
+        session.execute(delete(OwnerSession))
+    service.close()
+
+
+def _announced(config: Path) -> list[str]:
+    service = open_service(load(config))
+    with service.store.read() as session:
+        found = list(session.exec(select(Account.vault).where(col(Account.free_from).is_not(None))))
+    service.close()
+    return found
 
 
 def test_keys_show_tells_where_the_ring_lies_and_no_secret(run: Run, config: Path, home: Path) -> None:

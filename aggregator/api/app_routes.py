@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter
-from sqlmodel import select
+from sqlmodel import col, select
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -42,6 +42,11 @@ _WORDS = {
     "sign-in": ("Bitte melden Sie sich bei der Quelle neu an.", "Please sign in at the source again."),
 }
 """Status -> what it means, in German and English."""
+_START = {
+    "de": "Ihre Akte ist noch leer. Verbinden Sie zuerst Ihre Quellen: Klinik, Praxen, Labor, Krankenkasse.",
+    "en": "Your record is still empty. Connect your sources first: hospital, practices, laboratory, insurer.",
+}
+"""What leads whoever begins, or begins anew, to the sources."""
 _METHODS = {
     Method.ACTIVATION_CODE: ("mit einem Aktivierungscode", "by an activation code"),
     Method.OPENID: ("über einen Anmeldedienst", "by a sign-in provider"),
@@ -93,8 +98,8 @@ class AppRoutes:
         return Response(front_page(self._service.base_url), media_type="text/html")
 
     async def sources(self, request: Request) -> Response:
-        """What can be connected, and what each needs of the patient."""
-        self._callers.of(request).as_owner()
+        """What can be connected, and what each needs of the patient; `start`: nothing is connected yet."""
+        owner = self._callers.of(request).as_owner()
         found = [
             {
                 "source": source.authority,
@@ -104,14 +109,18 @@ class AppRoutes:
             }
             for source in self._service.registry
         ]
-        return _json({"sources": found})
+        with self._service.store.read() as session:
+            open_ones = select(Connection).where(Connection.vault == owner.vault, col(Connection.ended).is_(False))
+            start = session.exec(open_ones).first() is None
+        return _json({"sources": found, "start": start})
 
     async def connections(self, request: Request) -> Response:
         """The owner's connections and how fresh each is, in words."""
         owner = self._callers.of(request).as_owner()
         with self._service.store.read() as session:
             rows = session.exec(select(Connection).where(Connection.vault == owner.vault).order_by(Connection.id)).all()
-        return _json({"connections": [self._told(row) for row in rows if not row.ended]})
+        told = [self._told(row) for row in rows if not row.ended]
+        return _json({"connections": told} if told else {"connections": told, "in_words": _START})
 
     async def connect(self, request: Request) -> Response:
         """{source, account}: connect an account at a source."""

@@ -17,7 +17,7 @@ _REST = coding("http://terminology.hl7.org/CodeSystem/audit-event-type", "rest",
 _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
 # success; serious failure: nothing was given; major failure: what is told here was changed
-_OUTCOMES = {"answered": "0", "opened": "0", "refused": "8", "damaged": "12"}
+_OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12"}
 
 
 _OWN_READING = "Sie haben Ihre Akte gelesen. / You read your record."
@@ -111,6 +111,11 @@ def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
         return (
             "Hier wurde etwas verändert oder entfernt: bitte den Betreiber fragen. / "
             "Something was changed or removed here: please ask the operator."
+        )
+    if entry["kind"] == "released":
+        return (
+            "Der Betreiber hat Ihren Anmeldenamen freigegeben; wer sich vorher anmeldet, behält ihn. / "
+            "The operator released your login; whoever signs in before keeps it."
         )
     if entry["kind"] == "opened":
         return f"{name} hat Ihre Akte geöffnet. / {name} opened your record."

@@ -19,7 +19,7 @@ from sqlmodel import Session, col, delete, select
 from aggregator.audit.chain import first_head
 from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, SignInFailed, Tampered, UnlockNeeded
-from aggregator.identity import attempts, labels, patient, sessions, unlockers
+from aggregator.identity import attempts, labels, logins, patient, sessions, unlockers
 from aggregator.identity.tables import Account, OwnerSession, Passkey, Unlocker
 from aggregator.vault import epochs, log, tables
 from aggregator.vault.encoding import canonical, instant
@@ -33,7 +33,6 @@ from connectors.contract import Clock
 from fhir_profiles.profiles import SECTIONS
 from fhir_profiles.text import Resource, dumps
 
-_LONGEST_LOGIN = 254  # characters, as an e-mail address
 PATIENT_SOURCE = ("vault", "", "Patient")
 """The source key of the vault's one Patient."""
 
@@ -104,22 +103,20 @@ class Accounts:
         device: what the session is called. Raises CallerError for a taken login and for a login, password or device of
         a wrong length, Invalid for a person whom FHIR cannot say.
         """
-        if not 0 < len(login.strip()) <= _LONGEST_LOGIN:
-            raise CallerError(f"login: 1 to {_LONGEST_LOGIN} characters are needed")
-        owner, handle, device = self._new_owner(), self._login(login), labels.stated(device)
+        login, device = logins.stated(login), labels.stated(device)
+        owner, handle = self._new_owner(), logins.handle(self._key_service, login)
         said = owner_put(owner.patient, patient.resource(owner.whole_patient, person), 1, self._clock())
         derived = unlockers.derive(password)
         with self._store.write(owner.vault, handle.hex(), sessions.NAME) as session:
-            # Looked for first: the key service keeps every vault that it has made.
-            if session.get(Account, handle):
-                raise CallerError("this login is taken")
+            # The login first: the key service keeps every vault that it has made.
+            logins.claim(session, self._key_service, login, owner.vault, self._clock().timestamp())
             self._key_service.create_vault(owner.vault, owner.root.verification_key)
             making = unlockers.Making(self._key_service, owner.vault, owner.root, int(self._clock().timestamp()))
             by_code, code = making.recovery()
             by_password = making.password(derived)
             row = _new_vault(owner)
             keys = epochs.found(row, owner.root, owner.sections)
-            session.add_all([Account(login=handle, vault=owner.vault), by_password, by_code, row, keys])
+            session.add_all([by_password, by_code, row, keys])
             owner.append(session, row, IDENTITY, [said])
             self._add_session(session, owner, by_password.id, device)
         return SignedUp(owner, code)
@@ -142,7 +139,7 @@ class Accounts:
 
     def sign_in(self, login: str, password: str, device: str = "") -> Owner:
         """Unlock by password and open an owner session; its token is in the answer. Raises CallerError."""
-        now, handle, device = self._clock().timestamp(), self._login(login), labels.stated(device)
+        now, handle, device = self._clock().timestamp(), logins.handle(self._key_service, login), labels.stated(device)
         with self._store.write(attempts.NAME) as session:
             wait = attempts.count(session, handle, now)
         if wait:
@@ -155,7 +152,7 @@ class Accounts:
         device = labels.stated(device)
         row, root = self._unlock(login, unlockers.RECOVERY, code)
         self.replace_password(row.vault, root, unlockers.derive(new_password))
-        return self.open_session(row, root, device, self._login(login))
+        return self.open_session(row, root, device, logins.handle(self._key_service, login))
 
     def replace_password(self, vault: str, root: Root, derived: unlockers.DerivedKey, but: str = "") -> None:
         """The password's row goes, a new one comes, and every session ends but the one with the id `but`."""
@@ -236,6 +233,7 @@ class Accounts:
         with self._store.write(row.vault, sessions.NAME, attempts.NAME) as session:
             if login is not None:
                 attempts.forget(session, login)
+            logins.keep(session, row.vault)
             owner = self._signed_in(row.vault, root, _sections(session, row.vault, root))
             self._add_session(session, owner, row.id, device)
         return owner
@@ -245,7 +243,7 @@ class Accounts:
         if kind == unlockers.RECOVERY:
             unlockers.parse_code(secret)  # a slip is told for every login, known or not
         with self._store.read() as session:
-            account = session.get(Account, self._login(login))
+            account = session.get(Account, logins.handle(self._key_service, login))
             rows = [row for row in self.unlockers(session, account.vault) if row.kind == kind] if account else []
         if not rows:
             unlockers.waste_time(kind, secret)
@@ -282,9 +280,6 @@ class Accounts:
         unlocked_at, expires = (datetime.fromtimestamp(at, zone) for at in (held.unlocked_at, held.expires))
         sections = _sections(session, held.vault, root)
         return Owner(held.vault, root, sections, unlocked_at, expires, token, held.id, held.seen)
-
-    def _login(self, login: str) -> bytes:
-        return self._key_service.handle("login", login.strip().casefold())
 
 
 def owner_put(local: str, resource: Resource, version: int, now: datetime) -> Put:

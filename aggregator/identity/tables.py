@@ -7,10 +7,11 @@ from sqlmodel import Field, SQLModel
 
 
 class Account(SQLModel, table=True):
-    """A login's handle and the vault it belongs to."""
+    """A login's handle and the vault it belongs to. free_from: a released login's, in Unix seconds."""
 
     login: bytes = Field(primary_key=True)
     vault: str = Field(index=True)
+    free_from: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Unlocker(SQLModel, table=True):

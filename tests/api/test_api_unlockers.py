@@ -14,6 +14,8 @@ from webauthn.authentication.verify_authentication_response import VerifiedAuthe
 from webauthn.helpers import parse_attestation_object
 from webauthn.helpers.structs import CredentialDeviceType
 
+from aggregator.commands import accounts
+from aggregator.identity import logins
 from aggregator.identity.tables import OwnerSession, Unlocker
 from aggregator.vault.encoding import b64
 from aggregator.vault.seal import header
@@ -444,6 +446,30 @@ def test_anothers_unlockers_and_sessions_are_like_none(shared: HttpWorld) -> Non
         assert told(answers[0]) == told(answers[1])
     assert shared.get("/app/sessions", berta).status_code == 200
     assert unlockers(shared, berta)["password"]["id"] == unlocker
+
+
+# --- every way in lost
+
+
+def test_who_begins_anew_is_led_to_the_sources_and_the_old_record_tells_what_happened(fresh: HttpWorld) -> None:
+    service = fresh.service
+    assert not fresh.get("/app/sources", fresh.owner()).json()["start"]
+    assert "in_words" not in fresh.get("/app/connections", fresh.owner()).json()
+    for login in ("erika", "berta"):
+        assert fresh.http.post("/auth/sign-out", headers=fresh.owner(login)).status_code == 204
+    accounts.receipt(service, logins.find(service.store, service.key_service, "erika"))
+    logins.release(service.store, service.key_service, "erika", fresh.clock().timestamp(), 7)
+    fresh.clock.advance(days=7)
+    told_ = {"login": "erika", "password": NEW, "family": "Muster", "given": "Erika", "birth_date": "1957-08-13"}
+    made = fresh.http.post("/auth/sign-up", json=told_)
+    assert made.json()["patient"] != fresh.patients["erika"]
+    connections = fresh.get("/app/connections", bearer(made)).json()
+    assert connections["connections"] == []
+    assert connections["in_words"].keys() == {"de", "en"}
+    assert fresh.get("/app/sources", bearer(made)).json()["start"]
+    old = {"login": logins.later("erika", fresh.patients["erika"].partition(".")[0]), "password": PASSWORD}
+    events = fresh.get("/fhir/AuditEvent?_count=500", bearer(fresh.http.post("/auth/sign-in", json=old))).text
+    assert "Der Betreiber hat Ihren Anmeldenamen freigegeben" in events
 
 
 # --- sessions

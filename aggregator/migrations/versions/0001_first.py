@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_bd3cb6e57c3a"
+revision = "0001_0a797e3e7511"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -23,6 +23,7 @@ def upgrade() -> None:
         "account",
         sa.Column("login", sa.LargeBinary(), nullable=False),
         sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("free_from", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("login"),
     )
     op.create_index(op.f("ix_account_vault"), "account", ["vault"], unique=False)
