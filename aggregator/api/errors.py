@@ -11,6 +11,7 @@ from starlette.responses import Response
 from aggregator.api.bodies import NotAcceptable, TooLarge, WrongMediaType
 from aggregator.errors import (
     AggregatorError,
+    BlobsUnreachable,
     CallerError,
     Changed,
     Invalid,
@@ -40,6 +41,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     CallerError: (400, "invalid"),
     NotJson: (400, "structure"),
     Stale: (503, "transient"),
+    BlobsUnreachable: (503, "transient"),
     OperatorError: (500, "exception"),
     Tampered: (500, "exception"),
     AggregatorError: (500, "exception"),

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from aggregator import __version__
-from aggregator.api import bodies
+from aggregator.api import binary, bodies
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
 from aggregator.api.errors import FHIR_JSON
@@ -32,6 +32,7 @@ from aggregator.fhir.outcome import BadQuery, NotFound, TooCostly
 from aggregator.fhir.page import PAGE, Links, Pairs
 from aggregator.fhir.read import read
 from aggregator.fhir.search import search
+from aggregator.vault import tables
 from aggregator.vault.view import View
 from fhir_profiles.structure import RESOURCES
 
@@ -76,6 +77,7 @@ class FhirRoutes:
         kind, one = "/fhir/{resource_type:fhir_type}", "/fhir/{resource_type:fhir_type}/{whole_id}"
         return [
             Route(kind, self.search, methods=["GET"]),
+            Route("/fhir/Binary/{whole_id}", self.read_binary, methods=["GET"]),
             Route(one, self.read, methods=["GET"]),
             Route("/fhir/Patient/{whole_id}/$everything", self.everything, methods=["GET"]),
             Route("/fhir/Patient/{whole_id}/{resource_type:fhir_type}", self.search_compartment, methods=["GET"]),
@@ -120,6 +122,39 @@ class FhirRoutes:
 
         answer = await self._access.answer(principal, _vault(whole_id), act, ask)
         return _fhir(answer.body, headers)
+
+    async def read_binary(self, request: Request) -> Response:
+        """https://hl7.org/fhir/R4/binary.html#rest: content as it is, but for who asks for FHIR."""
+        (whole_id,) = _path(request, "whole_id")
+        vault, pairs = _vault(whole_id), _pairs(request)
+        act = Act("read", "Binary", f"Binary/{whole_id}")
+        fhir = binary.wants_fhir(request, next((value for name, value in pairs if name == "_format"), None))
+        principal = await self._admitted(request, act, "r", vault)
+        headers: dict[str, str] = {}
+        seen: list[View] = []
+
+        def ask(view: View) -> Answer:
+            record = read(view, "Binary", whole_id)
+            headers["ETag"] = f'W/"{record.version}"'
+            headers["Last-Modified"] = _http_date(record.updated)
+            seen[:] = [view]
+            return Answer(record.body, 1)
+
+        answer = await self._access.answer(principal, vault, act, ask)
+        content = self._content(seen[0], whole_id, answer.body)
+        return await (binary.as_fhir(content, headers) if fhir else binary.as_it_is(content, request, headers))
+
+    def _content(self, view: View, whole_id: str, body: bytes) -> binary.Content:
+        """What its answer is made of: the view may be closed while it is sent."""
+        version = view.grant_version
+
+        def still() -> bool:
+            with self._service.store.read() as session:
+                row = session.get(tables.Vault, view.vault)
+            return row is not None and row.grant_version == version
+
+        found = view.image.blob("Binary", whole_id.partition(".")[2])
+        return binary.Content(vault=view.vault, body=body, blob=found, blobs=self._service.blobs, still=still)
 
     async def everything(self, request: Request) -> Response:
         """https://hl7.org/fhir/R4/patient-operation-everything.html"""
@@ -236,9 +271,13 @@ class FhirRoutes:
         return vaults
 
     async def _principal(self, request: Request, act: Act, letters: str, vault: str | None, pairs: Pairs) -> Principal:
-        """Who asks, and may its token ask this at all. A refusal about a record is receipted there."""
-        principal = self._callers.of(request)
+        """Who asks, and may its token ask this at all. Only JSON is served."""
         bodies.accepts_json(request, pairs)
+        return await self._admitted(request, act, letters, vault)
+
+    async def _admitted(self, request: Request, act: Act, letters: str, vault: str | None) -> Principal:
+        """The caller. A refusal about a record is receipted there."""
+        principal = self._callers.of(request)
         if act.resource_type and act.resource_type not in _TYPES:
             raise NotFound
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from aggregator.consent.decide import (
     Occasion,
     Party,
     Permit,
+    Reason,
     boundaries,
     facts_of,
     occasions,
@@ -29,6 +30,7 @@ from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.epochs import GrantedSeeds
 from aggregator.vault.key_service import KeyService, SignedGrant, Ticket
 from aggregator.vault.keys import Root, SectionSeed, handle
+from aggregator.vault.mask import part_of
 from aggregator.vault.seal import KEY_BYTES
 from aggregator.vault.view import Reader
 from fhir_profiles.text import Resource, dumps, loads
@@ -52,8 +54,13 @@ class Opened:
         decider = Decider(policies, Context(party, purpose, now))
         until = boundaries(policies, now)
 
-        def permits(_: str, resource: Resource) -> bool:
-            return isinstance(decider.decide(facts_of(resource, table.section_of(resource))), Permit)
+        def permits(section: str, resource: Resource) -> bool:
+            facts = facts_of(resource, table.section_of(resource))
+            if part_of(resource) is None:
+                return isinstance(decider.decide(facts), Permit)
+            # No code says what a part is about: what permits its whole opens it, the view asks for that; a deny closes.
+            decision = decider.decide(replace(facts, section=section))
+            return isinstance(decision, Permit) or decision.reason is not Reason.REFUSED
 
         who = (
             purpose,

@@ -14,6 +14,7 @@ from datetime import datetime
 from aggregator.consent.decide import Context, Decider, Facts, Party, Permit, Policy, boundaries, facts_of, parse
 from aggregator.consent.section_table import DIRECTORY, SectionTable
 from aggregator.vault.fold import State
+from aggregator.vault.mask import part_of
 from fhir_profiles.text import Resource, loads
 
 Consents = Callable[[int], Sequence[Resource]]
@@ -64,6 +65,8 @@ class Withheld:
         if log_position not in self._facts:
             current = [(section, loads(put.resource)) for section, put in self.state.at(log_position).current()]
             self._facts[log_position] = [
-                (section, facts_of(resource, self.table.section_of(resource))) for section, resource in current
+                (section, facts_of(resource, self.table.section_of(resource)))
+                for section, resource in current
+                if part_of(resource) is None  # it counts with its whole
             ]
         return self._facts[log_position]

@@ -2,7 +2,8 @@
 stored_bytes.
 
 Counts of a patient are those of the owner's view, counts of a provider those of what the provider was answered over
-HTTP. Neither counts Provenance, AuditEvent and Consent, which tell of the record and are not it.
+HTTP. Neither counts Provenance, AuditEvent and Consent, which tell of the record and are not it, nor Binary, which is
+a part of what points to it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from aggregator.demo.door import Door, new_client
 from aggregator.demo.residents import SignedIn
 from aggregator.demo.world import SignedInProvider, World
 from aggregator.sync.run import Outcome
+from aggregator.vault import blob_rows
 from aggregator.vault import view as views
 from aggregator.vault.tables import Vault
 from fhir_profiles.profiles import SECTIONS
 
-_NOT_CLINICAL = ("Provenance", "AuditEvent", "Consent")
+_NOT_CLINICAL = ("Provenance", "AuditEvent", "Consent", "Binary")
 _BY_SECTION = """
 SELECT section.name, count(*) FROM resource JOIN section ON section.id = resource.section
-WHERE NOT EXISTS (SELECT 1 FROM kind WHERE kind.type IN (?, ?, ?) AND resource.rid BETWEEN kind.first AND kind.last)
+WHERE NOT EXISTS (SELECT 1 FROM kind WHERE kind.type IN (?, ?, ?, ?) AND resource.rid BETWEEN kind.first AND kind.last)
 GROUP BY section.name
 """
 
@@ -141,7 +143,7 @@ def _receipts(world: World) -> int:
 
 
 def _stored_bytes(world: World) -> int:
-    """The database once its write-ahead log is folded in; there are no blobs beside it."""
+    """The database once its write-ahead log is folded in, and the blobs beside it."""
     store = world.served.service.store
     store.checkpoint()
-    return store.size()
+    return store.size() + blob_rows.stored_bytes(store)

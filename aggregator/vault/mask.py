@@ -15,6 +15,8 @@ from typing import Any
 from fhir_profiles.structure import RESOURCES
 from fhir_profiles.text import Resource
 
+BINARY = "Binary"
+
 _MASKED = {
     "extension": [
         {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"},
@@ -55,6 +57,16 @@ def references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for child in node:
             yield from references(child)
+
+
+def part_of(resource: Resource) -> str | None:
+    """Of a Binary the resource that it was taken out of, or that otherwise decides who may read it ("Type/id").
+
+    https://hl7.org/fhir/R4/binary-definitions.html#Binary.securityContext
+    """
+    context = resource.get("securityContext") if resource.get("resourceType") == BINARY else None
+    target = context.get("reference") if isinstance(context, dict) else None
+    return target if isinstance(target, str) else None
 
 
 def bare(resource: Resource) -> Resource:

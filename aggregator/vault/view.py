@@ -21,15 +21,19 @@ from aggregator.vault.epochs import KeyChain, OwnersSeeds, Seeds
 from aggregator.vault.fold import State
 from aggregator.vault.image import Fetch, Image, Indexer, Record, Tombstone, UnreadableImage, build
 from aggregator.vault.keys import OWNER, Root, handle
-from aggregator.vault.mask import bare, mask, references
+from aggregator.vault.mask import BINARY, bare, mask, part_of, references
 from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
+from fhir_profiles.attachments import attachments
 from fhir_profiles.text import Resource, dumps, loads
 
 DIRECTORY = "directory"
 """The section whose resources a view holds only where a permitted one refers to them."""
 
 IDENTITY = "identity"
+
+_Places = dict[str, tuple[str, Put, Resource]]
+"""("Type/id" -> section, its newest version, the same parsed)."""
 
 Permits = Callable[[str, Resource], bool]
 """(section, resource) -> may this caller see it: the second lock."""
@@ -194,19 +198,22 @@ def _tombstones(state: State) -> Iterable[Tombstone]:
 
 
 def _permitted(vault: str, state: State, reader: Reader) -> list[Record]:
-    """A grantee's view: permitted resources, of the directory what they refer to, the patient at least bare."""
+    """A grantee's view: permitted resources, of the directory what they refer to, the patient at least bare.
+
+    A Binary is in it with the resource that it was taken out of: it was a part of that one.
+    """
     permits = reader.permits or (lambda _section, _resource: True)
-    kept: dict[str, tuple[str, Put, Resource]] = {}
-    directory: dict[str, tuple[str, Put, Resource]] = {}
+    kept, directory, parts = _Places(), _Places(), _Places()
     for section, put in state.current():
         if put.local == reader.patient and section != IDENTITY:
             continue  # a writer's forgery: who holds this section alone cannot see that the owner wrote the Patient
         resource = loads(put.resource)
         if permits(section, resource):
-            place = directory if section == DIRECTORY else kept
+            place = parts if put.resource_type == BINARY else directory if section == DIRECTORY else kept
             place[f"{put.resource_type}/{resource['id']}"] = (section, put, resource)
     patient = f"Patient/{vault}.{reader.patient}"
     _refer(kept, directory)
+    _add_parts(kept, parts)
     visible = kept.keys() | {patient}
     records = [_record(section, put, dumps(mask(resource, visible))) for section, put, resource in kept.values()]
     if patient not in kept:
@@ -214,7 +221,20 @@ def _permitted(vault: str, state: State, reader: Reader) -> list[Record]:
     return records
 
 
-def _refer(kept: dict[str, tuple[str, Put, Resource]], directory: dict[str, tuple[str, Put, Resource]]) -> None:
+def _add_parts(kept: _Places, parts: _Places) -> None:
+    """Of the Binaries those whose whole is kept, lies in the same section and points to them."""
+    shown = {name: found for name, found in parts.items() if _is_part(kept, name, found[0], found[2])}
+    kept.update(shown)
+
+
+def _is_part(kept: _Places, name: str, section: str, binary: Resource) -> bool:
+    whole = kept.get(part_of(binary) or "")
+    if whole is None or whole[0] != section:
+        return False
+    return any(attachment.get("url") == name for attachment in attachments(whole[2]))
+
+
+def _refer(kept: _Places, directory: _Places) -> None:
     """Move into `kept` what it refers to in the directory, and what that refers to."""
     waiting = [resource for _, _, resource in kept.values()]
     while waiting:

@@ -1,0 +1,136 @@
+"""The answer to a read of a Binary: its content as it is, or as FHIR; a long one in constant memory.
+
+https://hl7.org/fhir/R4/binary.html#rest: who does not ask for a FHIR type gets the bytes under their own type. They
+are a stranger's, so a browser must neither run nor show them here: they are an attachment, in a sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from aggregator.api.bodies import NotAcceptable
+from aggregator.api.errors import FHIR_JSON, outcome
+from aggregator.errors import Stale
+from aggregator.vault import blob
+from aggregator.vault.blob import Blob
+from aggregator.vault.blob_store import BlobStore
+
+_JSON = ("application/fhir+json", "application/json", "text/json")
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_UNKNOWN = "application/octet-stream"
+_SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
+_STILL_EVERY = 64  # pieces of 64 KiB between two looks at whether the caller may still read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """A Binary that a view holds. body: its JSON as stored. blob: where its data lies, if not in it.
+
+    still: whether what the caller saw it by is still in force.
+    """
+
+    vault: str
+    body: bytes
+    blob: Blob | None
+    blobs: BlobStore
+    still: Callable[[], bool]
+
+    def size(self, told: dict[str, str]) -> int:
+        """Bytes of the data."""
+        return self.blob.size if self.blob else len(base64.b64decode(told.get("data", "")))
+
+    def data(self, told: dict[str, str], start: int, end: int) -> Iterator[bytes]:
+        """The data's bytes from start to end. Raises Tampered; Stale where it may no longer be read."""
+        if self.blob is None:
+            yield base64.b64decode(told.get("data", ""))[start:end]
+            return
+        for number, piece in enumerate(blob.read(self.blobs, self.vault, self.blob, start, end)):
+            if number % _STILL_EVERY == _STILL_EVERY - 1 and not self.still():
+                raise Stale("what opened this was ended")
+            yield piece
+
+
+def wants_fhir(request: Request, form: str | None) -> bool:
+    """Whether `_format`, or without one `Accept`, names a FHIR type. Raises NotAcceptable for one not served."""
+    wanted = form or request.headers.get("accept", "")
+    if any(word in wanted for word in _JSON) or wanted == "json":
+        return True
+    if "fhir+xml" in wanted or form:
+        raise NotAcceptable("a Binary is served as application/fhir+json, or as what it is")
+    return False
+
+
+async def as_fhir(content: Content, headers: dict[str, str]) -> Response:
+    """The resource as JSON, its data in base64 at its end."""
+    if content.blob is None:
+        return Response(content.body, headers=headers, media_type=FHIR_JSON)
+    before, behind = content.body[:-1] + b',"data":"', b'"}'
+    length = len(before) + (content.blob.size + 2) // 3 * 4 + len(behind)
+    pieces = await _begun(_base64(content.data({}, 0, content.blob.size)))
+    body = chain([before], pieces, [behind])
+    return StreamingResponse(body, headers=headers | {"Content-Length": str(length)}, media_type=FHIR_JSON)
+
+
+async def as_it_is(content: Content, request: Request, headers: dict[str, str]) -> Response:
+    """The bytes themselves, or the range of them that is asked for (RFC 9110, section 14)."""
+    told = orjson.loads(content.body)
+    size = content.size(told)
+    headers |= {"Accept-Ranges": "bytes", "Content-Security-Policy": _SANDBOX, "Content-Disposition": "attachment"}
+    if isinstance(told.get("securityContext"), dict) and (context := told["securityContext"].get("reference")):
+        headers["X-Security-Context"] = str(context)
+    wanted = _range(request, size)
+    if wanted == ():
+        return outcome(416, "processing", "the range is not in it", headers={"Content-Range": f"bytes */{size}"})
+    start, end = wanted or (0, size)
+    if wanted:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    pieces = await _begun(content.data(told, start, end))
+    headers["Content-Length"] = str(end - start)
+    return StreamingResponse(pieces, 206 if wanted else 200, headers=headers, media_type=_media_type(told))
+
+
+def _media_type(told: dict[str, str]) -> str:
+    """As the resource states it; what is no media type would be another header."""
+    stated = str(told.get("contentType", "")).partition(";")[0].strip()
+    return stated if _MEDIA_TYPE.fullmatch(stated) else _UNKNOWN
+
+
+def _range(request: Request, size: int) -> tuple[int, int] | tuple[()] | None:
+    """(start, end) that is asked for; () where it is not in it; None for all: none, several, or not understood."""
+    found = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    if found is None or "if-range" in request.headers or found.groups() == ("", ""):
+        return None
+    first, last = found.groups()
+    if not first:
+        start, end = max(size - int(last), 0), size
+    else:
+        start, end = int(first), min(int(last) + 1 if last else size, size)
+        if last and int(last) < int(first):
+            return None
+    return (start, end) if start < end else ()
+
+
+async def _begun(pieces: Iterator[bytes]) -> Iterable[bytes]:
+    """The same, its first piece read already: what is not there is said by a status, not by an answer cut off."""
+    first = await asyncio.to_thread(next, pieces, b"")
+    return chain([first], pieces)
+
+
+def _base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    held = b""
+    for piece in pieces:
+        held += piece
+        whole = len(held) // 3 * 3
+        yield base64.b64encode(held[:whole])
+        held = held[whole:]
+    yield base64.b64encode(held)
