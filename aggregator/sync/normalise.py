@@ -104,8 +104,8 @@ class Normaliser:
             "locator": origin.locator,
             "source_id": origin.source_id,
             "fetched_at": origin.fetched_at.isoformat(),
-            # 128 bits still tell one payload from every other, and a hash is what does not compress (FORMAT.md, 5).
-            "hash": f"sha-256-128;{origin.sha256[:32]}",
+            # 64 bits still tell a payload from every other of its item, and a hash does not compress (FORMAT.md, 5).
+            "hash": f"sha-256-64;{origin.sha256[:16]}",
             "connector": self.connector,
         }
 

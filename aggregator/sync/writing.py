@@ -214,7 +214,7 @@ class VaultWriter:
         self.tally.stored += 1
         self.tally.written.add(normal.local)
 
-    def _attach(self, normal: Normal, before: Line | None, version: int, now: str, made: _Sorted) -> tuple[str, ...]:
+    def _attach(self, normal: Normal, before: Line | None, version: int, now: str, made: _Sorted) -> tuple[bytes, ...]:
         """Put the Binaries that are new or changed, under their parent's version; returns all their tags.
 
         One that is as it was is neither sealed nor stored again.

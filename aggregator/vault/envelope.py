@@ -62,15 +62,37 @@ class Remove:
 Operation = Put | Delete | Remove
 
 
-def line(operation: Operation, **more: Any) -> bytes:
-    """One operation as a line of NDJSON, without the line break. `more` is added (a snapshot's `position`)."""
+def members(operation: Operation) -> dict[str, Any]:
+    """What an operation's line holds, but for the resource."""
     made: dict[str, Any] = {"op": type(operation).__name__.lower(), "id": operation.local}
-    made |= {"type": operation.resource_type, **more}
+    made |= {"type": operation.resource_type}
     if not isinstance(operation, Remove):
         made |= {"version": operation.version, "updated": operation.updated, "origin": dict(operation.origin)}
     if isinstance(operation, Put):
         made |= {"blob": operation.blob.member()} if operation.blob else {}
-        made |= {"warnings": operation.warnings, "resource": orjson.Fragment(operation.resource)}
+        made |= {"warnings": operation.warnings}
+    return made
+
+
+def read_members(made: Mapping[str, Any], resource: bytes | None = None) -> Operation:
+    """The inverse of `members`; a put's has a resource, and no other. Raises KeyError, TypeError or ValueError."""
+    if (made["op"] == "put") != (resource is not None):
+        raise ValueError("an operation without its resource")
+    if made["op"] == "remove":
+        return Remove(local=made["id"], resource_type=made["type"])
+    said: dict[str, Any] = {"local": made["id"], "resource_type": made["type"], "version": made["version"]}
+    said |= {"updated": made["updated"], "origin": made["origin"]}
+    if resource is None:
+        return Delete(**said)
+    blob = read_member(made["blob"]) if "blob" in made else None
+    return Put(**said, resource=resource, warnings=tuple(made["warnings"]), blob=blob)
+
+
+def line(operation: Operation) -> bytes:
+    """One operation as a line of NDJSON, without the line break."""
+    made = members(operation)
+    if isinstance(operation, Put):
+        made |= {"resource": orjson.Fragment(operation.resource)}
     return orjson.dumps(made)
 
 
@@ -78,36 +100,10 @@ def line(operation: Operation, **more: Any) -> bytes:
 _RESOURCE = b',"resource":'
 
 
-def parse_line(text: bytes) -> tuple[Operation, dict[str, Any]]:
-    """The inverse of `line`, with the other members; the resource is cut out, not parsed, so that no number changes."""
+def parse_line(text: bytes) -> Operation:
+    """The inverse of `line`; the resource is cut out, not parsed, so that no number changes."""
     head, found, tail = text.partition(_RESOURCE)
-    if not found:
-        made = orjson.loads(text)
-        return _plain(made), made
-    made = orjson.loads(head + b"}")
-    put = Put(
-        local=made["id"],
-        resource_type=made["type"],
-        version=made["version"],
-        updated=made["updated"],
-        resource=tail[:-1],
-        origin=made["origin"],
-        warnings=tuple(made["warnings"]),
-        blob=read_member(made["blob"]) if "blob" in made else None,
-    )
-    return put, made
-
-
-def _plain(made: dict[str, Any]) -> Operation:
-    if made["op"] == "remove":
-        return Remove(local=made["id"], resource_type=made["type"])
-    return Delete(
-        local=made["id"],
-        resource_type=made["type"],
-        version=made["version"],
-        updated=made["updated"],
-        origin=made["origin"],
-    )
+    return read_members(orjson.loads(head + b"}"), tail[:-1]) if found else read_members(orjson.loads(text))
 
 
 def seal(vault: str, section: SectionKey, writer: Writer, number: int, operations: Iterable[Operation]) -> bytes:
@@ -149,7 +145,7 @@ def open_envelope(
     head = header(_KIND, vault, section=seed.id, epoch=seed.epoch, writer=writer, number=number)
     plaintext = seed.private_key().open(head, box)
     try:
-        operations = [parse_line(text)[0] for text in plaintext.split(b"\n") if text]
+        operations = [parse_line(text) for text in plaintext.split(b"\n") if text]
         for operation in operations:
             _refuse_unsound(vault, operation)
     except (AttributeError, KeyError, ValueError, TypeError, OverflowError):

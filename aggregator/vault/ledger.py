@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hmac
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
-import orjson
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, update
 
 from aggregator.errors import Stale
 from aggregator.vault import tables
-from aggregator.vault.encoding import b32, canonical
+from aggregator.vault.encoding import b32_all, unb32_all
 from aggregator.vault.seal import header, unwrap, wrap
 
+_ID, _TAG = 16, 8
 _OWN_META = ("versionId", "lastUpdated", "source")
 
 
@@ -25,11 +28,11 @@ class Line:
     attached: the tags of the Binaries that were taken out of it, by their numbers.
     """
 
-    tag: str
+    tag: bytes
     section: str
     version: int
     deleted: bool = False
-    attached: tuple[str, ...] = ()
+    attached: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -42,12 +45,12 @@ class Ledger:
     revision: int = 0
     lines: dict[str, Line] = field(default_factory=dict)
 
-    def tag(self, content: bytes) -> str:
+    def tag(self, content: bytes) -> bytes:
         """The tag of content as `content` gives it: equal content, equal tag, for this account alone.
 
-        In the alphabet of the ids beside it, which packs 5 % smaller than two alphabets in one text.
+        8 bytes: it only has to differ between two versions of one resource.
         """
-        return b32(hmac.digest(self.keys[32:], content, "sha256")[:16])
+        return hmac.digest(self.keys[32:], content, "sha256")[:_TAG]
 
     def live(self) -> set[str]:
         """The local ids that have not ended."""
@@ -68,21 +71,13 @@ def load(session: Session, vault: str, source: bytes, keys: bytes) -> Ledger:
     row = session.get(tables.Ledger, (vault, source))
     if row is None:
         return Ledger(vault, source, keys)
-    stored = orjson.loads(unwrap(keys[:32], _header(vault, source), row.box))
-    lines = {
-        local: Line(tag, section, version, bool(deleted), tuple(attached))
-        for local, (tag, section, version, deleted, *attached) in stored.items()
-    }
+    lines = parse(unwrap(keys[:32], _header(vault, source), row.box))
     return Ledger(vault, source, keys, row.revision, lines)
 
 
 def save(session: Session, ledger: Ledger) -> None:
     """Store it on condition that nobody has since it was loaded. Raises Stale."""
-    lines = {
-        local: [line.tag, line.section, line.version, int(line.deleted), *line.attached]
-        for local, line in ledger.lines.items()
-    }
-    box = wrap(ledger.keys[:32], _header(ledger.vault, ledger.source), canonical(lines))
+    box = wrap(ledger.keys[:32], _header(ledger.vault, ledger.source), text(ledger.lines))
     if ledger.revision == 0:
         _insert(session, tables.Ledger(vault=ledger.vault, source=ledger.source, revision=1, box=box))
     else:
@@ -98,6 +93,45 @@ def save(session: Session, ledger: Ledger) -> None:
         if changed.rowcount != 1:
             raise Stale("another run wrote this source's ledger")
     ledger.revision += 1
+
+
+def text(lines: Mapping[str, Line]) -> bytes:
+    """Columns of bytes, which pack without loss: FORMAT.md section 6."""
+    sections = sorted({line.section for line in lines.values()})
+    ordered, place = [lines[local] for local in sorted(lines)], {section: n for n, section in enumerate(sections)}
+    return b"".join(
+        (
+            struct.pack(">I", len(lines)),
+            unb32_all(sorted(lines)),
+            *(line.tag for line in ordered),
+            struct.pack(f">{len(ordered)}I", *(line.version << 1 | line.deleted for line in ordered)),
+            bytes(place[line.section] for line in ordered),
+            struct.pack(f">{len(ordered)}H", *(len(line.attached) for line in ordered)),
+            *(tag for line in ordered for tag in line.attached),
+            ",".join(sections).encode(),
+        )
+    )
+
+
+def parse(stored: bytes) -> dict[str, Line]:
+    """The inverse of `text`."""
+    (number,) = struct.unpack_from(">I", stored)
+    ends = list(accumulate((4, _ID * number, _TAG * number, 4 * number, number, 2 * number)))
+    ids, tags, states, places, counts = (stored[a:b] for a, b in pairwise(ends))
+    attached = [count for (count,) in struct.iter_unpack(">H", counts)]
+    end = ends[-1] + _TAG * sum(attached)
+    theirs, names = _split(stored[ends[-1] : end]), stored[end:].decode().split(",")
+    found = dict[str, Line]()
+    for local, tag, (state,), place, count in zip(
+        b32_all(ids), _split(tags), struct.iter_unpack(">I", states), places, attached, strict=True
+    ):
+        own = tuple(islice(theirs, count)) if count else ()
+        found[local] = Line(tag, names[place], state >> 1, bool(state & 1), own)
+    return found
+
+
+def _split(tags: bytes) -> Iterator[bytes]:
+    return (tag for (tag,) in struct.iter_unpack(f"{_TAG}s", tags))
 
 
 def _insert(session: Session, row: tables.Ledger) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from aggregator.errors import Tampered
 from aggregator.vault.encoding import canonical, padme
+from aggregator.vault.packing import Unpackable, pack, unpack
 
 FORMAT = 2
 KEY_BYTES = 32
@@ -38,10 +38,9 @@ _COMMIT = 32
 _SEALED = b"PRS1"
 _WRAPPED = b"PRW1"
 _MLKEM_PUBLIC = 1184
-# Packed once, kept for years: against 3, level 9 takes 5 % off a snapshot; 15 another 1.5 %, in six times 9's time.
-_LEVEL = 9
-# A body that claims to unpack to more is refused: no batch, snapshot or image of this service comes near it.
-_MAX_BODY = 2**31
+# A body that claims to unpack to more is refused, and none is made. Anybody with a public key can make a sealed box, a
+# wrapped one only who holds its key.
+_MOST_SEALED, _MOST_WRAPPED = 2**28, 2**31 - 1
 
 
 class SuiteId(IntEnum):
@@ -82,7 +81,7 @@ class PublicKey:
         data_key = os.urandom(KEY_BYTES)
         top = canonical({**head, "suite": int(self.suite)})
         wrap = _SUITES[self.suite].encrypt(data_key, self._key(), info=top)
-        return _join(_SEALED, top, _u16(wrap), _encrypt(data_key, plaintext, top))
+        return _join(_SEALED, top, _u16(wrap), _encrypt(data_key, plaintext, top, _MOST_SEALED))
 
     def _key(self) -> Any:
         if self.suite is SuiteId.X25519:
@@ -115,7 +114,7 @@ class PrivateKey:
             data_key = _SUITES[self._suite].decrypt(wrap, self._key(), info=top)
         except (InvalidTag, ValueError):
             raise Tampered(f"a sealed {head['kind']} does not open with its key") from None
-        return _decrypt(data_key, rest, top, head["kind"])
+        return _decrypt(data_key, rest, top, head["kind"], _MOST_SEALED)
 
     def _key(self) -> Any:
         if self._suite is SuiteId.X25519:
@@ -126,7 +125,7 @@ class PrivateKey:
 def wrap(key: bytes, head: dict[str, Any], plaintext: bytes) -> bytes:
     """A box under a symmetric key, committed to that key."""
     top = canonical(head)
-    return _join(_WRAPPED, top, expand(key, "commit"), _encrypt(expand(key, "enc"), plaintext, top))
+    return _join(_WRAPPED, top, expand(key, "commit"), _encrypt(expand(key, "enc"), plaintext, top, _MOST_WRAPPED))
 
 
 def unwrap(key: bytes, head: dict[str, Any], box: bytes) -> bytes:
@@ -135,7 +134,7 @@ def unwrap(key: bytes, head: dict[str, Any], box: bytes) -> bytes:
     commit, rest = rest[:_COMMIT], rest[_COMMIT:]
     if not hmac.compare_digest(commit, expand(key, "commit")):
         raise Tampered(f"a wrapped {head['kind']} belongs to another key")
-    return _decrypt(expand(key, "enc"), rest, top, head["kind"])
+    return _decrypt(expand(key, "enc"), rest, top, head["kind"], _MOST_WRAPPED)
 
 
 def lock(key: bytes, aad: bytes, plaintext: bytes) -> bytes:
@@ -159,30 +158,29 @@ def read_header(box: bytes) -> bytes:
     return _take_u16(box[4:])[0]
 
 
-def _encrypt(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
+def _encrypt(key: bytes, plaintext: bytes, aad: bytes, most: int) -> bytes:
+    if len(plaintext) > most:
+        raise ValueError("too long for a box: nobody would open it")
     return lock(key, aad, _pad(plaintext))
 
 
-def _decrypt(key: bytes, data: bytes, aad: bytes, kind: str) -> bytes:
+def _decrypt(key: bytes, data: bytes, aad: bytes, kind: str, most: int) -> bytes:
     body = unlock(key, aad, data, kind)
     try:
-        return _unpad(body)
-    except (ValueError, zstandard.ZstdError, struct.error):
+        return _unpad(body, most)
+    except (Unpackable, struct.error):
         raise Tampered(f"a stored {kind} was changed") from None
 
 
 def _pad(plaintext: bytes) -> bytes:
-    packed = zstandard.compress(plaintext, _LEVEL)
+    packed = pack(plaintext)
     used = 4 + len(packed)
     return struct.pack(">I", len(packed)) + packed + bytes(padme(used) - used)
 
 
-def _unpad(body: bytes) -> bytes:
+def _unpad(body: bytes, most: int) -> bytes:
     (length,) = struct.unpack_from(">I", body)
-    packed = body[4 : 4 + length]
-    if zstandard.frame_content_size(packed) > _MAX_BODY:
-        raise ValueError
-    return zstandard.decompress(packed)
+    return unpack(body[4 : 4 + length], most)
 
 
 def _u16(part: bytes) -> bytes:

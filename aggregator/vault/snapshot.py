@@ -1,4 +1,4 @@
-"""The truth, folded: each section's lines in wrapped rows, and a manifest that the root signed (FORMAT.md section 7).
+"""The truth, folded: each section's versions in wrapped rows, and a manifest that the root signed (FORMAT.md, 7).
 
 Current bodies lie here and nowhere else: the owner's image, made together with it, only names their places.
 """
@@ -6,7 +6,7 @@ Current bodies lie here and nowhere else: the owner's image, made together with 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,15 +16,15 @@ from sqlmodel import Session, col, delete, select
 from aggregator.errors import Stale, Tampered
 from aggregator.vault import log, tables
 from aggregator.vault.encoding import b64, canonical, unb64
-from aggregator.vault.envelope import Put, Remove, line, parse_line
 from aggregator.vault.epochs import KeyChain
 from aggregator.vault.fold import State, Version
 from aggregator.vault.image import Outside
 from aggregator.vault.keys import Root, SectionSeed, verify
 from aggregator.vault.log import Entry, first_link
+from aggregator.vault.part import Part, bodies
+from aggregator.vault.part import parts as split
+from aggregator.vault.part import read as read_part
 from aggregator.vault.seal import header, unwrap, wrap
-
-_PART = 1024 * 1024  # bytes of lines at which a row closes: what is fetched for one body
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ def read(session: Session, vault: str, listed: Manifest, chain: KeyChain) -> Sta
                 seed, box = chain.seed(name, listed.epochs[id_]), boxes.get((id_, part), b"")
                 if _sha256(box) != sha256:
                     raise Tampered("a stored snapshot is not the one its manifest names")
-                _parse(_unwrapped(vault, seed, part, box), found)
+                for version in read_part(_unwrapped(vault, seed, part, box)):
+                    found.setdefault(version.operation.local, []).append(version)
     return state
 
 
@@ -106,7 +107,7 @@ class Texts:
         if _sha256(box) != orjson.loads(self.manifest)["sections"][seed.id][part]:
             now = stored(session, self.vault)
             raise Tampered("a stored snapshot was changed") if now == self else Stale("there is a newer snapshot")
-        return _unwrapped(self.vault, seed, part, box)
+        return bodies(_unwrapped(self.vault, seed, part, box))
 
 
 def stored(session: Session, vault: str) -> Texts | None:
@@ -134,7 +135,7 @@ def make(
 
     seeds: of the vault's newest epoch, so what is at rest no longer opens with the seeds of an ended grant.
     """
-    parts = [(name, number, part) for name, kept in state.sections.items() for number, part in enumerate(_parts(kept))]
+    parts = [(name, number, part) for name, kept in state.sections.items() for number, part in enumerate(split(kept))]
     boxes = {(seeds[name].id, number): _wrapped(vault.id, seeds[name], number, part) for name, number, part in parts}
     hashes: dict[str, list[str]] = {seeds[name].id: [] for name in state.sections}
     for (section, _), box in boxes.items():
@@ -158,53 +159,17 @@ def write(session: Session, made: Made) -> None:
     log.forget(session, vault, made.position, made.refused)
 
 
-@dataclass(slots=True)
-class _Part:
-    """Lines, and where in them the newest body of each resource starts."""
-
-    text: bytearray = field(default_factory=bytearray)
-    starts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, version: Version) -> None:
-        self.text += line(version.operation, position=version.position, writer=version.writer) + b"\n"
-        if isinstance(version.operation, Put):  # its resource is the line's last member
-            self.starts[version.operation.local] = len(self.text) - len(b"}\n") - len(version.operation.resource)
-
-
-def _parts(resources: Mapping[str, Sequence[Version]]) -> Iterator[_Part]:
-    """All versions of a resource lie in one part."""
-    part = _Part()
-    for versions in resources.values():
-        for version in versions:
-            part.add(version)
-        if len(part.text) >= _PART:
-            yield part
-            part = _Part()
-    if part.text:
-        yield part
-
-
-def _bodies(parts: Iterable[tuple[str, int, _Part]]) -> Outside:
+def _bodies(parts: Iterable[tuple[str, int, Part]]) -> Outside:
     texts, starts, start = list[tuple[str, int, int]](), dict[tuple[str, str], int](), 0
     for name, number, part in parts:
-        texts.append((name, number, len(part.text)))
+        texts.append((name, number, len(part.bodies)))
         starts |= {(name, local): start + place for local, place in part.starts.items()}
-        start += len(part.text)
+        start += len(part.bodies)
     return Outside(texts=texts, starts=starts)
 
 
-def _parse(lines: bytes, found: dict[str, list[Version]]) -> None:
-    for text in lines.split(b"\n"):
-        if text:
-            operation, members = parse_line(text)
-            if isinstance(operation, Remove):
-                raise Tampered("a stored snapshot holds a removal")
-            version = Version(int(members["position"]), str(members["writer"]), operation)
-            found.setdefault(operation.local, []).append(version)
-
-
-def _wrapped(vault: str, seed: SectionSeed, number: int, part: _Part) -> bytes:
-    return wrap(seed.snapshot_key(), _header(vault, seed, number), bytes(part.text))
+def _wrapped(vault: str, seed: SectionSeed, number: int, part: Part) -> bytes:
+    return wrap(seed.snapshot_key(), _header(vault, seed, number), part.text())
 
 
 def _unwrapped(vault: str, seed: SectionSeed, part: int, box: bytes) -> bytes:

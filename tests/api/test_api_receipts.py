@@ -121,4 +121,4 @@ def test_provenance_says_where_a_resource_came_from(shared: HttpWorld) -> None:
     assert [one["who"]["display"] for one in observation["agent"]] == ["klinik", "clinic_fhir 1.0.0"]
     payload = observation["entity"][0]["what"]["identifier"]
     assert payload["system"] == "urn:ietf:rfc:3986"
-    assert re.fullmatch("nih:sha-256-128;[0-9a-f]{32}", payload["value"])
+    assert re.fullmatch("nih:sha-256-64;[0-9a-f]{16}", payload["value"])

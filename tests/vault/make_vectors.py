@@ -15,11 +15,14 @@ import orjson
 
 from aggregator.audit.receipts import Opening, Sealed
 from aggregator.identity.unlockers import Argon2Parameters, _argon2, format_code, inner_header, outer_header
-from aggregator.vault import epochs
+from aggregator.vault import epochs, ledger
 from aggregator.vault.blob import CHUNK, Sealing
 from aggregator.vault.encoding import b64, canonical
-from aggregator.vault.envelope import Delete, Operation, Put, Remove, line, seal
+from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
+from aggregator.vault.fold import Version
 from aggregator.vault.keys import Root, SectionKey, Writer
+from aggregator.vault.ledger import Line
+from aggregator.vault.part import Part
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, header, read_header, wrap
 from aggregator.vault.tables import SectionKeys, Vault
 from tests.vault.vectors import FOLDER, attempt, unlocker_row
@@ -302,14 +305,17 @@ def _certificate(construct: str, prefix: str, stated: dict[str, Any], **more: An
 def _at_rest() -> Iterator[tuple[str, Vector]]:
     put, delete, _ = operations()
     newer = [(4, "owner", put), (5, SOURCE, put), (7, SOURCE, delete)]
-    text = b"".join(line(operation, position=position, writer=writer) + b"\n" for position, writer, operation in newer)
+    part = Part()
+    for position, writer, operation in newer:
+        part.add(Version(position, writer, operation))
+    text = part.text()
     head = header("snapshot", VAULT, section=SECTION, epoch=1, name="0")
     given = {
         "section": SECTION,
         "epoch": 1,
         "section_seed": SEED.seed.hex(),
         "header": head,
-        "plaintext": text.decode(),
+        "plaintext_hex": text.hex(),
     }
     given["box"] = b64(wrap(SEED.snapshot_key(), head, text))
     yield "snapshot-section", vector("snapshot section", "current versions and history together", given)
@@ -318,12 +324,15 @@ def _at_rest() -> Iterator[tuple[str, Vector]]:
     moved = given | {"header": head | {"name": "1"}}
     yield "snapshot-section-other-part", vector("snapshot section", "in another part's row", moved, "wrong header")
     head = header("ledger", VAULT, name=SOURCE)
-    text = canonical({"a" * 26: ["d" * 26, SECTION, 3, 0], "b" * 26: ["c" * 26, SECTION, 2, 1]})
-    key = ROOT.ledger_keys(bytes.fromhex(SOURCE))[:32]
-    given = {"key": key.hex(), "header": head, "plaintext": text.decode(), "box": b64(wrap(key, head, text))}
-    yield "ledger-row", vector("wrapped box", "two lines of a ledger, one ended", given)
+    lines = {
+        "a" * 26: Line(b"tag-of-3", SECTION, 3, attached=(b"binary-0",)),
+        "b" * 25 + "a": Line(b"tag-of-2", SECTION, 2, deleted=True),
+    }
+    text, key = ledger.text(lines), ROOT.ledger_keys(bytes.fromhex(SOURCE))[:32]
+    given = {"key": key.hex(), "header": head, "plaintext_hex": text.hex(), "box": b64(wrap(key, head, text))}
+    yield "ledger-row", vector("ledger row", "two lines of a ledger, one ended", given)
     moved = given | {"header": head | {"name": "0" * 32}}
-    yield "ledger-row-other-source", vector("wrapped box", "in another source's row", moved, "wrong header")
+    yield "ledger-row-other-source", vector("ledger row", "in another source's row", moved, "wrong header")
 
 
 def _receipts() -> Iterator[tuple[str, Vector]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlmodel import select
 
 from aggregator.errors import Stale, Tampered
-from aggregator.vault import snapshot, tables
+from aggregator.vault import part, snapshot, tables
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.fold import Version
 from aggregator.vault.image import _HEADER, Image, Outside, Record, UnreadableImage, build
@@ -98,7 +98,7 @@ def told(world: World) -> dict[str, bytes]:
 @pytest.fixture
 def grown(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A record whose results lie in several parts, with history, a tombstone and what looks like a line's end."""
-    monkeypatch.setattr(snapshot, "_PART", 2000)
+    monkeypatch.setattr(part, "_FULL", 2000)
     for number in range(20):
         world.append("results", world.put(f"Observation/{number}", {"note": [{"text": '}\n,"resource":{"ä' * number}]}))
     world.append("problems", world.put("Condition/1", {"onsetString": "2019"}))
@@ -128,12 +128,12 @@ def test_wherever_parts_end_no_body_is_cut(size: int) -> None:
     resources = {f"id{n}": b'{"n":%d,"text":"%s"}' % (n, b"x" * n * 7) for n in range(30)}
     lines = {local: [_version(local, resource)] for local, resource in resources.items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "_PART", size)
-        parts = [("results", number, part) for number, part in enumerate(snapshot._parts(lines))]
-    whole, made = b"".join(part.text for _, _, part in parts), snapshot._bodies(parts)
+        patch.setattr(part, "_FULL", size)
+        parts = [("results", number, one) for number, one in enumerate(part.parts(lines))]
+    whole, made = b"".join(one.bodies for _, _, one in parts), snapshot._bodies(parts)
     assert sum(length for _, _, length in made.texts) == len(whole)
     for local, resource in resources.items():
-        assert whole[made.starts["results", local] :].startswith(resource + b"}\n")
+        assert whole[made.starts["results", local] :].startswith(resource + b"\n")
 
 
 def _version(local: str, resource: bytes) -> Version:
@@ -191,9 +191,9 @@ def test_a_part_that_is_not_the_manifests_is_tampered_with(grown: World, case: s
 def test_parts_that_changed_places_are_found(grown: World) -> None:
     made, results = grown.open(), grown.owner.sections["results"]
     boxes = rows(grown)
-    for part, other in ((1, 2), (2, 1)):
+    for number, other in ((1, 2), (2, 1)):
         statement = "UPDATE snapshot_section SET box = ? WHERE section = ? AND part = ?"
-        grown.sql(statement, boxes[results, other], results, part)
+        grown.sql(statement, boxes[results, other], results, number)
     with pytest.raises(Tampered):
         bodies(made)
     with pytest.raises(Tampered):

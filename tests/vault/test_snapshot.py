@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 
 import pytest
 from sqlmodel import col, select
 
 from aggregator.errors import Tampered
 from aggregator.vault import snapshot, tables, truth
+from aggregator.vault.columns import pack, unpack
 from aggregator.vault.envelope import Delete, Remove
 from aggregator.vault.epochs import GrantedSeeds
 from aggregator.vault.fold import State
@@ -81,9 +83,19 @@ def test_a_line_holds_what_the_format_says(world: World, before: State) -> None:
     text = unwrap(seed.snapshot_key(), header("snapshot", world.vault, section=seed.id, epoch=1, name="0"), row.box)
     put = world.put("Condition/1")
     (version,) = before.sections["problems"][put.local]
-    start = f'{{"op":"put","id":"{put.local}","type":"Condition","position":4,"writer":"{version.writer}","version":1,'
-    assert text.startswith(start.encode())
-    assert text.endswith(b',"warnings":[],"resource":' + put.resource + b"}\n")
+    assert text.startswith(put.resource + b"\n")
+    (size,) = struct.unpack(">I", text[-4:])
+    (beside,) = unpack(text[-4 - size : -4])
+    assert len(text) == len(put.resource) + 1 + size + 4
+    assert beside == {
+        "op": "put",
+        "version": 1,
+        "updated": put.updated,
+        "origin": put.origin,
+        "warnings": [],
+        "position": 4,
+        "writer": version.writer,
+    }
 
 
 def test_it_needs_no_key_of_a_section_that_it_is_not_asked_for(world: World, before: State) -> None:
@@ -142,7 +154,8 @@ def test_a_manifest_of_another_vault_is_refused(world: World) -> None:
 def test_a_snapshot_that_holds_a_removal_is_refused(world: World) -> None:
     """Nothing writes one, not even an owner's own hand: what was removed is not there."""
     seed = world.owner.root.section(world.owner.sections["results"])
-    line = b'{"op":"remove","id":"l","type":"Basic","position":1,"writer":"owner"}'
+    beside = pack([{"op": "remove", "id": "l", "type": "Basic", "position": 1, "writer": "owner"}])
+    line = beside + struct.pack(">I", len(beside))
     box = wrap(seed.snapshot_key(), header("snapshot", world.vault, section=seed.id, epoch=1, name="0"), line)
     with world.store.write() as session:
         section = session.get_one(tables.SnapshotSection, (world.vault, seed.id, 0))

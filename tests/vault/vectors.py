@@ -18,13 +18,14 @@ from aggregator.audit.tables import Receipt
 from aggregator.errors import Tampered
 from aggregator.identity.tables import Unlocker
 from aggregator.identity.unlockers import parse_code, unlock
-from aggregator.vault import blob, epochs
+from aggregator.vault import blob, epochs, ledger
 from aggregator.vault.encoding import b32, padme, unb64
-from aggregator.vault.envelope import line, open_envelope, parse_line
+from aggregator.vault.envelope import line, open_envelope
 from aggregator.vault.fold import State
 from aggregator.vault.keys import IdKey, Root, SectionSeed, read_certificate, verify
 from aggregator.vault.ledger import Ledger
 from aggregator.vault.log import first_link, link
+from aggregator.vault.part import read as read_part
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, unwrap
 from aggregator.vault.tables import Vault
 
@@ -179,16 +180,24 @@ def _mandate(given: Inputs) -> dict[str, Any]:
 def _snapshot(given: Inputs) -> dict[str, Any]:
     seed = SectionSeed(given["section"], given["epoch"], bytes.fromhex(given["section_seed"]))
     plaintext = unwrap(seed.snapshot_key(), given["header"], unb64(given["box"]))
-    versions = []
-    for text in plaintext.split(b"\n")[:-1]:
-        operation, members = parse_line(text)
-        versions.append([members["position"], members["writer"], line(operation).decode()])
+    assert plaintext.hex() == given["plaintext_hex"]
+    versions = [[one.position, one.writer, line(one.operation).decode()] for one in read_part(plaintext)]
     return {"versions": versions, "row_sha256": hashlib.sha256(unb64(given["box"])).hexdigest()}
+
+
+def _ledger_row(given: Inputs) -> dict[str, Any]:
+    plaintext = unwrap(bytes.fromhex(given["key"]), given["header"], unb64(given["box"]))
+    assert plaintext.hex() == given["plaintext_hex"]
+    return {"lines": {local: _ledger_line(line) for local, line in ledger.parse(plaintext).items()}}
+
+
+def _ledger_line(line: ledger.Line) -> list[Any]:
+    return [line.tag.hex(), line.section, line.version, line.deleted, [tag.hex() for tag in line.attached]]
 
 
 def _ledger_tag(given: Inputs) -> dict[str, Any]:
     books = Ledger(given["vault"], bytes.fromhex(given["source"]), bytes(32) + bytes.fromhex(given["content_key"]))
-    return {"tags": [books.tag(content.encode()) for content in given["contents"]]}
+    return {"tags": [books.tag(content.encode()).hex() for content in given["contents"]]}
 
 
 def _receipts(given: Inputs) -> dict[str, Any]:
@@ -290,6 +299,7 @@ CONSTRUCTS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
     "grant certificate": _signed,
     "snapshot manifest": _signed,
     "snapshot section": _snapshot,
+    "ledger row": _ledger_row,
     "ledger tag": _ledger_tag,
     "receipts": _receipts,
     "merkle roots": _merkle,
