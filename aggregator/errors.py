@@ -9,7 +9,8 @@ AggregatorError
 │   └── Refused
 ├── OperatorError        who runs the service: a setting, a key file, a port
 │   ├── KeysMissing
-│   └── BlobsUnreachable  the store of attachments does not answer
+│   ├── BlobsUnreachable  the store of attachments does not answer
+│   └── RolledBack       the database is older than the key service remembers
 ├── Tampered             nobody can mend it here: stored bytes are not what was written
 └── Stale                nobody: the view is out of date, refresh it and try again
 """
@@ -59,6 +60,17 @@ class KeysMissing(OperatorError):
 
 class BlobsUnreachable(OperatorError):
     """The store of attachments does not answer now; nothing is lost, and the same may succeed later."""
+
+
+class RolledBack(OperatorError):
+    """The database, or a vault's row of it, is older than the key service remembers, or has another history."""
+
+    def __init__(
+        self,
+        told: str = "the database is older than the key service remembers; "
+        "restore the newest backup with: aggregator restore",
+    ) -> None:
+        super().__init__(told)
 
 
 class Tampered(AggregatorError):

@@ -24,7 +24,7 @@ from aggregator.consent import grant
 from aggregator.errors import Refused, Stale
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import FhirError, NotFound
-from aggregator.vault import tables, truth
+from aggregator.vault import counter, tables, truth
 from aggregator.vault import view as views
 from aggregator.vault.seal import PublicKey
 from aggregator.vault.view import Reader, View
@@ -73,7 +73,7 @@ class Access:
     async def refuse(self, principal: Principal, vault: str, act: Act, reason: str) -> None:
         """Receipt a refusal in the vault's chain, or in the system's where there is no such vault: equal in work."""
         with self._service.store.read() as session:
-            row = session.get(tables.Vault, vault) or session.get_one(tables.Vault, SYSTEM)
+            row = counter.head(session, vault) or counter.known_head(session, SYSTEM)
         opening = Opening(row.id, self._audit_key(row))
         entry = self._entry(_who(principal, row), act, "refused", reason=reason)
         await self._service.receipts.write(opening.first(entry))
@@ -129,7 +129,7 @@ class Access:
             raise NotFound
         opening, entry = await self._opening(principal, vault, act)
         try:
-            reader, consents = await asyncio.to_thread(self._unseal, principal, row)
+            reader, consents = await asyncio.to_thread(self._unseal, principal, row, opening.id)
         except Refused as error:
             if self._grant(principal, vault)[1] != version:
                 raise Stale("the grant was replaced") from None
@@ -139,10 +139,10 @@ class Access:
         # The version that was read together with the grant: one that came since must not count for this view.
         return _held(principal, view, version, opening, entry | {"consents": consents})
 
-    def _unseal(self, principal: Principal, row: tables.Grant) -> tuple[Reader, list[str]]:
+    def _unseal(self, principal: Principal, row: tables.Grant, opening: bytes) -> tuple[Reader, list[str]]:
         """Through the key service, which verifies the caller's own token."""
         caller, now = principal.as_client(), self._service.clock()
-        opened = grant.open_grant(row, self._service.key_service, caller.ticket, now)
+        opened = grant.open_grant(row, self._service.key_service, caller.ticket, opening, now)
         party = caller.client.party
         reader = opened.reader(party, principal.purpose, now, self._service.table)
         return reader, opened.deciding(party, principal.purpose, now)
@@ -150,7 +150,7 @@ class Access:
     async def _opening(self, principal: Principal, vault: str, act: Act) -> tuple[Opening, dict[str, Any]]:
         """A durable `opened` receipt: before the key service is asked."""
         with self._service.store.read() as session:
-            row = session.get_one(tables.Vault, vault)
+            row = counter.known_head(session, vault)
         opening, who = Opening(vault, self._audit_key(row)), _who(principal, row)
         await self._service.receipts.write(opening.first(self._entry(who, act, "opened")))
         return opening, who
@@ -167,7 +167,7 @@ class Access:
         mine = select(tables.Grant).where(tables.Grant.vault == vault, tables.Grant.grantee == grantee)
         with self._service.store.read() as session:
             row = session.exec(mine).first()
-            head = session.get(tables.Vault, vault)
+            head = counter.head(session, vault)
         return row, head.grant_version if head else 0
 
     def _entry(self, who: dict[str, Any], act: Act, kind: str, **more: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from aggregator.errors import (
     Invalid,
     OperatorError,
     Refused,
+    RolledBack,
     SignInFailed,
     Stale,
     Tampered,
@@ -42,6 +43,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     NotJson: (400, "structure"),
     Stale: (503, "transient"),
     BlobsUnreachable: (503, "transient"),
+    RolledBack: (503, "exception"),
     OperatorError: (500, "exception"),
     Tampered: (500, "exception"),
     AggregatorError: (500, "exception"),
@@ -57,6 +59,8 @@ def answer(error: Exception) -> Response:
         return Response(error.outcome(), error.status, media_type=FHIR_JSON)
     status, code = _row(error)
     texts = error.problems if isinstance(error, Invalid) else (str(error),)
+    if isinstance(error, RolledBack):
+        logger.error("%s", error)
     if status == 500:
         logger.error("%s: %s", type(error).__name__, error)
         texts = (_OURS_TO_MEND,)

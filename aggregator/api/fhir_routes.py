@@ -24,7 +24,7 @@ from aggregator.api.errors import FHIR_JSON
 from aggregator.api.owner_views import SYNTHESISED
 from aggregator.api.pages import Pages
 from aggregator.api.service import Service
-from aggregator.errors import CallerError, Refused, Tampered
+from aggregator.errors import CallerError, Refused, RolledBack, Tampered
 from aggregator.fhir.bundle import Answer, counted
 from aggregator.fhir.capability import EVERYTHING, Served, capability
 from aggregator.fhir.everything import everything
@@ -32,7 +32,7 @@ from aggregator.fhir.outcome import BadQuery, NotFound, TooCostly
 from aggregator.fhir.page import PAGE, Links, Pairs
 from aggregator.fhir.read import read
 from aggregator.fhir.search import search
-from aggregator.vault import tables
+from aggregator.vault import counter
 from aggregator.vault.view import View
 from fhir_profiles.structure import RESOURCES
 
@@ -150,7 +150,7 @@ class FhirRoutes:
 
         def still() -> bool:
             with self._service.store.read() as session:
-                row = session.get(tables.Vault, view.vault)
+                row = counter.head(session, view.vault)
             return row is not None and row.grant_version == version
 
         found = view.image.blob("Binary", whole_id.partition(".")[2])
@@ -233,7 +233,11 @@ class FhirRoutes:
             ask = (asked if number == first else following).of(links)
             try:
                 answer = await self._access.answer(principal, vault, asked.act, ask)
-            except (NotFound, Tampered):  # ended meanwhile, or damaged: the other records are not the worse for it
+            except (
+                NotFound,
+                Tampered,
+                RolledBack,
+            ):  # ended meanwhile, or damaged: the other records are not the worse for it
                 continue
             total += answer.total or 0
             if answer.shown:

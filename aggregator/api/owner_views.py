@@ -19,7 +19,7 @@ from aggregator.consent.withheld import Withheld
 from aggregator.fhir import audit_event, provenance
 from aggregator.identity.accounts import Owner
 from aggregator.identity.signing import archived
-from aggregator.vault import tables
+from aggregator.vault import counter, tables
 from aggregator.vault import view as views
 from aggregator.vault.fold import State
 from aggregator.vault.image import Image, Record, build
@@ -31,7 +31,7 @@ from fhir_profiles.text import Resource
 def audit_events(service: Service, owner: Owner) -> View:
     """A view of the owner's receipts, with what each one withheld; a chain that does not hold says so itself."""
     with service.store.read() as session:
-        head = session.get_one(tables.Vault, owner.vault)
+        head = counter.known_head(session, owner.vault)
         rows = session.exec(select(Receipt).where(Receipt.vault == owner.vault).order_by(col(Receipt.position))).all()
     return _view(service, owner, _events(service, owner, head, rows))
 

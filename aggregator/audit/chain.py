@@ -6,8 +6,11 @@ import hashlib
 import struct
 from collections.abc import Sequence
 
+from sqlmodel import Session, col, select
+
 from aggregator.audit import merkle
 from aggregator.audit.tables import Receipt
+from aggregator.vault.counter import Counter
 from aggregator.vault.tables import Vault
 
 SIGNED = b"PRA1/heads"
@@ -41,3 +44,15 @@ def holds(rows: Sequence[Receipt], row: Vault) -> bool:
             return False
         head = next_head(head, receipt.opening, receipt.number, receipt.box)
     return (len(rows), head) == (row.audit_position, row.audit_head)
+
+
+def extends(session: Session, row: Vault, before: Counter) -> bool:
+    """Do the receipts behind what the key service remembers lead from its head to the vault's?"""
+    head, position = before.audit_head, before.audit_position
+    rows = select(Receipt).where(Receipt.vault == row.id, Receipt.position > position).order_by(col(Receipt.position))
+    for receipt in session.exec(rows):
+        position += 1
+        if receipt.position != position:
+            return False
+        head = next_head(head, receipt.opening, receipt.number, receipt.box)
+    return (position, head) == (row.audit_position, row.audit_head)

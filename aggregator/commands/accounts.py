@@ -11,9 +11,9 @@ from aggregator.api.service import Service
 from aggregator.audit.receipts import Opening
 from aggregator.commands.common import AsJson, opened, print_json, say
 from aggregator.identity import logins
+from aggregator.vault import counter
 from aggregator.vault.encoding import instant
 from aggregator.vault.seal import PublicKey
-from aggregator.vault.tables import Vault
 
 app = typer.Typer(help="Accounts. Example: aggregator accounts release LOGIN", no_args_is_help=True)
 
@@ -56,6 +56,6 @@ def release(
 def receipt(service: Service, vault: str) -> None:
     """Durable in the old record's chain before anything happens."""
     with service.store.read() as session:
-        row = session.get_one(Vault, vault)
+        row = counter.known_head(session, vault)
     entry = {"kind": "released", "at": instant(service.clock()), "party": "operator", "name": "operator"}
     service.receipts.write_now([Opening(vault, PublicKey(row.audit_key)).first(entry)])

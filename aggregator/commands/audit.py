@@ -99,7 +99,18 @@ def verified(
     key = service.key_service.audit_verification_key()
     with service.store.read() as session:
         wanted = vaults or sorted({*_vaults(session), *(one.vault for one in heads)})
-        return [_row(vault, verify.check(session, vault, key, heads)) for vault in wanted]
+        kept = [*heads, *_counted(service, wanted)]
+        return [_row(vault, verify.check(session, vault, key, kept)) for vault in wanted]
+
+
+def _counted(service: Service, vaults: Sequence[str]) -> list[Remembered]:
+    """The heads that the key service's counters remember."""
+    counters = service.key_service.remembered(vaults).items()
+    return [
+        Remembered(vault, one.audit_position, one.audit_head, "the key service")
+        for vault, one in counters
+        if one.audit_position
+    ]
 
 
 def _vaults(session: Session) -> Sequence[str]:

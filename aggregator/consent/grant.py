@@ -115,9 +115,12 @@ def signed(row: tables.Grant) -> SignedGrant:
     return SignedGrant(row.vault, row.id, row.certificate, row.signature, row.box)
 
 
-def open_grant(row: tables.Grant, key_service: KeyService, ticket: Ticket, now: datetime) -> Opened:
-    """Through the key service, which verifies the caller itself. Raises Refused, Tampered."""
-    body = orjson.loads(key_service.open_grant(signed(row), ticket, now))
+def open_grant(row: tables.Grant, key_service: KeyService, ticket: Ticket, opening: bytes, now: datetime) -> Opened:
+    """Through the key service, which verifies the caller itself. opening: of the durable `opened` receipt.
+
+    Raises Refused, Tampered.
+    """
+    body = orjson.loads(key_service.open_grant(signed(row), ticket, opening, now))
     return Opened(
         row.id,
         body["version"],

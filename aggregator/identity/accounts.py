@@ -21,7 +21,7 @@ from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, SignInFailed, Tampered, UnlockNeeded
 from aggregator.identity import attempts, labels, logins, patient, sessions, unlockers
 from aggregator.identity.tables import Account, OwnerSession, Passkey, Unlocker
-from aggregator.vault import epochs, log, tables
+from aggregator.vault import counter, epochs, log, tables
 from aggregator.vault.encoding import canonical, instant
 from aggregator.vault.envelope import Operation, Put, seal
 from aggregator.vault.key_service import KeyService
@@ -299,7 +299,7 @@ def owner_put(local: str, resource: Resource, version: int, now: datetime) -> Pu
 
 def _sections(session: Session, vault: str, root: Root) -> Mapping[str, str]:
     """Name -> id of the vault's sections. Raises Tampered."""
-    row = session.get(tables.Vault, vault)
+    row = counter.head(session, vault)
     if row is None:
         raise Tampered("a session's vault is gone")
     made: dict[str, str] = orjson.loads(unwrap(root.owner_key(), _sections_header(vault), row.sections))

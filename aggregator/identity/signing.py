@@ -19,7 +19,7 @@ from aggregator.consent.mandate import Person, Signer
 from aggregator.errors import CallerError, Changed, Invalid, Tampered
 from aggregator.identity import patient
 from aggregator.identity.accounts import Accounts, Owner, owner_put
-from aggregator.vault import epochs, tables, truth
+from aggregator.vault import counter, epochs, tables, truth
 from aggregator.vault.encoding import b32, canonical
 from aggregator.vault.envelope import Put
 from aggregator.vault.epochs import OwnersSeeds
@@ -113,7 +113,7 @@ class Signing:
         """
         grantee = self._key_service.handle("party", party)
         with self._store.write(owner.vault) as session:
-            row = session.get_one(tables.Vault, owner.vault)
+            row = counter.known_head(session, owner.vault)
             session.merge(tables.EndedGrantee(vault=owner.vault, grantee=grantee))
             found = session.exec(
                 select(tables.Grant).where(tables.Grant.vault == owner.vault, tables.Grant.grantee == grantee)

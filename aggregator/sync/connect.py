@@ -19,7 +19,7 @@ from aggregator.sync.routes import as_subject, feed_id
 from aggregator.sync.run import Worker, settings_header
 from aggregator.sync.tables import Connection, Feed, Route
 from aggregator.sync.verification import Fact, Level, Verification, open_facts, seal_facts
-from aggregator.vault import tables
+from aggregator.vault import counter, tables
 from aggregator.vault.encoding import canonical
 from aggregator.vault.keys import Root
 
@@ -150,7 +150,7 @@ class Connections:
         same = (Connection.vault == signer.vault, Connection.source == handle)
         before = session.exec(select(Connection).where(*same)).first()
         connection = before.id if before else secrets.token_hex(16)
-        row = session.get_one(tables.Vault, signer.vault)
+        row = counter.known_head(session, signer.vault)
         if before:
             _end_mandate(session, signer.vault, before.mandate, signer.root)
         made = mandate.issue(row, signer, self._keys.public(), authority=source.authority, account=account)
@@ -194,7 +194,7 @@ def _own(session: Session, vault: str, connection: str) -> Connection:
 
 def _end_mandate(session: Session, vault: str, identity: str, root: Root) -> None:
     """As of the log's present end. One that is gone or forged writes nothing anyway."""
-    row, head = session.get(tables.Mandate, (vault, identity)), session.get_one(tables.Vault, vault)
+    row, head = session.get(tables.Mandate, (vault, identity)), counter.known_head(session, vault)
     if row is None:
         return
     row.ended = True

@@ -21,7 +21,7 @@ from aggregator.sync.attached import decoded
 from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
 from aggregator.sync.quarantine import payload_header
 from aggregator.sync.tables import Quarantine
-from aggregator.vault import blob, blob_rows, ledger, log, tables
+from aggregator.vault import blob, blob_rows, counter, ledger, log, tables
 from aggregator.vault.blob import Blob
 from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.encoding import b64, canonical, instant
@@ -142,7 +142,7 @@ class VaultWriter:
 
         EpochEnded where the sections have other keys by now: nothing is written under the old ones (fencing).
         """
-        row = session.get(tables.Vault, self.mandate.vault)
+        row = counter.head(session, self.mandate.vault)
         if row is None:
             raise Stale("the vault is gone")
         _require_epoch(row, prepared)

@@ -18,6 +18,7 @@ import orjson
 from sqlmodel import Session
 
 from aggregator.errors import Stale, Tampered
+from aggregator.vault import counter
 from aggregator.vault.encoding import canonical
 from aggregator.vault.keys import Root, SectionKey, SectionSeed, verify
 from aggregator.vault.seal import PublicKey, expand, header, unwrap, wrap
@@ -100,7 +101,7 @@ def writable(session: Session, vault: str, verification_key: bytes, least: int =
     verification_key: the one that the key service pinned. least: the newest epoch that the writer, or the key service,
     has ever seen: an older list is a database put back. Raises Tampered.
     """
-    row = session.get(Vault, vault)
+    row = counter.head(session, vault)
     if row is None:
         raise Tampered("a vault's row is missing")
     listed = read(row, verification_key)

@@ -3,6 +3,7 @@
     keys/master.key     32 bytes in hex, mode 0600: what everything below is wrapped under
     keys/worker.key     32 bytes in hex, mode 0600: all that a syncing worker needs
     keys/ring.db        SQLite: pinned verification keys, wrapped shred and grant keys
+    keys/counters.db    SQLite: what is remembered of each vault's head (counter_file.py)
     keys/destroyed      one line per destroyed key, only ever appended to
 
 In the same process as the service this separation is hygiene, not a wall.
@@ -15,6 +16,8 @@ import hmac
 import os
 import sqlite3
 import threading
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +27,8 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aggregator.errors import KeysMissing, OperatorError, Refused
+from aggregator.vault.counter import Counter, Opened
+from aggregator.vault.counter_file import CounterFile
 from aggregator.vault.encoding import b64
 from aggregator.vault.key_service import Admission, Held, HoldClaim, SignedGrant, Ticket
 from aggregator.vault.keys import handle, verify
@@ -44,6 +49,7 @@ ON CONFLICT (vault) DO UPDATE SET epoch = max(epoch, excluded.epoch)
 _PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000")
 
 _CLAIM_SECONDS = 300  # a claim to held items is made in the request that verifies
+_OPENING_LIFE = 60.0  # seconds between the receipt and the opening that it permits
 
 _MISSING = "{} is missing. Restore the key ring from its backup; without it nothing in the store can be opened"
 
@@ -88,6 +94,8 @@ class KeyRing:
         for pragma in _PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)
+        self._counters = CounterFile(folder / "counters.db")
+        self._openings = Openings()
         self._signing = Ed25519PrivateKey.from_private_bytes(expand(self._master, "audit-heads"))
         self.ring = handle(self._master, "ring").hex()
 
@@ -97,11 +105,21 @@ class KeyRing:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("master.key", "worker.key"):
             _write_key(folder / name)
-        (folder / "ring.db").touch(mode=0o600)
+        for name in ("ring.db", "counters.db"):
+            (folder / name).touch(mode=0o600)
         return cls(folder)
 
     def close(self) -> None:
         self._db.close()
+        self._counters.close()
+
+    def remembered(self, vaults: Collection[str]) -> Mapping[str, Counter]:
+        return self._counters.remembered(vaults)
+
+    def advance(self, counters: Mapping[str, Counter], openings: Collection[Opened] = ()) -> None:
+        if counters:
+            self._counters.advance(counters)
+        self._openings.add(openings)
 
     def create_vault(self, vault: str, verification_key: bytes) -> None:
         shred = self._wrap(vault, "shred", os.urandom(KEY_BYTES))
@@ -135,7 +153,9 @@ class KeyRing:
             self._db.execute("INSERT INTO grant_key VALUES (?, ?, ?, ?)", row)
         return wrap(self._shred(grant.vault), _grant_header(grant), wrap(key, _grant_header(grant), payload))
 
-    def open_grant(self, grant: SignedGrant, ticket: Ticket, now: datetime) -> bytes:
+    def open_grant(self, grant: SignedGrant, ticket: Ticket, opening: bytes, now: datetime) -> bytes:
+        if not self._openings.use((grant.vault, opening)):
+            raise Refused("no receipt of this opening is known to the key service")
         admission = self.identify(ticket, now)
         key = self._grant_key(grant)
         payload = unwrap(key, _grant_header(grant), self.unlock(grant.vault, _grant_header(grant), grant.box))
@@ -237,6 +257,25 @@ class KeyRing:
 def _covers(stated: dict[str, Any], claim: HoldClaim, held: Held) -> bool:
     named = (stated["kind"], stated["vault"], stated["feed"])
     return named == ("hold", claim.vault, held.feed.hex()) and held.tag.hex() in stated["tags"]
+
+
+class Openings:
+    """The `opened` receipts that are durable and were not used yet. Each opens one grant, within a minute."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[Opened, float] = {}
+
+    def add(self, openings: Collection[Opened]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            while self._until and next(iter(self._until.values())) <= now:  # the oldest are the first
+                del self._until[next(iter(self._until))]
+            self._until |= dict.fromkeys(openings, now + _OPENING_LIFE)
+
+    def use(self, opening: Opened) -> bool:
+        with self._lock:
+            return self._until.pop(opening, 0.0) > time.monotonic()
 
 
 def _is_occasion(occasions: list[tuple[str, str, list[str]]], purpose: str, now: datetime) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from aggregator.vault.counter import Memory
 from aggregator.vault.seal import PrivateKey, PublicKey, header
 
 
@@ -66,7 +67,7 @@ class HoldClaim:
     signature: bytes
 
 
-class KeyService(Protocol):
+class KeyService(Memory, Protocol):
     """The embedded key ring now; an external service, with the same calls, in production.
 
     Raises Refused where it does not do what it is asked, Tampered where a row is not what it should be.
@@ -99,8 +100,11 @@ class KeyService(Protocol):
     def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
         """Check the patient's signature, draw the grant's key, and return the payload in both locks."""
 
-    def open_grant(self, grant: SignedGrant, ticket: Ticket, now: datetime) -> bytes:
-        """Verify the caller's own ticket, the patient's signature, grantee, purpose and time; then the payload."""
+    def open_grant(self, grant: SignedGrant, ticket: Ticket, opening: bytes, now: datetime) -> bytes:
+        """Verify the caller's own ticket, the patient's signature, grantee, purpose and time; then the payload.
+
+        opening: the id of the `opened` receipt, of which `advance` has told. It is used up.
+        """
 
     def destroy_grant(self, vault: str, grant: str, *, ended: bool = True) -> None:
         """Destroy the grant's key: at once, for every copy of the row that exists. Twice is once.

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.engine import URL
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Engine
 from sqlmodel import Session
 
 from aggregator import migrations
 from aggregator.config import StoreSettings
+from aggregator.vault import counter
 from aggregator.vault.postgresql import PostgreSQL
 from aggregator.vault.sqlite import SQLite
 
@@ -28,6 +30,13 @@ class Store:
         Raises OperatorError, for a PostgreSQL that does not keep what it has committed as well.
         """
         self.database: SQLite | PostgreSQL = PostgreSQL(where) if isinstance(where, URL) else SQLite(where)
+        self._watch: counter.Watch | None = None
+
+    def follow(self, memory: counter.Memory, *chains: counter.Extends) -> None:
+        """From now on the key service hears of every head that a transaction moved, and heads are held against it."""
+        self._watch = counter.Watch(memory, chains, self.database.reading)
+        event.listen(self.database.engine, "begin", counter.begun)
+        event.listen(self.database.engine, "before_execute", counter.note)
 
     @classmethod
     def of(cls, settings: StoreSettings) -> Store:
@@ -63,15 +72,22 @@ class Store:
         the same waits for it from the beginning to the end, so what was read inside is still so when it commits. It
         must change nothing else. No name: the whole database, and everybody waits.
         """
-        with Session(self.database.engine, expire_on_commit=False) as session, session.begin():
-            self.database.lock(session.connection(), names)
-            yield session
+        with self._session(self.database.engine) as session:
+            with session.begin():
+                self.database.lock(session.connection(), names)
+                yield session
+                heads = counter.moved(session) if self._watch else {}
+            if self._watch:
+                counter.tell(session, heads)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A consistent look at the database that waits for no writer."""
-        with Session(self.database.reading, expire_on_commit=False) as session:
+        with self._session(self.database.reading) as session:
             yield session
+
+    def _session(self, engine: Engine) -> Session:
+        return Session(engine, expire_on_commit=False, info=self._watch.info() if self._watch else None)
 
     def checkpoint(self) -> None:
         """SQLite: fold the write-ahead log into the file. PostgreSQL does that by itself."""

@@ -10,7 +10,7 @@ import orjson
 from sqlmodel import Session, select
 
 from aggregator.errors import Tampered
-from aggregator.vault import epochs, log, snapshot, tables
+from aggregator.vault import counter, epochs, log, snapshot, tables
 from aggregator.vault.encoding import canonical
 from aggregator.vault.envelope import claim, open_envelope
 from aggregator.vault.epochs import Epochs, KeyChain, Seeds
@@ -40,7 +40,7 @@ def head(session: Session, vault: str, verification_key: bytes) -> tables.Vault:
 
     Raises Tampered.
     """
-    row = session.get(tables.Vault, vault)
+    row = counter.head(session, vault)
     if row is None or row.verification_key != verification_key:
         raise Tampered("a vault's row is missing or names another verification key")
     epochs.read(row, verification_key)

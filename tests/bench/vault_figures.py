@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -114,7 +115,9 @@ def grantee(installation: Installation) -> Reader:
     ticket = Ticket("bench", service.key_service.admit("bench", admission))
     with service.store.read() as session:
         row = session.exec(select(tables.Grant)).one()
-    return open_grant(row, service.key_service, ticket, now).reader(party, "TREAT", now, service.table)
+    opening = os.urandom(16)
+    service.key_service.advance({}, [(row.vault, opening)])
+    return open_grant(row, service.key_service, ticket, opening, now).reader(party, "TREAT", now, service.table)
 
 
 def _first_answer(installation: Installation, reader: Reader) -> None:

@@ -28,7 +28,7 @@ def edited(row: tables.Grant, **changed: Any) -> tables.Grant:
 def refused(world: World, row: tables.Grant, party: Party = DR_B) -> str:
     """The kind of error with which opening this row ends."""
     with pytest.raises((Refused, Tampered)) as raised:
-        open_grant(row, world.ring, world.ticket(party), world.clock())
+        open_grant(row, world.ring, world.ticket(party), world.opening(), world.clock())
     return raised.type.__name__
 
 

@@ -194,11 +194,11 @@ def test_a_consent_that_is_not_active_opens_nothing(world: World) -> None:
 def test_revoking_takes_the_row_and_the_key_so_that_an_old_copy_opens_nothing(world: World) -> None:
     given = world.permit()
     old, ticket = world.grant(), world.ticket()
-    open_grant(old, world.ring, ticket, world.clock())
+    open_grant(old, world.ring, ticket, world.opening(), world.clock())
     world.signing.save_consent(world.owner, given | {"status": "inactive"}, local(given))
     assert (grants(world), intents(world)) == ({}, 0)
     with pytest.raises(Refused, match="the key service holds no such key"):
-        open_grant(old, world.ring, ticket, world.clock())
+        open_grant(old, world.ring, ticket, world.opening(), world.clock())
     assert f"grant {world.vault} {old.id}\n" in (world.folder / "keys" / "destroyed").read_text()
 
 
@@ -209,7 +209,7 @@ def test_what_is_compiled_anew_ends_the_grant_before_it(world: World) -> None:
     world.permit(LABORATORY)
     assert world.grant().id != old.id
     with pytest.raises(Refused):
-        open_grant(old, world.ring, world.ticket(), world.clock())
+        open_grant(old, world.ring, world.ticket(), world.opening(), world.clock())
 
 
 @pytest.mark.attack(48)
@@ -230,7 +230,7 @@ def test_a_crash_between_commit_and_destroying_is_finished_at_the_next_start(
     Signing(world.store, world.ring, world.accounts, [DR_B], world.clock).finish_revocations()
     assert intents(world) == 0
     with pytest.raises(Refused):
-        open_grant(old, world.ring, world.ticket(), world.clock())
+        open_grant(old, world.ring, world.ticket(), world.opening(), world.clock())
 
 
 @pytest.mark.attack(48)
@@ -258,7 +258,7 @@ def test_ending_a_grant_needs_no_fresh_unlock_and_spares_the_others(world: World
     assert world.signing.end_grant(world.owner, DR_B.id) == 1
     assert set(grants(world)) == {LABORATORY.id}
     with pytest.raises(Refused):
-        open_grant(old, world.ring, world.ticket(), world.clock())
+        open_grant(old, world.ring, world.ticket(), world.opening(), world.clock())
     assert set(world.opened(LABORATORY).seeds)
     assert (version(world), intents(world)) == (2, 0)
 

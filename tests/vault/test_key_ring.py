@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from aggregator.audit import receipts
+from aggregator.audit.receipts import Opening
 from aggregator.consent.grant import open_grant, signed
 from aggregator.errors import KeysMissing, OperatorError, Refused, Tampered
 from aggregator.vault import tables
@@ -18,6 +22,7 @@ from aggregator.vault.key_service import Admission, SignedGrant, Ticket
 from aggregator.vault.keys import Root
 from aggregator.vault.seal import header
 from tests.vault.world import DR_B, LABORATORY, FrozenClock, World
+from tests.weaken import weakens
 
 HEAD = header("unlocker", "a", name="password")
 
@@ -34,7 +39,7 @@ def modes(folder: Path) -> dict[str, str]:
 
 def test_its_files_are_its_owners_alone(folder: Path) -> None:
     assert oct(folder.stat().st_mode & 0o777) == "0o700"
-    assert modes(folder) == {"master.key": "0o600", "ring.db": "0o600", "worker.key": "0o600"}
+    assert modes(folder) == dict.fromkeys(("counters.db", "master.key", "ring.db", "worker.key"), "0o600")
 
 
 def test_it_comes_back_with_what_it_held(folder: Path) -> None:
@@ -178,11 +183,11 @@ def granted(world: World) -> tables.Grant:
 
 
 def opens(world: World, grant: SignedGrant, ticket: Ticket | None = None) -> bytes:
-    return world.ring.open_grant(grant, ticket or world.ticket(), world.clock())
+    return world.ring.open_grant(grant, ticket or world.ticket(), world.opening(), world.clock())
 
 
 def test_a_grant_opens_for_its_grantee(world: World, granted: tables.Grant) -> None:
-    made = open_grant(granted, world.ring, world.ticket(), world.clock())
+    made = open_grant(granted, world.ring, world.ticket(), world.opening(), world.clock())
     assert made.verification_key == world.owner.root.verification_key
     assert made.patient == world.owner.patient
     assert made.seeds["results"] == world.owner.root.section(world.owner.sections["results"])
@@ -199,6 +204,43 @@ def test_a_grant_opens_with_no_expired_ticket(world: World, granted: tables.Gran
     world.clock.advance(minutes=5)
     with pytest.raises(Refused, match="the token has expired"):
         opens(world, signed(granted), ticket)
+
+
+@pytest.mark.attack(31)
+@weakens("aggregator.vault.key_ring.Openings", "use", lambda *_: True)
+def test_no_grant_opens_before_its_receipt_is_durable(world: World, granted: tables.Grant) -> None:
+    """An id that the key service was never told of, one that was told for another vault, and one that was used."""
+    told = world.opening()
+    world.ring.open_grant(signed(granted), world.ticket(), told, world.clock())
+    for opening in (bytes(16), world.opening(vault="b"), told):
+        with pytest.raises(Refused, match="no receipt of this opening"):
+            world.ring.open_grant(signed(granted), world.ticket(), opening, world.clock())
+
+
+@pytest.mark.attack(31)
+def test_an_opening_is_remembered_for_a_minute(
+    world: World, granted: tables.Grant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, later = [world.opening(), world.opening()], time.monotonic() + 60
+    monkeypatch.setattr("aggregator.vault.key_ring.time.monotonic", lambda: later)
+    with pytest.raises(Refused, match="no receipt of this opening"):
+        world.ring.open_grant(signed(granted), world.ticket(), told[0], world.clock())
+    world.opening()
+    assert len(world.ring._openings._until) == 1
+
+
+@pytest.mark.attack(31)
+def test_a_receipt_that_was_not_written_opens_no_grant(world: World, granted: tables.Grant) -> None:
+    """The commit fails: the key service was told of nothing."""
+    opening = Opening(world.vault, world.owner.root.audit.public())
+    with suppress(ZeroDivisionError), world.store.write(world.vault) as session:
+        receipts.commit(session, world.ring, [opening.first({"kind": "opened"})])
+        raise ZeroDivisionError
+    with pytest.raises(Refused, match="no receipt of this opening"):
+        world.ring.open_grant(signed(granted), world.ticket(), opening.id, world.clock())
+    with world.store.write(world.vault) as session:
+        receipts.commit(session, world.ring, [opening.first({"kind": "opened"})])
+    assert world.ring.open_grant(signed(granted), world.ticket(), opening.id, world.clock())
 
 
 @pytest.mark.attack(27)
@@ -247,8 +289,9 @@ def test_another_grants_whole_row_under_this_id_does_not_open(world: World, gran
 @pytest.mark.attack(21)
 def test_a_grant_in_another_vault_does_not_open(world: World, granted: tables.Grant) -> None:
     world.ring.create_vault("b", world.owner.root.verification_key)
+    foreign = replace(signed(granted), vault="b")
     with pytest.raises(Refused, match="the key service holds no such key"):
-        opens(world, replace(signed(granted), vault="b"))
+        world.ring.open_grant(foreign, world.ticket(), world.opening(vault="b"), world.clock())
 
 
 @pytest.mark.attack(17, 25)
@@ -258,7 +301,7 @@ def test_a_destroyed_grant_is_dead_in_every_copy_of_the_database(world: World, g
     world.ring.destroy_grant(granted.vault, granted.id)
     for ring in (world.ring, other):
         with pytest.raises(Refused, match="the key service holds no such key"):
-            ring.open_grant(signed(granted), world.ticket(), world.clock())
+            ring.open_grant(signed(granted), world.ticket(), world.opening(ring), world.clock())
     other.close()
     with pytest.raises(Refused, match="the key service holds no such key"):
         world.opened(DR_B)

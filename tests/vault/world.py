@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import select
 
+from aggregator.audit import chain
 from aggregator.audit import tables as audit_tables  # noqa: F401 - Store.create makes the tables that were imported
 from aggregator.consent import mandate
 from aggregator.consent.decide import Party
@@ -171,6 +173,12 @@ class World:
         admission = Admission(party=party.id, purpose="TREAT", scopes=("system/*.rs",), expires=expires)
         return Ticket(token, self.ring.admit(token, admission))
 
+    def opening(self, ring: KeyRing | None = None, vault: str = "") -> bytes:
+        """The id of an opening whose receipt the key service believes to be durable."""
+        opening = secrets.token_bytes(16)
+        (ring or self.ring).advance({}, [(vault or self.vault, opening)])
+        return opening
+
     def permit(self, *parties: Party, **criteria: object) -> Resource:
         """Sign a Consent that permits; returns it as it is stored."""
         stored, _ = self.signing.save_consent(self.owner, consent(parties or (DR_B,), **criteria))
@@ -185,7 +193,7 @@ class World:
 
     def opened(self, party: Party = DR_B) -> Opened:
         """The grant in its grantee's service."""
-        return open_grant(self.grant(party), self.ring, self.ticket(party), self.clock())
+        return open_grant(self.grant(party), self.ring, self.ticket(party), self.opening(), self.clock())
 
     def grantee(self, party: Party = DR_B) -> Reader:
         return self.opened(party).reader(party, "TREAT", self.clock(), TABLE)
@@ -204,6 +212,13 @@ class World:
     def sql(self, statement: str, *values: object) -> None:
         """What somebody with the database can do."""
         databases.execute(self.store, statement, values)
+
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """As if nothing that is committed reached the key service, and nothing were held against it."""
+        watch, self.store._watch = self.store._watch, None
+        yield
+        self.store._watch = watch
 
     def raw(self) -> bytes:
         """Every byte that the database has on disk."""
@@ -233,7 +248,8 @@ def consent(parties: Sequence[Party], **criteria: object) -> Resource:
 def sign_up(folder: Path) -> SignedUp:
     """Make store and key ring in this folder, and one patient in them, who has said who she is."""
     (folder / "store").mkdir()
-    ring, store, clock = KeyRing.create(folder / "keys"), _store(folder), FrozenClock()
+    ring, clock = KeyRing.create(folder / "keys"), FrozenClock()
+    store = _store(folder, ring)
     accounts = _accounts(store, ring, clock)
     signed_up = accounts.sign_up(LOGIN, PASSWORD, ERIKA)
     accounts.prove_recovery(LOGIN, signed_up.recovery_code)
@@ -247,7 +263,8 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
     """A world of its own, with the patient of the template."""
     shutil.copytree(template, folder, dirs_exist_ok=True)
     databases.copy(_file(template), _file(folder))
-    ring, store, clock = KeyRing(folder / "keys"), _store(folder), FrozenClock()
+    ring, clock = KeyRing(folder / "keys"), FrozenClock()
+    store = _store(folder, ring)
     accounts = _accounts(store, ring, clock)
     return World(
         folder=folder,
@@ -261,8 +278,10 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
     )
 
 
-def _store(folder: Path) -> Store:
-    return databases.store_in(_file(folder))
+def _store(folder: Path, ring: KeyRing) -> Store:
+    store = databases.store_in(_file(folder))
+    store.follow(ring, log.extends, chain.extends)
+    return store
 
 
 def _file(folder: Path) -> Path:

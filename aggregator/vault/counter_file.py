@@ -1,0 +1,77 @@
+"""The embedded key service's counters, in a file of their own beside the ring. No secret is in it.
+
+    keys/counters.db    SQLite with a write-ahead log: one row a vault, and the generation, which a restore opens
+
+Several server processes share it; a counter that comes late and is smaller changes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from aggregator.errors import KeysMissing
+from aggregator.vault.counter import Counter
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS counter (
+    vault TEXT PRIMARY KEY, log_position INTEGER NOT NULL, chain BLOB NOT NULL, grant_version INTEGER NOT NULL,
+    epoch INTEGER NOT NULL, audit_position INTEGER NOT NULL, audit_head BLOB NOT NULL) WITHOUT ROWID;
+"""
+# Each member is monotone by itself: two servers' commits on one vault may arrive in either order.
+_ADVANCE = """
+INSERT INTO counter VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vault) DO UPDATE SET
+    chain = CASE WHEN excluded.log_position > log_position THEN excluded.chain ELSE chain END,
+    log_position = max(log_position, excluded.log_position),
+    grant_version = max(grant_version, excluded.grant_version),
+    epoch = max(epoch, excluded.epoch),
+    audit_head = CASE WHEN excluded.audit_position > audit_position THEN excluded.audit_head ELSE audit_head END,
+    audit_position = max(audit_position, excluded.audit_position)
+"""
+# A counter is durable before the answer leaves, as the commit that it counts.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000")
+_MOST = 500  # vaults in one question
+
+
+class CounterFile:
+    """A Memory in a file."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            # SQLite would make an empty one, and every rolled-back vault would pass.
+            raise KeysMissing(f"{path} is missing. Restore it with the key ring, from its backup: aggregator restore")
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        for pragma in _PRAGMAS:
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def remembered(self, vaults: Collection[str]) -> Mapping[str, Counter]:
+        found: dict[str, Counter] = {}
+        wanted = list(vaults)
+        for at in range(0, len(wanted), _MOST):
+            some = wanted[at : at + _MOST]
+            places = ", ".join("?" * len(some))
+            with self._lock:
+                rows = self._db.execute(f"SELECT * FROM counter WHERE vault IN ({places})", some).fetchall()  # noqa: S608
+            found |= {vault: Counter(*values) for vault, *values in rows}
+        return found
+
+    def advance(self, counters: Mapping[str, Counter]) -> None:
+        rows = [
+            (vault, one.log_position, one.chain, one.grant_version, one.epoch, one.audit_position, one.audit_head)
+            for vault, one in counters.items()
+        ]
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(_ADVANCE, rows)
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
