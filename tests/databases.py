@@ -6,8 +6,9 @@ Each test has databases of its own. On PostgreSQL they are used again: a test's 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ _server: Server | None = None
 _taken: dict[Path, str] = {}  # a SQLite file's path, and the PostgreSQL database that stands for it
 _free: list[str] = []
 _SCHEMA = "schema_alone"
+_WORDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile("%"), "%%"),
+    (re.compile(r"\?"), "%s"),
+    (re.compile(r"\bx'([0-9a-f]*)'"), r"'\\x\1'::bytea"),
+    (re.compile(r"\bzeroblob\((\d+)\)"), lambda found: rf"'\x{'00' * int(found[1])}'::bytea"),
+    (
+        re.compile(r"CAST\(replace\((\w+), (.+?), ('[^']*'|%s)\) AS BLOB\)"),
+        r"convert_to(replace(convert_from(\1, 'UTF8'), \2, \3), 'UTF8')",
+    ),
+    (re.compile(r"\bAS BLOB\b"), "AS bytea"),
+)
 
 
 def start(kind: str) -> None:
@@ -106,30 +118,80 @@ def stored_bytes(store: Store) -> bytes:
 
 
 def execute(store: Store, statement: str, values: tuple[object, ...] = ()) -> None:
-    """A statement in SQLite's words, on either: `?` for a value, x'00' for bytes."""
-    if _server is not None:
-        statement = re.sub(r"\bx'([0-9a-f]*)'", r"'\\x\1'::bytea", statement.replace("%", "%%")).replace("?", "%s")
+    """A statement in SQLite's words, on either."""
     with store.write() as session:
-        session.connection().exec_driver_sql(statement, values)
+        session.connection().exec_driver_sql(words(statement), values)
+
+
+def refuse_inserts(store: Store, table: str, told: str) -> None:
+    """From here on the database refuses every new row of a table, as a full disk would."""
+    if _server is None:
+        execute(store, f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, '{told}'); END")
+        return
+    body = f"BEGIN RAISE EXCEPTION '{told}'; END"
+    execute(store, f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+    execute(store, f"CREATE TRIGGER full_disk BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION full_disk()")
+
+
+def allow_inserts(store: Store, table: str) -> None:
+    execute(store, "DROP TRIGGER full" if _server is None else f"DROP TRIGGER full_disk ON {table}")
+
+
+def is_written(store: Store) -> bool:
+    """Is somebody inside `Store.write` just now?"""
+    if _server is None:
+        with closing(sqlite3.connect(store.place, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            return False
+    query = """SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database
+               WHERE d.datname = current_database() AND locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted)"""
+    with store.database.reading.connect() as connection:
+        return bool(connection.exec_driver_sql(query).scalar_one())
+
+
+def words(statement: str) -> str:
+    """SQLite's words in those of the database under test: `?` for a value, bytes as x'00' and zeroblob(1)."""
+    if _server is None:
+        return statement
+    for pattern, replacement in _WORDS:
+        statement = pattern.sub(replacement, statement)
+    return statement
 
 
 def _database(server: Server, file: Path) -> str:
     if file not in _taken:
-        if _free:
-            name = _free.pop()
-            _clear(server, name)
-        else:
-            name = server.create(_SCHEMA)
+        name = ""
+        while _free and not _clear(server, name := _free.pop()):
+            server.drop(name)
+            name = ""
+        name = name or server.create(_SCHEMA)
         server.mark(name)
         _taken[file] = name
     return _taken[file]
 
 
-def _clear(server: Server, name: str) -> None:
+def _clear(server: Server, name: str) -> bool:
+    """Ready for the next test? Not where this one changed the tables themselves."""
     server.disconnect(name)
-    with server.connect(name) as connection:
+    with server.connect(name) as connection, server.connect(_SCHEMA) as pattern:
+        if _shape(connection) != _shape(pattern):
+            return False
         if tables := _filled(connection):
             connection.execute(f"TRUNCATE {', '.join(tables)}".encode())
+    return True
+
+
+def _shape(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+    """Tables, indexes, columns and functions."""
+    return connection.execute(
+        """SELECT relname::text, attname::text FROM pg_class c JOIN pg_attribute ON attrelid = c.oid
+           WHERE relnamespace = 'public'::regnamespace AND NOT attisdropped
+           UNION ALL SELECT proname::text, '' FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+           ORDER BY 1, 2"""
+    ).fetchall()
 
 
 def _filled(connection: psycopg.Connection[Any]) -> list[str]:

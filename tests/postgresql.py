@@ -35,6 +35,12 @@ _OPTIONS = {
     "max_wal_size": "128MB",
 }
 
+_OWN_FILES = """
+    SELECT pg_relation_filepath(oid) FROM pg_class
+    WHERE relnamespace IN ('public'::regnamespace, 'pg_toast'::regnamespace) AND relkind IN ('r', 'i', 't', 'S')
+    AND oid >= 16384 ORDER BY oid
+"""
+
 
 class Server:
     """Running until `stop`."""
@@ -118,12 +124,16 @@ class Server:
         self._marks[name] = str(found[0]) if found else ""
 
     def stored_bytes(self, name: str) -> bytes:
-        """The database's files, and the write-ahead log since it was marked."""
+        """The files of the database's own tables and indexes, and the write-ahead log since it was marked.
+
+        Not the system's catalogue: it holds words like "identity" in every database.
+        """
         self._admin.execute("CHECKPOINT")
-        found = self._admin.execute("SELECT oid FROM pg_database WHERE datname = %s", [name]).fetchone()
-        base = self.folder / "data" / "base" / str(found[0] if found else "")
-        log = [file for file in (self.folder / "data" / "pg_wal").iterdir() if file.name >= self._marks[name]]
-        return b"".join(file.read_bytes() for file in sorted([*base.iterdir(), *log]) if file.is_file())
+        data = self.folder / "data"
+        with self.connect(name) as connection:
+            own = [data / path for (path,) in connection.execute(_OWN_FILES)]
+        log = [file for file in (data / "pg_wal").iterdir() if file.name >= self._marks[name]]
+        return b"".join(file.read_bytes() for file in [*own, *sorted(log)] if file.is_file())
 
     def log(self) -> str:
         """What the server has said since it started."""

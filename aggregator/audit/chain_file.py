@@ -22,12 +22,13 @@ def lines(session: Session, vault: str, key: bytes) -> Iterator[bytes]:
         return
     yield _line({"line": "vault", "vault": vault, "position": row.audit_position, "head": row.audit_head.hex()})
     heads = select(SignedHead).where(SignedHead.vault == vault).order_by(col(SignedHead.position))
-    for head in session.exec(heads, execution_options={"yield_per": _AT_ONCE}):
-        yield _line({"line": "head"} | remembered.as_json(head, key))
+    with session.exec(heads, execution_options={"yield_per": _AT_ONCE}) as found:
+        yield from (_line({"line": "head"} | remembered.as_json(head, key)) for head in found)
     receipts = select(Receipt).where(Receipt.vault == vault).order_by(col(Receipt.position))
-    for one in session.exec(receipts, execution_options={"yield_per": _AT_ONCE}):
-        told = {"line": "receipt", "position": one.position, "number": one.number}
-        yield _line(told | {"opening": one.opening.hex(), "box": one.box.hex()})
+    with session.exec(receipts, execution_options={"yield_per": _AT_ONCE}) as rows:
+        for one in rows:
+            told = {"line": "receipt", "position": one.position, "number": one.number}
+            yield _line(told | {"opening": one.opening.hex(), "box": one.box.hex()})
 
 
 def _line(told: dict[str, Any]) -> bytes:

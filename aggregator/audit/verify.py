@@ -169,8 +169,8 @@ def is_signed(signed: SignedHead, key: bytes) -> bool:
 def _entries(session: Session, vault: str, behind: int) -> Iterable[Entry]:
     columns = (col(Receipt.position), col(Receipt.opening), col(Receipt.number), col(Receipt.box))
     wanted = select(*columns).where(Receipt.vault == vault, col(Receipt.position) > behind).order_by(columns[0])
-    for row in session.exec(wanted, execution_options={"yield_per": _AT_ONCE}):
-        yield Entry(*row)
+    with session.exec(wanted, execution_options={"yield_per": _AT_ONCE}) as rows:
+        yield from (Entry(*row) for row in rows)
 
 
 def _is_elsewhere(session: Session, vault: str, opening: bytes) -> bool:

@@ -47,8 +47,11 @@ class PostgreSQL:
         self._try()
 
     def exists(self) -> bool:
+        """Its tables may have been made already; it is somebody's once a key ring is bound to it."""
         with self.reading.connect() as connection:
-            return bool(connection.exec_driver_sql("SELECT to_regclass('installation') IS NOT NULL").scalar_one())
+            made = connection.exec_driver_sql("SELECT to_regclass('installation') IS NOT NULL").scalar_one()
+            bound = "SELECT EXISTS (SELECT FROM installation)"
+            return bool(made and connection.exec_driver_sql(bound).scalar_one())
 
     def lock(self, connection: Connection, names: tuple[str, ...]) -> None:
         if not names or len(names) > _MOST_LOCKS:

@@ -52,7 +52,7 @@ class Store:
         return self.database.place
 
     def exists(self) -> bool:
-        """Is something in it already?"""
+        """Is it an installation's already, to which a key ring belongs?"""
         return self.database.exists()
 
     def create(self) -> None:

@@ -13,6 +13,7 @@ from aggregator.audit.receipts import Opening, Sealed, commit
 from aggregator.audit.verify import Kind
 from aggregator.vault import tables
 from aggregator.vault.seal import PrivateKey, SuiteId
+from tests import databases
 from tests.vault.world import World
 
 OTHER = "b" * 26
@@ -168,6 +169,6 @@ def head_at(world: World, position: int) -> bytes:
     head = chain.first_head(world.vault)
     with world.store.read() as session:
         query = "SELECT opening, number, box FROM receipt WHERE vault = ? AND position <= ? ORDER BY position"
-        for row in session.connection().exec_driver_sql(query, (world.vault, position)):
+        for row in session.connection().exec_driver_sql(databases.words(query), (world.vault, position)):
             head = chain.next_head(head, *row)
     return head

@@ -13,6 +13,7 @@ from aggregator.audit import chain, chain_file, remembered, verify
 from aggregator.audit.tables import SignedHead
 from aggregator.audit.verify import Entry, Finding, Kind, Remembered, Stored, Verdict
 from aggregator.errors import CallerError
+from tests import databases
 from tests.audit import chains, stranger
 from tests.audit.chains import OTHER, TAMPERING, cut_back, head_at, rewrite, sign, tamper
 from tests.vault.world import World
@@ -78,6 +79,8 @@ def test_one_signature_a_commit(recorded: World) -> None:
 @pytest.mark.parametrize("case", TAMPERING)
 @pytest.mark.attack(30)
 def test_tampering_is_found_and_told_apart(recorded: World, case: str) -> None:
+    if case == "a number beyond all" and databases.on_postgresql():
+        pytest.skip("its column holds no such number")
     wanted = tamper(recorded, case)
     assert found(recorded) == wanted
     assert check(recorded, vault=OTHER).finding is None or "another vault's" in case

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 
 from aggregator.audit import receipts, verify
@@ -18,6 +18,7 @@ from aggregator.audit.tables import Receipt, SignedHead
 from aggregator.errors import Stale
 from aggregator.vault import tables
 from aggregator.vault.keys import Root
+from tests import databases
 from tests.vault.world import World
 
 
@@ -108,7 +109,7 @@ def test_a_receipt_that_cannot_be_written_is_the_callers_error(
     world: World, writer: ReceiptWriter, opening: Opening
 ) -> None:
     """The disk says no: everybody who waits hears of it, nothing is left, and the next receipt is written."""
-    world.sql("CREATE TRIGGER full BEFORE INSERT ON receipt BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    databases.refuse_inserts(world.store, "receipt", "disk full")
 
     async def three() -> list[BaseException | None]:
         waiting = [writer.write(opening.next({"n": n}, None)) for n in range(3)]
@@ -120,7 +121,7 @@ def test_a_receipt_that_cannot_be_written_is_the_callers_error(
     with pytest.raises(Exception, match="disk full"):
         writer.write_now([opening.next({}, None)])
     assert rows(world) == []
-    world.sql("DROP TRIGGER full")
+    databases.allow_inserts(world.store, "receipt")
     asyncio.run(writer.write(opening.first({})))
     assert len(rows(world)) == 1
 
@@ -128,7 +129,7 @@ def test_a_receipt_that_cannot_be_written_is_the_callers_error(
 @pytest.mark.attack(31)
 def test_a_store_that_is_gone_is_the_callers_error(world: World, writer: ReceiptWriter, opening: Opening) -> None:
     world.sql("DROP TABLE receipt")
-    with pytest.raises(OperationalError):
+    with pytest.raises(DBAPIError):
         asyncio.run(writer.write(opening.first({})))
 
 

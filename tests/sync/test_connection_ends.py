@@ -38,7 +38,7 @@ def test_what_its_writer_signs_afterwards_is_refused(syncing: SyncWorld, how: st
     syncing.run(connection)
     kept = opened(syncing, rows(syncing)[0])
     ENDINGS[how](syncing, connection)
-    syncing.world.sql("UPDATE mandate SET ended = 0")
+    syncing.world.sql("UPDATE mandate SET ended = FALSE")
     position = syncing.world.append("results", syncing.world.put("Observation/o2"), writer=kept.writer)
     told = syncing.world.truth()
     assert told.refused == {position: "its author had no mandate for that section"}

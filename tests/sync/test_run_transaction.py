@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,20 +14,11 @@ from aggregator.sync.tables import Activation, Connection
 from aggregator.vault import ledger, log, tables
 from connectors.contract import Item
 from fhir_profiles.text import Resource
+from tests import databases
 from tests.sync.sync_world import SyncWorld, batch, found, observation, patient, skipped
 from tests.vault.world import ERIKA
 
 OURS: list[Item | Resource] = [patient(), observation(), observation("o2", value="7"), skipped("file/a")]
-
-
-def locked(syncing: SyncWorld) -> bool:
-    """Does anybody hold the database for writing?"""
-    with closing(sqlite3.connect(syncing.store.place, timeout=0, isolation_level=None)) as other:
-        try:
-            other.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return True
-        return False
 
 
 @pytest.fixture
@@ -41,7 +30,7 @@ def seen(syncing: SyncWorld, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[b
         whole: Callable[..., Any] = getattr(module, name)
 
         def watched(*arguments: Any, **named: Any) -> Any:
-            told.setdefault(name, set()).add(locked(syncing))
+            told.setdefault(name, set()).add(databases.is_written(syncing.store))
             return whole(*arguments, **named)
 
         monkeypatch.setattr(module, name, watched)

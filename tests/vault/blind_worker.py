@@ -1,8 +1,8 @@
-"""The worker's keys, the whole database and a debugger: `python -m tests.vault.blind_worker FOLDER`.
+"""The worker's keys, the whole database and a debugger: `python -m tests.vault.blind_worker FOLDER STORE`.
 
-FOLDER holds `worker.key` and `aggregator.db`, and nothing else. The program opens all that a worker may open, takes
-every key that it holds, finds or can derive, and tries each on every box there is, past headers and commitments. It
-prints {"keys", "boxes": {kind: number}, "opened": {kind: number}} as JSON.
+FOLDER holds `worker.key`; STORE is a copy of the database, or PostgreSQL's URL. The program opens all that a worker
+may open, takes every key that it holds, finds or can derive, and tries each on every box there is, past headers and
+commitments. It prints {"keys", "boxes": {kind: number}, "opened": {kind: number}} as JSON.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from aggregator.errors import Tampered
 from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.seal import PrivateKey, expand, read_header, unwrap
 from aggregator.vault.store import Store
+from tests import databases
 
 _SIGNATURE = 64
 _COLUMNS = {
@@ -162,10 +163,10 @@ def _names(store: Store) -> set[str]:
         return ids | {row.hex() for row in session.connection().execute(text("SELECT source FROM ledger")).scalars()}
 
 
-def main(folder: Path) -> dict[str, Any]:
+def main(folder: Path, place: str) -> dict[str, Any]:
     """All of the above, with what lies in the folder."""
     seed = bytes.fromhex((folder / "worker.key").read_text())
-    worker, store = WorkerKeys(seed), Store(folder / "aggregator.db")
+    worker, store = WorkerKeys(seed), databases.opened(place)
     found = boxes(store)
     own, opened = {seed}, []
     for box in found:
@@ -188,4 +189,4 @@ def _without_public_keys(plaintext: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    print(orjson.dumps(main(Path(sys.argv[1]))).decode())  # noqa: T201 - what this program is for
+    print(orjson.dumps(main(Path(sys.argv[1]), sys.argv[2])).decode())  # noqa: T201 - what this program is for

@@ -17,6 +17,7 @@ from aggregator.audit.receipts import Opening, ReceiptWriter
 from aggregator.consent.grant import signed
 from aggregator.identity import unlockers
 from aggregator.vault.seal import PrivateKey, expand, header, wrap
+from tests import databases
 from tests.vault.blind_worker import Box, Cracker, boxes
 from tests.vault.source import found, skipped, sync
 from tests.vault.test_attack_stolen_database import ACCOUNT, CURSOR, DEPRESSION, GLUCOSE, PATIENT
@@ -63,8 +64,10 @@ def second_process(world: World, folder: Path) -> dict[str, Any]:
     world.store.checkpoint()
     folder.mkdir()
     shutil.copy(world.folder / "keys" / "worker.key", folder)
-    shutil.copy(world.store.place, folder)
-    command = [sys.executable, "-m", "tests.vault.blind_worker", str(folder)]
+    place = databases.told(world.store)
+    if not databases.on_postgresql():
+        place = str(shutil.copy(world.store.place, folder))
+    command = [sys.executable, "-m", "tests.vault.blind_worker", str(folder), place]
     done = subprocess.run(command, cwd=PROJECT, env={"PATH": ""}, capture_output=True, text=True, check=True)
     told: dict[str, Any] = json.loads(done.stdout)
     return told

@@ -169,7 +169,7 @@ def test_what_an_ended_mandate_wrote_in_its_time_stays_and_nothing_more_comes(wo
     position = world.append("results", world.put("Observation/2"), writer=mandate.writer)
     told = world.truth()
     assert (told.refused, _held(told)) == ({position: NO_MANDATE}, {"identity": 1, "results": 1})
-    world.sql("UPDATE mandate SET ended = 0")  # the flag is the worker's; the fold asks the root's signature
+    world.sql("UPDATE mandate SET ended = FALSE")  # the flag is the worker's; the fold asks the root's signature
     assert world.truth().refused == {position: NO_MANDATE}
 
 
