@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: demo test bench lint migration lock clean
+.PHONY: demo test faults bench lint migration lock clean
 .DEFAULT_GOAL := test
 
 $(READY): requirements.lock pyproject.toml
@@ -25,6 +25,9 @@ lint: $(READY)
 
 test: lint  ## what CI runs
 	$(BIN)/pytest $(ARGS)
+
+faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk at every write: an hour
+	AGGREGATOR_FAULTS=all $(BIN)/pytest tests/faults $(ARGS)
 
 bench: $(READY)  ## one JSON line a figure
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +28,8 @@ from aggregator.errors import AggregatorError
 from aggregator.identity.turns import Turns
 from fhir_profiles.text import NotJson
 
+logger = logging.getLogger(__name__)
+
 # Nothing is cached by anyone, framed, sniffed, or told to another site by a Referer.
 _HEADERS = (
     (b"cache-control", b"no-store"),
@@ -48,7 +51,7 @@ def create_app(service: Service) -> FastAPI:
         # What start-up made stays: to look through all of it again and again stopped every request for up to 0.2 s.
         gc.collect()
         gc.freeze()
-        sweeping = asyncio.create_task(_sweep(access, callers))
+        sweeping = asyncio.create_task(_sweep(service, access, callers))
         yield
         sweeping.cancel()
         gc.unfreeze()
@@ -81,12 +84,23 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-async def _sweep(access: Access, callers: Callers) -> None:
-    """Views and owners' roots leave memory when their time is over, whether anyone asks for them or not."""
+async def _sweep(service: Service, access: Access, callers: Callers) -> None:
+    """What must happen whether anyone asks for it or not.
+
+    Views and owners' roots leave memory when their time is over; a revocation that a full disk stopped half-way ends.
+    """
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         access.held.sweep()
         callers.sweep()
+        await asyncio.to_thread(_finish, service)
+
+
+def _finish(service: Service) -> None:
+    try:
+        service.signing.finish_revocations()
+    except Exception as error:  # noqa: BLE001 - the next sweep tries again
+        logger.error("a revocation is not finished: %s", type(error).__name__)
 
 
 async def _healthy() -> Response:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlmodel import select
 
+from aggregator.api import application
+from aggregator.api.access import Access
+from aggregator.api.caller import Callers
 from aggregator.vault import tables
+from aggregator.vault.tables import GrantIntent
 from tests.api.http_world import HttpWorld, classes, consent
+from tests.weaken import weakens
 
 
 def _inactive(world: HttpWorld, whole_id: str, client: str) -> None:
@@ -116,3 +123,38 @@ def test_a_sensitive_section_opens_when_it_is_named(fresh: HttpWorld) -> None:
     fresh.consent("fremd", **{"class": classes("mental-health")})
     found = {one["resourceType"] for one in fresh.everything(fresh.token("fremd"))}
     assert found == {"Condition", "MedicationRequest", "Observation", "Patient", "Practitioner"}
+
+
+@pytest.mark.attack(49)
+@weakens("aggregator.api.application", "_finish", lambda _: None)
+def test_a_revocation_that_a_full_disk_stopped_is_finished_without_a_restart(
+    fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grant's row is gone and its key is not: nobody asks again, and the key ends all the same."""
+    monkeypatch.setattr(application, "_SWEEP_SECONDS", 0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(fresh.service.key_service), "destroy_grant", _disk_full)
+        assert fresh.http.delete("/app/grants/praxis", headers=fresh.owner()).status_code == 500
+        assert _intents(fresh) == 1
+    asyncio.run(_swept(fresh))
+    assert _intents(fresh) == 0
+
+
+def _disk_full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def _intents(world: HttpWorld) -> int:
+    with world.service.store.read() as session:
+        return len(session.exec(select(GrantIntent)).all())
+
+
+async def _swept(world: HttpWorld) -> None:
+    """The sweep of a serving process, until the intent is gone or two seconds are over."""
+    access = Access(world.service)
+    sweeping = asyncio.create_task(application._sweep(world.service, access, Callers(world.service, print)))
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if not _intents(world):
+            break
+    sweeping.cancel()

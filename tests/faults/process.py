@@ -1,0 +1,134 @@
+"""The process under test: started once with the shim, it forks for every run. One JSON object a line, in and out.
+
+python -m tests.faults.process FOLDER
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from aggregator.identity.signing import Signing
+from aggregator.vault import sqlite
+from aggregator.vault.store import Store
+from tests.faults import scenario as scenarios
+from tests.faults.scenario import SCENARIOS, Facts, living, look, play, sound
+from tests.faults.shim import Fault, Shim
+
+
+@contextmanager
+def _swallowed(store: Store, *names: str) -> Iterator[Session]:
+    """A transaction whose failure nobody is told of."""
+    with suppress(DBAPIError), _WRITE(store, *names) as session:
+        yield session
+
+
+_WRITE = Store.write
+WEAKENINGS: dict[str, Callable[[], object]] = {
+    "": lambda: None,
+    "each statement commits": lambda: setattr(sqlite, "_begin", lambda _: None),
+    "revocations are not finished": lambda: setattr(Signing, "finish_revocations", lambda _: None),
+    "a failed commit is not told": lambda: setattr(Store, "write", _swallowed),
+}
+"""What a build that is weakened in one place does instead; a fork that is told so has it."""
+
+MAKERS = {"person": scenarios.make_person, "record": scenarios.make_record}
+
+
+def main() -> None:
+    """Answers {"status", "steps", "writes", "told": [...]} to each {"act", "home", ...}."""
+    shim = Shim()
+    gc.freeze()
+    for line in sys.stdin.buffer:
+        asked = orjson.loads(line)
+        told = Path(asked["home"] + ".told")
+        told.unlink(missing_ok=True)
+        child = os.fork()
+        if child == 0:
+            _child(asked, told, shim)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        steps, writes = shim.counts()
+        lines = told.read_bytes().splitlines() if told.exists() else []
+        answer = {"status": status, "steps": steps, "writes": writes, "told": [orjson.loads(one) for one in lines]}
+        sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _child(asked: Facts, told: Path, shim: Shim) -> None:
+    """Never returns."""
+    status = 1
+    try:
+        WEAKENINGS[asked["weakening"]]()
+        with told.open("ab", buffering=0) as out:
+            ACTS[asked["act"]](asked, lambda fact: _say(out, fact), shim)
+        status = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, the parent reads it
+        with told.open("ab") as out:
+            _say(out, {"error": traceback.format_exc()})
+    finally:
+        os._exit(status)
+
+
+def _say(out: Any, fact: Facts) -> None:
+    out.write(orjson.dumps(fact) + b"\n")
+    out.flush()
+
+
+def _make(asked: Facts, _say: Any, shim: Shim) -> None:
+    MAKERS[asked["maker"]](Path(asked["home"]))
+    del shim
+
+
+def _run(asked: Facts, say: Any, shim: Shim) -> None:
+    """The scenario from its beginning, with a fault. Where the disk is full, room is made and it goes on."""
+    home, scenario = Path(asked["home"]), SCENARIOS[asked["scenario"]]
+    done = 0
+
+    def acknowledge(fact: Facts) -> None:
+        nonlocal done
+        done = fact["step"] + 1
+        say(fact)
+
+    shim.arm(home, Fault(asked["fault"]), asked["at"])
+    try:
+        with living(home, 1) as life:
+            try:
+                play(life, scenario, 0, acknowledge)
+            except AssertionError:
+                raise
+            except Exception as error:  # noqa: BLE001 - how a full disk is told is not this test's matter
+                say({"failed": type(error).__name__})
+                shim.disarm()
+                life.service.signing.finish_revocations()  # as the serving process's sweep does
+                say({"facts": look(life, scenario), "wrong": sound(life, [])})
+                play(life, scenario, done, acknowledge)
+    except AssertionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above, at the start or the end
+        say({"failed": type(error).__name__})
+    shim.disarm()
+
+
+def _after(asked: Facts, say: Any, _: Shim) -> None:
+    """Start again, look, and do what is left."""
+    home, scenario = Path(asked["home"]), SCENARIOS[asked["scenario"]]
+    with living(home, asked["generation"]) as life:
+        say({"facts": look(life, scenario), "wrong": sound(life, asked["heads"])})
+        play(life, scenario, asked["first"], lambda _: None)
+        say({"facts": look(life, scenario), "wrong": sound(life, asked["heads"])})
+
+
+ACTS: dict[str, Any] = {"make": _make, "run": _run, "after": _after}
+
+if __name__ == "__main__":
+    main()

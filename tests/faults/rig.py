@@ -1,0 +1,130 @@
+"""Runs scenarios with a fault at the n-th step or write, starts again, and judges what is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tests.faults.scenario import SCENARIOS, Facts, Scenario
+from tests.faults.shim import Fault, build
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Rig:
+    """The process that forks, and the folder in which homes are."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    made: set[str] = field(default_factory=set)
+    counts: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    weakening = ""
+    """What is weakened in the process under test; see tests.faults.process."""
+
+    def ask(self, **asked: Any) -> Facts:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(orjson.dumps({"weakening": self.weakening} | asked) + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the process under test has ended"
+        answer: Facts = orjson.loads(line)
+        return answer
+
+    def home(self, template: str) -> Path:
+        """A fresh copy of a template."""
+        made = self._template(template)
+        fresh = self.folder / "home"
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(made, fresh)
+        return fresh
+
+    def _template(self, name: str) -> Path:
+        folder = self.folder / name
+        if name not in self.made:
+            if name == "record":
+                shutil.copytree(self._template("person"), folder)
+            else:
+                folder.mkdir()
+            answer = self.ask(act="make", maker=name, home=str(folder), weakening="")
+            assert answer["status"] == 0, answer["told"]
+            self.made.add(name)
+        return folder
+
+    def count(self, name: str) -> tuple[int, int]:
+        """(durable steps, writes) of a scenario in which nothing goes wrong."""
+        if (name, self.weakening) not in self.counts:
+            self.counts[name, self.weakening] = self._count(name)
+        return self.counts[name, self.weakening]
+
+    def _count(self, name: str) -> tuple[int, int]:
+        home = self.home(SCENARIOS[name].template)
+        answer = self.ask(act="run", scenario=name, home=str(home), fault=int(Fault.NONE), at=0)
+        assert answer["status"] == 0, answer["told"]
+        assert [one["step"] for one in answer["told"]] == list(range(len(SCENARIOS[name].steps)))
+        self._judge_after(name, home, answer["told"])
+        return answer["steps"], answer["writes"]
+
+    def fail(self, name: str, fault: Fault, at: int) -> None:
+        """One run with one fault. Raises AssertionError for anything lost, half made, or not mended by itself."""
+        home = self.home(SCENARIOS[name].template)
+        answer = self.ask(act="run", scenario=name, home=str(home), fault=int(fault), at=at)
+        wanted = -9 if fault in (Fault.KILL_AT_STEP, Fault.KILL_AT_WRITE) else 0
+        assert answer["status"] in (wanted, 0), answer["told"]
+        acknowledged = list[Facts]()
+        for one in answer["told"]:
+            if "facts" in one:  # in the same process, when there was room again
+                self._judge(SCENARIOS[name], len(acknowledged), one)
+            elif "step" in one:
+                acknowledged.append(one)
+        self._judge_after(name, home, acknowledged)
+
+    def _judge_after(self, name: str, home: Path, acknowledged: list[Facts]) -> None:
+        scenario, done = SCENARIOS[name], len(acknowledged)
+        heads = [one["head"] for one in acknowledged if one["head"]]
+        answer = self.ask(act="after", scenario=name, home=str(home), generation=2, first=done, heads=heads)
+        assert answer["status"] == 0, answer["told"]
+        before, after = answer["told"]
+        self._judge(scenario, done, before)
+        self._judge(scenario, len(scenario.steps), after)
+
+    def _judge(self, scenario: Scenario, done: int, seen: Facts) -> None:
+        """What is seen when `done` steps were acknowledged and the next one may have begun."""
+        assert seen["wrong"] == []
+        facts = dict(scenario.facts)
+        for step in scenario.steps[:done]:
+            facts |= {fact: states[-1] for fact, states in step.changes.items()}
+        under_way = scenario.steps[done].changes if done < len(scenario.steps) else {}
+        for fact, value in seen["facts"].items():
+            assert value in [facts[fact], *under_way.get(fact, ())], (fact, value, done)
+
+
+@contextmanager
+def rig(folder: Path) -> Iterator[Rig]:
+    """Builds the shim and starts the process under test."""
+    library = build(folder)
+    environment = os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.process"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        yield Rig(folder, process)
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                pipe.close()
+        process.wait(timeout=30)
