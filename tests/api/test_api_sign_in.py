@@ -74,6 +74,16 @@ def test_wrong_tries_on_a_login_before_it_exists_do_not_spoil_its_sign_up(shared
     assert sign_in(shared, "dora").status_code == 200
 
 
+@pytest.mark.attack(47)
+def test_each_sign_in_has_a_token_of_its_own_and_no_cookie(shared: HttpWorld) -> None:
+    """No browser sends a bearer token by itself: another site's page can forge no request, nor fix a session."""
+    answers = [sign_in(shared, "erika") for _ in range(2)]
+    assert len({answer.json()["token"] for answer in answers}) == 2
+    cookie = {"Cookie": f"token={answers[0].json()['token']}"}
+    assert shared.get("/app/connections", cookie).status_code == 401
+    assert not any("set-cookie" in answer.headers for answer in answers)
+
+
 def test_a_taken_login_is_told(shared: HttpWorld) -> None:
     assert told(sign_up(shared, "erika")) == (400, "this login is taken")
 
