@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+WORKERS ?= 2
 
 .PHONY: demo test faults bench lint migration lock clean
 .DEFAULT_GOAL := test
@@ -23,8 +24,13 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The tests that reach a store run on PostgreSQL too: fhir_profiles and connectors import nothing of it, demo and the
+# command line are SQLite's.
+ON_POSTGRESQL := tests/api tests/audit tests/consent tests/identity tests/migrations tests/sync tests/vault
+
 test: lint  ## what CI runs
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --store postgresql $(ON_POSTGRESQL) $(ARGS)
 
 faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk at every write: an hour
 	AGGREGATOR_FAULTS=all $(BIN)/pytest tests/faults $(ARGS)

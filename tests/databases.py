@@ -52,6 +52,11 @@ def stop() -> None:
         _server.stop()
 
 
+def server() -> Server | None:
+    """The server under the tests; None on SQLite."""
+    return _server
+
+
 def on_postgresql() -> bool:
     return _server is not None
 

@@ -21,6 +21,7 @@ import pytest
 from sqlmodel import col, delete, select
 
 import aggregator.__main__ as command_line
+from aggregator import migrations
 from aggregator.app import open_service
 from aggregator.audit import remembered
 from aggregator.audit.tables import Receipt
@@ -30,6 +31,7 @@ from aggregator.demo.story import people
 from aggregator.demo.world import serving
 from aggregator.errors import OperatorError
 from aggregator.identity.tables import Account, OwnerSession
+from aggregator.vault.seal import FORMAT
 from connectors.contract import utc_now
 from tests.audit import stranger
 
@@ -381,6 +383,8 @@ def test_doctor_names_what_needs_somebody(run: Run, config: Path) -> None:
     assert wrong == {"source klinik-nord", "source nordlicht"}
     quarantine = next(one for one in ended.json["findings"] if one["what"] == "quarantine")
     assert quarantine["told"] == "1 checksum, 3 invalid"
+    database = next(one for one in ended.json["findings"] if one["what"] == "database")
+    assert f"aggregator.db, revision {migrations.head()}, format {FORMAT}, " in database["told"]
 
 
 @pytest.mark.attack(30)

@@ -87,9 +87,9 @@ def test_the_consent_can_be_signed() -> None:
     assert parse(consent).problems == ()
 
 
-def test_the_source_is_a_right_setting() -> None:
-    (block,) = _blocks("toml")
-    config = Config(**tomllib.loads(block))
+def test_the_settings_are_right_ones() -> None:
+    config = Config(**tomllib.loads("\n".join(_blocks("toml"))))
+    assert config.store.url.startswith("postgresql+psycopg://")
     assert config.sources["klinik-nord"].connector == "clinic_fhir"
 
 

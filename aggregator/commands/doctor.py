@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import typer
 from sqlmodel import col, select
 
+from aggregator import migrations
 from aggregator.api.service import Service
 from aggregator.commands.audit import verified
 from aggregator.commands.common import AsJson, config_file, opened, print_json, say
@@ -18,7 +19,7 @@ from aggregator.commands.keys import FILES, file_row
 from aggregator.sync import quarantine
 from aggregator.sync.run import FRESH, LATE
 from aggregator.sync.tables import Connection
-from aggregator.vault.tables import GrantIntent
+from aggregator.vault.tables import GrantIntent, Installation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Finding:
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Look at configuration, keys, sources, revocations, quarantine, audit chains and how fresh everything is.
+    """Look at configuration, database, keys, sources, revocations, quarantine, audit chains; and is everything fresh?
 
     Example: aggregator doctor
     """
@@ -44,6 +45,15 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
         say(f"{'ok  ' if one.ok else 'ACT '} {one.what}: {one.told}")
     if not all(one.ok for one in findings):
         raise typer.Exit(1)
+
+
+def _database(service: Service) -> Iterator[Finding]:
+    """A start brings the database to this version, or refuses it: what is open is well."""
+    with service.store.read() as session:
+        revision = migrations.revision(session.connection())
+        form = session.get_one(Installation, 1).format
+    told = f"{service.store.place}, revision {revision}, format {form}, {service.store.size():,} bytes"
+    yield Finding(what="database", ok=True, told=told)
 
 
 def _files(service: Service) -> Iterator[Finding]:
@@ -95,6 +105,7 @@ def _connections(service: Service) -> Iterator[Finding]:
 
 
 _LOOKS: tuple[Callable[[Service], Iterator[Finding]], ...] = (
+    _database,
     _files,
     _sources,
     _revocations,

@@ -1,0 +1,175 @@
+"""PostgreSQL's own: who waits for whom, what a start refuses, and that neither error nor server log quotes a row."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillWaiting
+from contextlib import closing
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlmodel import select
+
+from aggregator.errors import OperatorError
+from aggregator.vault import tables
+from aggregator.vault.store import Store
+from tests import databases
+from tests.postgresql import Server
+from tests.vault.world import World
+
+SHORT = 0.3  # seconds in which nothing may happen
+
+
+@pytest.fixture
+def server() -> Server:
+    if databases.server() is None:
+        pytest.skip("on PostgreSQL alone: --store postgresql")
+    found = databases.server()
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as made:
+        yield made
+
+
+def _enter(world: World, names: tuple[str, ...], inside: threading.Event, leave: threading.Event) -> None:
+    with world.store.write(*names):
+        inside.set()
+        assert leave.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "waits"),
+    [
+        (("a",), ("b",), False),
+        (("a",), ("a",), True),
+        (("a", "b"), ("b", "c"), True),
+        (("a",), (), True),
+        ((), ("a",), True),
+        ((), (), True),
+    ],
+)
+@pytest.mark.usefixtures("server")
+def test_a_writer_waits_for_who_changes_the_same(
+    world: World, threads: ThreadPoolExecutor, first: tuple[str, ...], second: tuple[str, ...], waits: bool
+) -> None:
+    inside, then, leave = threading.Event(), threading.Event(), threading.Event()
+    running = [threads.submit(_enter, world, first, inside, leave)]
+    assert inside.wait(20)
+    running.append(threads.submit(_enter, world, second, then, leave))
+    assert then.wait(SHORT if waits else 20) is not waits
+    leave.set()
+    for one in running:
+        one.result(20)
+
+
+@pytest.mark.usefixtures("server")
+def test_writers_of_several_vaults_in_any_order_wait_in_no_ring(world: World, threads: ThreadPoolExecutor) -> None:
+    names = [f"vault-{number}" for number in range(6)]
+
+    def write(turn: int) -> None:
+        for _ in range(20):
+            with world.store.write(*(names if turn % 2 else reversed(names))):
+                pass
+
+    for one in [threads.submit(write, turn) for turn in range(4)]:
+        one.result(60)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_counter_that_is_read_and_written_back_loses_nothing(world: World, threads: ThreadPoolExecutor) -> None:
+    def count() -> None:
+        for _ in range(25):
+            with world.store.write(world.vault) as session:
+                session.get_one(tables.Vault, world.vault).grant_version += 1
+
+    running: list[Future[None]] = [threads.submit(count) for _ in range(4)]
+    for one in running:
+        one.result(60)
+    with world.store.read() as session:
+        assert session.get_one(tables.Vault, world.vault).grant_version == 100
+
+
+@pytest.mark.usefixtures("server")
+def test_a_reader_waits_for_no_writer_and_writes_nothing(world: World, threads: ThreadPoolExecutor) -> None:
+    inside, leave = threading.Event(), threading.Event()
+    writing = threads.submit(_enter, world, (), inside, leave)
+    assert inside.wait(20)
+    with world.store.read() as session:
+        assert session.exec(select(tables.Vault.id)).all()
+    with pytest.raises(StillWaiting):
+        writing.result(SHORT)
+    leave.set()
+    writing.result(20)
+    with pytest.raises(DBAPIError, match="read-only transaction"):
+        _write_as_reader(world)
+
+
+def _write_as_reader(world: World) -> None:
+    with world.store.read() as session:
+        session.add(tables.ImageRow(vault="a", reader="r", built_for="1", box=b""))
+        session.flush()
+
+
+@pytest.mark.parametrize("setting", ["synchronous_commit"])
+def test_a_database_that_forgets_what_it_committed_is_refused(world: World, server: Server, setting: str) -> None:
+    url = make_url(databases.told(world.store))
+    with server.connect(str(url.database)) as admin:
+        admin.execute(f"ALTER DATABASE {url.database} SET {setting} = off".encode())
+        try:
+            with pytest.raises(OperatorError, match=f"does not keep what it has committed; set {setting} to on"):
+                Store(url)
+        finally:
+            admin.execute(f"ALTER DATABASE {url.database} RESET {setting}".encode())
+
+
+@pytest.mark.usefixtures("server")
+def test_a_server_that_is_not_there_is_the_operators() -> None:
+    url = make_url("postgresql+psycopg://aggregator@/none?host=/nowhere")
+    with pytest.raises(OperatorError, match=r"^store.url: postgresql none at /nowhere cannot be reached: "):
+        Store(url)
+
+
+@pytest.mark.attack(20)
+def test_neither_an_error_nor_the_servers_log_quotes_a_value(world: World, server: Server) -> None:
+    row = {"vault": "canary-vault", "reader": "canary-reader", "built_for": "canary-built", "box": b"canary-box"}
+    with world.store.write("canary-vault") as session:
+        session.add(tables.ImageRow(**row))
+    with pytest.raises(IntegrityError) as raised, world.store.write("canary-vault") as session:
+        session.add(tables.ImageRow(**row))
+    told = f"{raised.value!r} {raised.value} {raised.value.__cause__!r} {raised.value.__cause__}"
+    assert "duplicate key value" in told
+    assert "canary" not in told
+    assert "canary-box" not in server.log()
+    assert "canary-built" not in server.log()
+
+
+def test_a_server_that_was_restarted_costs_nobody_an_error(world: World, server: Server) -> None:
+    url = make_url(databases.told(world.store))
+    with closing(Store(url)) as store:
+        with store.read() as session:
+            before = session.exec(select(tables.Vault.id)).all()
+        server.disconnect(str(url.database))  # what a restart does to every connection
+        with store.read() as session:
+            assert session.exec(select(tables.Vault.id)).all() == before
+
+
+def test_a_writer_that_is_cut_off_leaves_nothing_and_holds_up_nobody(world: World, server: Server) -> None:
+    with pytest.raises((DBAPIError, psycopg.OperationalError)):
+        _write_and_be_cut_off(world, server)
+    with world.store.write(world.vault) as session:
+        assert session.get_one(tables.Vault, world.vault).grant_version == 0
+
+
+def _write_and_be_cut_off(world: World, server: Server) -> None:
+    with world.store.write(world.vault) as session:
+        session.get_one(tables.Vault, world.vault).grant_version = 99
+        session.flush()
+        server.disconnect(str(make_url(databases.told(world.store)).database))
