@@ -31,6 +31,7 @@ from aggregator.demo.story import people
 from aggregator.demo.world import serving
 from aggregator.errors import OperatorError
 from aggregator.identity.tables import Account, OwnerSession
+from aggregator.vault import blob, blob_rows
 from aggregator.vault.seal import FORMAT
 from connectors.contract import utc_now
 from tests.audit import stranger
@@ -385,6 +386,20 @@ def test_doctor_names_what_needs_somebody(run: Run, config: Path) -> None:
     assert quarantine["told"] == "1 checksum, 3 invalid"
     database = next(one for one in ended.json["findings"] if one["what"] == "database")
     assert f"aggregator.db, revision {migrations.head()}, format {FORMAT}, " in database["told"]
+
+
+def test_doctor_says_when_an_attachment_is_not_there(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
+    service = open_service(load(tmp_path / "config.toml"), utc_now)
+    kept, lost = (blob.write(service.blobs, "a" * 26, [b"letter"]) for _ in range(2))
+    with service.store.write() as session:
+        blob_rows.record(session, "a" * 26, 1, [kept, lost])
+    told = [run("--config", tmp_path / "config.toml", "doctor").out]
+    service.blobs.delete(lost.id)
+    told.append(run("--config", tmp_path / "config.toml", "doctor").out)
+    service.close()
+    assert "attachments: 2 are there" in told[0]
+    assert "ACT  attachments: 1 of 2 are not there" in told[1]
 
 
 @pytest.mark.attack(30)

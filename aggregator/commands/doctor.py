@@ -16,9 +16,11 @@ from aggregator.commands.audit import verified
 from aggregator.commands.common import AsJson, config_file, opened, print_json, say
 from aggregator.commands.connectors import checked
 from aggregator.commands.keys import FILES, file_row
+from aggregator.errors import BlobsUnreachable
 from aggregator.sync import quarantine
 from aggregator.sync.run import FRESH, LATE
 from aggregator.sync.tables import Connection
+from aggregator.vault import blob_rows
 from aggregator.vault.tables import GrantIntent, Installation
 
 
@@ -32,7 +34,7 @@ class Finding:
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Look at configuration, database, keys, sources, revocations, quarantine, audit chains; and is everything fresh?
+    """Look at configuration, database, keys, sources, attachments, revocations, quarantine, audit chains; is all fresh?
 
     Example: aggregator doctor
     """
@@ -73,6 +75,19 @@ def _sources(service: Service) -> Iterator[Finding]:
         yield Finding(what=f"source {source.authority}", ok=not wrong, told=told or well)
 
 
+def _blobs(service: Service) -> Iterator[Finding]:
+    named, lost = 0, 0
+    try:
+        there = {blob for blob, _ in service.blobs.ids()}
+    except BlobsUnreachable as error:
+        yield Finding(what="attachments", ok=False, told=str(error))
+        return
+    for blob in blob_rows.named(service.store):
+        named, lost = named + 1, lost + (blob not in there)
+    told = f"{lost} of {named} are not there; restore them from their backup" if lost else f"{named} are there"
+    yield Finding(what="attachments", ok=not lost, told=told)
+
+
 def _revocations(service: Service) -> Iterator[Finding]:
     with service.store.read() as session:
         open_ones = len(session.exec(select(GrantIntent)).all())
@@ -108,6 +123,7 @@ _LOOKS: tuple[Callable[[Service], Iterator[Finding]], ...] = (
     _database,
     _files,
     _sources,
+    _blobs,
     _revocations,
     _quarantine,
     _chains,

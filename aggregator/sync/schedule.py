@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -22,8 +23,11 @@ from aggregator.sync.feeds import feed_not_run, run_feed
 from aggregator.sync.registry import Source
 from aggregator.sync.run import Outcome, Progress, Worker, not_run, run
 from aggregator.sync.tables import Connection
+from aggregator.vault.blob_rows import Sweeper
 
 logger = logging.getLogger(__name__)
+
+_SWEEP_HOURS = 12
 
 Observe = Callable[[str, int, int | None], None]
 """Called with (what is synced, items so far, items in all where known)."""
@@ -122,6 +126,8 @@ class Schedule:
         self._scheduler = BackgroundScheduler(timezone="UTC")
         # coalesce and max_instances: a tick that comes late comes once.
         self._scheduler.add_job(self.tick, "interval", seconds=tick_seconds, coalesce=True, max_instances=1)
+        self._sweeper = Sweeper(worker.store, worker.blobs)
+        self._scheduler.add_job(self.sweep, "interval", hours=_SWEEP_HOURS, coalesce=True, max_instances=1)
 
     def start(self) -> None:
         self._scheduler.start()
@@ -134,6 +140,13 @@ class Schedule:
                 loop, task = self._running
                 loop.call_soon_threadsafe(task.cancel)
         self._scheduler.shutdown(wait=True)
+
+    def sweep(self) -> None:
+        """Let go the blobs that no row names. What goes wrong is tried again the next time."""
+        try:
+            self._sweeper.sweep(time.time(), time.monotonic())
+        except (AggregatorError, OSError) as error:
+            logger.error("blobs: a sweep failed: %s", type(error).__name__)
 
     def tick(self) -> list[Outcome]:
         """Pull what is due. Nothing that goes wrong ends the schedule."""

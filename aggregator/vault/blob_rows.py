@@ -16,7 +16,7 @@ from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.store import Store
 from aggregator.vault.tables import BlobRow
 
-_DAY = 24 * 3600.0
+_DAY, _HOUR = 24 * 3600.0, 3600.0
 _AT_ONCE = 500  # ids in one question to the database
 
 
@@ -56,15 +56,31 @@ def named(store: Store) -> Iterator[str]:
         yield from session.exec(select(BlobRow.id).order_by(col(BlobRow.id)))
 
 
-def sweep(store: Store, blobs: BlobStore, now: float) -> int:
-    """Let go every object older than a day that no row names; returns how many. `now`: Unix time."""
-    blobs.clean(now - _DAY)
-    old, swept = (blob for blob, written in blobs.ids() if written < now - _DAY), 0
-    while some := list(islice(old, _AT_ONCE)):
-        with store.read() as session:
-            known = set(session.exec(select(BlobRow.id).where(col(BlobRow.id).in_(some))))
-        for blob in some:
-            if blob not in known:
-                blobs.delete(blob)
-                swept += 1
-    return swept
+class Sweeper:
+    """Lets go what no row names: an object older than a day, by its store's clock, that was so an hour ago already.
+
+    The hour is by a clock that nobody sets: were the other one put forward, an upload whose commit is still to come
+    would look old. A commit follows its uploads within minutes.
+    """
+
+    def __init__(self, store: Store, blobs: BlobStore) -> None:
+        self._store, self._blobs = store, blobs
+        self._first_seen: dict[str, float] = {}
+
+    def sweep(self, now: float, steady: float) -> int:
+        """How many went. now: Unix time. steady: seconds of a clock that only goes forward."""
+        self._blobs.clean(now - _DAY)
+        nameless = set(self._nameless(now - _DAY))
+        self._first_seen = {blob: self._first_seen.get(blob, steady) for blob in nameless}
+        gone = {blob for blob, seen in self._first_seen.items() if steady - seen >= _HOUR}
+        for blob in gone:
+            self._blobs.delete(blob)
+            del self._first_seen[blob]
+        return len(gone)
+
+    def _nameless(self, before: float) -> Iterator[str]:
+        old = (blob for blob, written in self._blobs.ids() if written < before)
+        while some := list(islice(old, _AT_ONCE)):
+            with self._store.read() as session:
+                known = set(session.exec(select(BlobRow.id).where(col(BlobRow.id).in_(some))))
+            yield from (blob for blob in some if blob not in known)

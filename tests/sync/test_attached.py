@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import time
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from aggregator.errors import BlobsUnreachable
 from aggregator.sync.attached import LONGEST, decoded, take_out
 from aggregator.vault import blob, blob_rows, view
+from aggregator.vault.blob_rows import Sweeper
 from aggregator.vault.blob_store import LocalBlobs
 from aggregator.vault.envelope import Delete, Put
 from fhir_profiles import codes
 from fhir_profiles.text import Resource, dumps, loads
 from tests.sync.sync_world import SyncWorld, batch, deleted, patient
+from tests.weaken import weakens
 
 PDF = random.Random(1).randbytes(70_000)
 SCAN = random.Random(2).randbytes(90_001)
@@ -212,16 +216,40 @@ def test_a_commit_that_fails_leaves_objects_that_are_swept_after_a_day(syncing: 
     assert syncing.run(connection).stored == 0
     assert set(blob_rows.named(syncing.store)) == set()
     (left,) = syncing.world.blobs.ids()
-    assert blob_rows.sweep(syncing.store, syncing.world.blobs, left[1] + 3600) == 0
-    assert blob_rows.sweep(syncing.store, syncing.world.blobs, left[1] + 25 * 3600) == 1
+    sweeper, day = Sweeper(syncing.store, syncing.world.blobs), 25 * 3600
+    assert [sweeper.sweep(left[1] + 3600, at) for at in (0.0, 9_999.0)] == [0, 0]
+    assert [sweeper.sweep(left[1] + day, at) for at in (0.0, 3_000.0, 4_000.0)] == [0, 0, 1]
     assert stored(syncing) == set()
+
+
+@pytest.mark.attack(50)
+@weakens("aggregator.vault.blob_rows", "_HOUR", -1.0)
+def test_a_clock_put_forward_does_not_sweep_what_is_still_to_be_committed(syncing: SyncWorld) -> None:
+    sweeper = Sweeper(syncing.store, syncing.world.blobs)
+
+    def swept() -> None:
+        assert sweeper.sweep(time.time() + 40 * 24 * 3600, time.monotonic()) == 0
+
+    syncing.clinic.says([batch(patient(), document())])
+    whole = LocalBlobs.put
+
+    def put(store: LocalBlobs, name: str, parts: Any) -> None:
+        whole(store, name, parts)
+        swept()
+
+    with patch.object(LocalBlobs, "put", put):
+        syncing.run(syncing.connect())
+    assert newest(syncing)
+    assert data(syncing, newest(syncing)[0]) == PDF
+    swept()
 
 
 def test_the_sweep_spares_what_a_row_names(syncing: SyncWorld) -> None:
     syncing.clinic.says([batch(patient(), document(PDF, SCAN))])
     syncing.run(syncing.connect())
     before = stored(syncing)
-    assert blob_rows.sweep(syncing.store, syncing.world.blobs, syncing.clock().timestamp() + 1e9) == 0
+    sweeper = Sweeper(syncing.store, syncing.world.blobs)
+    assert [sweeper.sweep(time.time() + 1e9, at) for at in (0.0, 9_999.0)] == [0, 0]
     assert stored(syncing) == before
 
 
