@@ -18,7 +18,7 @@ from sqlmodel import Session, col, delete, select
 
 from aggregator.audit.chain import first_head
 from aggregator.consent.mandate import Person
-from aggregator.errors import CallerError, SignInFailed, Tampered, UnlockNeeded
+from aggregator.errors import CallerError, SignInFailed, Stale, Tampered, UnlockNeeded
 from aggregator.identity import attempts, labels, logins, patient, sessions, unlockers
 from aggregator.identity.tables import Account, OwnerSession, Passkey, Unlocker
 from aggregator.vault import counter, epochs, log, tables
@@ -152,6 +152,8 @@ class Accounts:
         device = labels.stated(device)
         row, root = self._unlock(login, unlockers.RECOVERY, code)
         self.replace_password(row.vault, root, unlockers.derive(new_password))
+        with self._store.read() as session:
+            row = session.get_one(Unlocker, (row.vault, row.id))  # it was carried to the next generation
         return self.open_session(row, root, device, logins.handle(self._key_service, login))
 
     def replace_password(self, vault: str, root: Root, derived: unlockers.DerivedKey, but: str = "") -> None:
@@ -229,8 +231,14 @@ class Accounts:
             )
 
     def open_session(self, row: Unlocker, root: Root, device: str, login: bytes | None = None) -> Owner:
-        """A session by this unlocker. login: its handle, whose wrong tries are forgotten."""
+        """A session by this unlocker. login: its handle, whose wrong tries are forgotten.
+
+        Raises Stale where an unlocker went since the row was read: that ended the sessions, and none comes after it.
+        """
         with self._store.write(row.vault, sessions.NAME, attempts.NAME) as session:
+            now = session.get(Unlocker, (row.vault, row.id))
+            if now is None or now.generation != row.generation:
+                raise Stale("a way into this record was changed just now; try again")
             if login is not None:
                 attempts.forget(session, login)
             logins.keep(session, row.vault)

@@ -161,6 +161,24 @@ def relock(key_service: KeyService, rows: Sequence[Unlocker], generation: int) -
         row.box = key_service.lock(row.vault, outer_header(row), inner)
 
 
+def restore(key_service: KeyService, rows: Sequence[Unlocker]) -> None:
+    """Carry rows of an older copy of the database to the present generation: for `aggregator restore` alone.
+
+    What was removed or changed since that copy opens again as it did then: the copy holds nothing newer. A row that is
+    not genuine, or whose vault was erased, stays as it is.
+    """
+    for row in rows:
+        known = key_service.generation(row.vault)
+        if row.generation >= known:
+            continue
+        try:
+            inner = key_service.unlock(row.vault, outer_header(row), row.box)
+        except (Tampered, Refused):
+            continue
+        row.generation = known
+        row.box = key_service.lock(row.vault, outer_header(row), inner)
+
+
 def prove(key_service: KeyService, row: Unlocker) -> None:
     """Note in a recovery code's row that it was typed back."""
     row.proof = key_service.lock(row.vault, _proof_header(row), b"proven")

@@ -14,7 +14,9 @@ from webauthn.authentication.verify_authentication_response import VerifiedAuthe
 from webauthn.helpers import parse_attestation_object
 from webauthn.helpers.structs import CredentialDeviceType
 
+from aggregator.api.caller import Callers
 from aggregator.commands import accounts
+from aggregator.errors import SignInFailed
 from aggregator.identity import logins
 from aggregator.identity.tables import OwnerSession, Unlocker
 from aggregator.vault.encoding import b64
@@ -524,6 +526,16 @@ def test_a_session_is_ended_from_another(fresh: HttpWorld) -> None:
     assert fresh.get("/app/connections", other).status_code == 401
     again = fresh.http.delete(f"/app/sessions/{lost}", headers=fresh.owner())
     assert told(again) == (400, "there is no such session; GET /app/sessions lists those there are")
+
+
+def test_another_server_process_follows_when_it_looks_again(fresh: HttpWorld) -> None:
+    other, who = Callers(fresh.service, lambda _: None), bearer(sign_in(fresh))
+    token = who["Authorization"].removeprefix("Bearer ")
+    principal = other.remembered(token)
+    assert fresh.http.delete("/app/sessions", headers=fresh.owner()).status_code == 200
+    other._known[token] = (0.0, principal)  # as it is five seconds later
+    with pytest.raises(SignInFailed):
+        other.remembered(token)
 
 
 def test_all_other_sessions_are_ended_at_once(fresh: HttpWorld) -> None:

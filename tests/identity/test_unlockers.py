@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 from sqlmodel import SQLModel
 
-from aggregator.errors import SignInFailed, Tampered
+from aggregator.errors import SignInFailed, Stale, Tampered
 from aggregator.identity import unlockers
 from aggregator.identity.accounts import SignedUp
 from aggregator.identity.tables import Unlocker
 from aggregator.vault.key_ring import KeyRing
+from aggregator.vault.keys import Root
 from aggregator.vault.seal import header
 from tests.sync.sync_world import KilledHere
 from tests.vault.world import ERIKA, LOGIN, PASSWORD, World
@@ -78,6 +80,44 @@ def test_what_was_committed_and_not_told_to_the_key_service_is_told_at_the_next_
     assert world.accounts.sign_in(LOGIN, NEW).vault == world.vault
     with world.store.read() as session:
         assert {row.kind for row in world.accounts.unlockers(session, world.vault)} == {"password", "recovery"}
+
+
+def test_restoring_an_older_copy_brings_back_what_opened_it_then(world: World) -> None:
+    old = [world.unlocker(), world.unlocker("recovery")]
+    change_password(world)
+    unlockers.restore(world.ring, old)
+    for row in old:
+        world.store_unlocker(row)
+    assert world.accounts.sign_in(LOGIN, PASSWORD).vault == world.vault
+    with pytest.raises(SignInFailed, match=WRONG):
+        world.accounts.sign_in(LOGIN, NEW)
+
+
+@pytest.mark.attack(21)
+def test_restoring_makes_no_forged_row_genuine(world: World) -> None:
+    forged = Unlocker(**world.unlocker("recovery").model_dump() | {"kind": "password"})
+    before = forged.box
+    change_password(world)
+    unlockers.restore(world.ring, [forged])
+    assert (forged.box, forged.generation) == (before, 0)
+
+
+@pytest.mark.attack(47)
+def test_a_sign_in_that_meets_a_new_password_opens_no_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old password was right when it was tried; the change ended every session, and this one comes after it."""
+    opened = unlockers.unlock
+
+    def overtaken(*told: Any) -> Root:
+        root = opened(*told)
+        monkeypatch.setattr(unlockers, "unlock", opened)
+        change_password(world)
+        return root
+
+    monkeypatch.setattr(unlockers, "unlock", overtaken)
+    with pytest.raises(Stale, match="try again"):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+    now = world.clock().timestamp()
+    assert world.accounts.sessions.listed(world.vault, world.owner.root, now) == []
 
 
 def test_a_generation_never_falls_and_is_each_vaults_own(world: World) -> None:
