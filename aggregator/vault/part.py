@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,20 +64,24 @@ def bodies(text: bytes) -> bytes:
     return text[: -_SIZE.size - _SIZE.unpack(text[-_SIZE.size :])[0]]
 
 
-def read(text: bytes) -> Iterable[Version]:
-    """The versions of a part's text, in order. Raises Tampered for what `Part.text` would not have made."""
+def read(text: bytes) -> Iterator[tuple[Version, int]]:
+    """The versions of a part's text, in order, and where their bodies start (a delete has none: where the next does).
+
+    Raises Tampered for what `Part.text` would not have made.
+    """
     try:
         (size,) = _SIZE.unpack(text[-_SIZE.size :])
-        end = len(text) - _SIZE.size - size
-        bodies = iter(text[:end].split(b"\n"))
+        end, start = len(text) - _SIZE.size - size, 0
+        lines = iter(text[:end].split(b"\n"))
         for beside in unpack(text[end : -_SIZE.size]):
-            yield _version(beside, bodies)
+            body = next(lines) if beside["op"] == "put" else None
+            yield _version(beside, body), start
+            start += 0 if body is None else len(body) + 1
     except (KeyError, ValueError, TypeError, struct.error, StopIteration, RuntimeError):
         raise Tampered("a stored snapshot is not of the format") from None
 
 
-def _version(beside: dict[str, Any], bodies: Iterator[bytes]) -> Version:
-    body = next(bodies) if beside["op"] == "put" else None
+def _version(beside: dict[str, Any], body: bytes | None) -> Version:
     if body is not None and "id" not in beside:
         beside["type"], beside["id"] = _named(body) or ("", "")
     operation = read_members({"origin": {}} | beside, body)

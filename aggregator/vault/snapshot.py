@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, delete
 
 from aggregator.errors import Stale, Tampered
 from aggregator.vault import log, tables
@@ -66,22 +66,28 @@ def kept(session: Session, vault: str, listed: Manifest) -> list[Entry]:
     return [entry for entry in entries if _sha256(entry.envelope) == listed.refused.get(entry.position)]
 
 
-def read(session: Session, vault: str, listed: Manifest, chain: KeyChain) -> State:
-    """The state of the sections that the chain opens. Raises Tampered for a missing or changed row."""
-    state = State(listed.position)
+def read(session: Session, vault: str, listed: Manifest, chain: KeyChain) -> tuple[State, Outside]:
+    """The state of the sections that the chain opens, and where in the texts their newest bodies lie.
+
+    Raises Tampered for a missing or changed row.
+    """
+    state, texts, starts = State(listed.position), list[tuple[str, int, int]](), dict[tuple[str, str], int]()
     state.numbers |= {(by, id_): number for by, told in listed.numbers.items() for id_, number in told.items()}
-    rows = session.exec(select(tables.SnapshotSection).where(tables.SnapshotSection.vault == vault)).all()
-    boxes = {(row.section, row.part): row.box for row in rows}
+    before = 0
     for name, id_ in chain.ids.items():
         if listed.sections.get(id_) is not None:
             found = state.sections[name] = dict[str, list[Version]]()
             for part, sha256 in enumerate(listed.sections[id_]):
-                seed, box = chain.seed(name, listed.epochs[id_]), boxes.get((id_, part), b"")
-                if _sha256(box) != sha256:
+                row = session.get(tables.SnapshotSection, (vault, id_, part))
+                if row is None or _sha256(row.box) != sha256:
                     raise Tampered("a stored snapshot is not the one its manifest names")
-                for version in read_part(_unwrapped(vault, seed, part, box)):
+                text = _unwrapped(vault, chain.seed(name, listed.epochs[id_]), part, row.box)
+                for version, start in read_part(text):
                     found.setdefault(version.operation.local, []).append(version)
-    return state
+                    starts[name, version.operation.local] = before + start
+                texts.append((name, part, len(bodies(text))))
+                before += texts[-1][2]
+    return state, Outside(texts=texts, starts=starts)
 
 
 @dataclass(frozen=True, slots=True)

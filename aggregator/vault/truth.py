@@ -15,6 +15,7 @@ from aggregator.vault.encoding import canonical
 from aggregator.vault.envelope import claim, open_envelope
 from aggregator.vault.epochs import Epochs, KeyChain, Seeds
 from aggregator.vault.fold import State, fold
+from aggregator.vault.image import Outside
 from aggregator.vault.keys import OWNER, Certificate, read_certificate, verify
 from aggregator.vault.seal import PublicKey
 
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 class Truth:
     """What one reader's seeds open: the state, how far it reaches, and which log positions were refused and why.
 
-    left: the refused envelopes themselves, as far as they are there.
+    left: the refused envelopes themselves, as far as they are there. texts: the snapshot it was read from. bodies:
+    where in it the newest bodies lie. settled: that snapshot is all there is, under the newest epoch.
     """
 
     vault: tables.Vault
@@ -33,6 +35,9 @@ class Truth:
     tail: int
     refused: dict[int, str] = field(default_factory=dict)
     left: list[log.Entry] = field(default_factory=list)
+    texts: snapshot.Texts | None = None
+    bodies: Outside = field(default_factory=lambda: Outside(texts=(), starts={}))
+    settled: bool = False
 
 
 def head(session: Session, vault: str, verification_key: bytes) -> tables.Vault:
@@ -59,7 +64,8 @@ def read(session: Session, vault: tables.Vault, seeds: Seeds) -> Truth:
     chain.reach(since.newest)
     listed = snapshot.manifest(session, vault)
     entries = log.after(session, vault, listed.position, listed.chain)
-    truth = Truth(vault, snapshot.read(session, vault.id, listed, chain), len(entries))
+    state, bodies = snapshot.read(session, vault.id, listed, chain)
+    truth = Truth(vault, state, len(entries), texts=snapshot.stored(session, vault.id), bodies=bodies)
     folding = _Folding(truth.state, vault.id, chain, since, _authors(session, vault, seeds.ids))
     kept = snapshot.kept(session, vault.id, listed)
     for position in listed.refused.keys() - {entry.position for entry in kept}:
@@ -71,6 +77,12 @@ def read(session: Session, vault: tables.Vault, seeds: Seeds) -> Truth:
             _refuse(truth, entry.position, str(error))
             truth.left.append(entry)
     truth.state.position = vault.log_position
+    truth.settled = (
+        truth.texts is not None
+        and not entries
+        and {entry.position for entry in truth.left} == listed.refused.keys()
+        and set(listed.epochs.values()) <= {since.newest}
+    )
     return truth
 
 

@@ -19,7 +19,7 @@ from aggregator.vault.encoding import milliseconds
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.epochs import KeyChain, OwnersSeeds, Seeds
 from aggregator.vault.fold import State
-from aggregator.vault.image import Fetch, Image, Indexer, Record, Tombstone, UnreadableImage, build
+from aggregator.vault.image import Fetch, Image, Indexer, Outside, Record, Tombstone, UnreadableImage, build
 from aggregator.vault.keys import OWNER, Root, handle
 from aggregator.vault.mask import BINARY, bare, mask, part_of, references
 from aggregator.vault.seal import header, unwrap, wrap
@@ -34,6 +34,8 @@ IDENTITY = "identity"
 
 _Places = dict[str, tuple[str, Put, Resource]]
 """("Type/id" -> section, its newest version, the same parsed)."""
+
+_TRIES = 2
 
 Permits = Callable[[str, Resource], bool]
 """(section, resource) -> may this caller see it: the second lock."""
@@ -87,16 +89,30 @@ def owner(root: Root, sections: Mapping[str, str], patient: str) -> Reader:
 def open_view(store: Store, vault: str, reader: Reader, indexer: Indexer, root: Root | None = None) -> View:
     """The reader's view of the vault as it is now. With the root at hand, building folds the log into a new snapshot.
 
-    Raises Tampered. Reading from the view of whoever holds the root raises Stale once there is a newer snapshot.
+    Two may open at once, and others write meanwhile: what was built is stored only where the vault is still as it was
+    read. Who holds the root then looks again at what the other one has stored; where that goes on, the view is one of
+    its own, with its bodies in it. Raises Tampered. Reading from the view of whoever holds the root raises Stale once
+    there is a newer snapshot.
     """
-    with store.read() as session:
-        row = truth.head(session, vault, reader.verification_key)
-        image = _stored_image(store, session, row, reader, indexer)
-        found = None if image else truth.read(session, row, reader.seeds)
-    if found is not None:
-        image = _build(store, found, reader, indexer, root)
-    assert image is not None  # noqa: S101 - either stored or built
+    for _ in range(_TRIES):
+        with store.read() as session:
+            row = truth.head(session, vault, reader.verification_key)
+            image = _stored_image(store, session, row, reader, indexer)
+            found = None if image else truth.read(session, row, reader.seeds)
+        if found is not None:
+            image = _build(store, found, reader, indexer, root)
+        if image is not None:
+            break
+    else:
+        assert found is not None  # noqa: S101 - it was read, and could not be stored
+        image = Image.open(_data(found, reader, indexer, None))
     return View(vault, reader.id, image, row.log_position, row.grant_version, reader.until)
+
+
+def _data(found: truth.Truth, reader: Reader, indexer: Indexer, bodies: Outside | None) -> bytes:
+    """bodies: where they lie, where the image does not hold them itself."""
+    resources = _permitted(found.vault.id, found.state, reader) if reader.permits else _all(found.state)
+    return build(resources, indexer, () if reader.permits else _tombstones(found.state), bodies)
 
 
 def read_truth(store: Store, vault: str, reader: Reader) -> State:
@@ -145,25 +161,30 @@ def _fetch(store: Store, reader: Reader, texts: snapshot.Texts | None) -> Fetch 
     return fetch
 
 
-def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, root: Root | None) -> Image:
+def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, root: Root | None) -> Image | None:
+    """The image, and with the root the snapshot that has its bodies; None where another has replaced that one."""
     row = found.vault
-    resources = _permitted(row.id, found.state, reader) if reader.permits else _all(found.state)
-    gone = () if reader.permits else _tombstones(found.state)
-    made = _snapshot(found, reader, root) if root else None
-    data = build(resources, indexer, gone, made.bodies if made else None)
-    texts = made.texts if made else None
+    made = _snapshot(found, reader, root) if root and not found.settled else None
+    texts, bodies = (made.texts, made.bodies) if made else (found.texts, found.bodies) if root else (None, None)
+    data = _data(found, reader, indexer, bodies)
     built_for = _built_for(row, reader, indexer, texts)
     box = wrap(reader.image_key, _header(row.id, reader, built_for), data)
     with store.write(row.id) as session:
-        current = session.get(tables.Vault, row.id)
-        now = (current.log_position, current.epoch) if current else None
-        if now == (row.log_position, row.epoch):
+        kept = _unchanged(session, found)
+        if kept:
             session.merge(tables.ImageRow(vault=row.id, reader=reader.id, built_for=built_for, box=box))
             if made:
                 snapshot.write(session, made)
                 left = {entry.position for entry in made.refused}
                 blob_rows.forget(session, row.id, made.position, _named(found.state), left)
-    return Image.open(data, _fetch(store, reader, texts))
+    return Image.open(data, _fetch(store, reader, texts)) if kept or not root else None
+
+
+def _unchanged(session: Session, found: truth.Truth) -> bool:
+    """Is the vault as it was read: its log's end, its epoch and its snapshot? Another opener may have been faster."""
+    row, now = found.vault, session.get(tables.Vault, found.vault.id)
+    same = now is not None and (now.log_position, now.epoch) == (row.log_position, row.epoch)
+    return same and snapshot.stored(session, row.id) == found.texts
 
 
 def _snapshot(found: truth.Truth, reader: Reader, root: Root) -> snapshot.Made:

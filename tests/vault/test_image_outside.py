@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -9,10 +12,10 @@ from hypothesis import strategies as st
 from sqlmodel import select
 
 from aggregator.errors import Stale, Tampered
-from aggregator.vault import part, snapshot, tables
+from aggregator.vault import part, snapshot, tables, view
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.fold import Version
-from aggregator.vault.image import _HEADER, Image, Outside, Record, UnreadableImage, build
+from aggregator.vault.image import _HEADER, Image, Outside, Record, Span, Term, UnreadableImage, build
 from aggregator.vault.seal import header, unwrap
 from aggregator.vault.view import View
 from tests.vault.world import INDEX, World
@@ -155,8 +158,10 @@ def test_an_image_of_an_older_snapshot_is_not_taken(grown: World) -> None:
     """Its position is right; the snapshot at that position was written once more."""
     first = bodies(grown.open())
     image = _image_row(grown)
-    grown.sql("DELETE FROM image")
-    grown.open()
+    found = grown.truth()
+    with grown.store.write() as session:
+        snapshot.write(session, view._snapshot(found, grown.reader(), grown.owner.root))
+    assert bodies(grown.open()) == first
     assert _image_row(grown).built_for != image.built_for
     with grown.store.write() as session:
         session.merge(tables.ImageRow(vault=image.vault, reader=image.reader, built_for=image.built_for, box=image.box))
@@ -167,6 +172,29 @@ def test_an_image_of_an_older_snapshot_is_not_taken(grown: World) -> None:
 def _image_row(world: World) -> tables.ImageRow:
     with world.store.read() as session:
         return session.get_one(tables.ImageRow, (world.vault, "owner"))
+
+
+class Another:
+    """The search index, one version on."""
+
+    version = INDEX.version + 1
+
+    def rows(self, resource_type: str, resource: Mapping[str, Any]) -> tuple[set[Term], set[Span]]:
+        terms, spans = INDEX.rows(resource_type, resource)
+        return terms | {(1, "", "another")}, spans
+
+
+def test_another_index_version_costs_no_snapshot(grown: World) -> None:
+    """The owner's image is built anew over the texts that there are, history, tombstone and all."""
+    first, boxes = bodies(grown.open()), rows(grown)
+    built_for = _image_row(grown).built_for
+    made = view.open_view(grown.store, grown.vault, grown.reader(), Another(), grown.owner.root)
+    assert bodies(made) == first
+    assert made.image.index_version == Another.version
+    assert made.image.gone("Observation", grown.local("Observation/4"))
+    assert rows(grown) == boxes
+    assert _image_row(grown).built_for != built_for
+    made.close()
 
 
 CHANGED = {

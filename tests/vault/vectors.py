@@ -181,7 +181,7 @@ def _snapshot(given: Inputs) -> dict[str, Any]:
     seed = SectionSeed(given["section"], given["epoch"], bytes.fromhex(given["section_seed"]))
     plaintext = unwrap(seed.snapshot_key(), given["header"], unb64(given["box"]))
     assert plaintext.hex() == given["plaintext_hex"]
-    versions = [[one.position, one.writer, line(one.operation).decode()] for one in read_part(plaintext)]
+    versions = [[one.position, one.writer, line(one.operation).decode()] for one, _ in read_part(plaintext)]
     return {"versions": versions, "row_sha256": hashlib.sha256(unb64(given["box"])).hexdigest()}
 
 
