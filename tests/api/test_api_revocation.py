@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
+import orjson
 import pytest
 from sqlmodel import select
 
@@ -12,7 +14,7 @@ from aggregator.api.access import Access
 from aggregator.api.caller import Callers
 from aggregator.vault import tables
 from aggregator.vault.tables import GrantIntent
-from tests.api.http_world import HttpWorld, classes, consent
+from tests.api.http_world import PASSWORD, HttpWorld, classes, consent
 from tests.weaken import weakens
 
 
@@ -140,7 +142,7 @@ def test_a_revocation_that_a_full_disk_stopped_is_finished_without_a_restart(
     assert _intents(fresh) == 0
 
 
-def _disk_full(*_: object) -> None:
+def _disk_full(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
@@ -158,3 +160,45 @@ async def _swept(world: HttpWorld) -> None:
         if not _intents(world):
             break
     sweeping.cancel()
+
+
+async def _unsettled(_: object, owner: object) -> object:
+    return owner
+
+
+@pytest.mark.attack(25)
+@weakens("aggregator.api.auth_routes.AuthRoutes", "_settled", _unsettled)
+def test_the_keys_change_at_the_next_sign_in_and_who_may_read_reads_on(fresh: HttpWorld) -> None:
+    """Views that are open meanwhile are opened anew, with the grant's newer seeds."""
+    fresh.clock.advance(minutes=10)
+    path, praxis = f"/fhir/Observation?patient={fresh.patients['erika']}", fresh.token("praxis")
+    before = fresh.get(path, praxis).json()["total"]
+    assert fresh.http.delete("/app/grants/labor", headers=fresh.owner()).json() == {"ended": 1}
+    assert _epoch(fresh) == 1
+    for _ in range(2):
+        assert fresh.http.post("/auth/sign-in", json={"login": "erika", "password": PASSWORD}).status_code == 200
+        assert _epoch(fresh) == 2
+    assert fresh.get(path, praxis).json()["total"] == before
+    assert fresh.get(path, fresh.token("labor")).status_code == 404
+    assert fresh.get(path, fresh.owner()).json()["total"] >= before  # an owner session from before is as good as ever
+    with fresh.service.store.read() as session:
+        made = session.get_one(tables.Snapshot, fresh.patients["erika"].partition(".")[0])
+    assert set(orjson.loads(made.manifest)["epochs"].values()) == {2}
+
+
+def test_a_vault_whose_keys_cannot_be_changed_is_still_its_owners(
+    fresh: HttpWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    fresh.clock.advance(minutes=10)
+    assert fresh.http.delete("/app/grants/labor", headers=fresh.owner()).json() == {"ended": 1}
+    with fresh.service.store.write() as session:
+        session.get_one(tables.Vault, fresh.patients["erika"].partition(".")[0]).epochs_signature = bytes(64)
+    with caplog.at_level(logging.WARNING):
+        assert fresh.http.post("/auth/sign-in", json={"login": "erika", "password": PASSWORD}).status_code == 200
+    told = "auth: the keys of a vault could not be changed: the signature of a stored list of epochs is wrong"
+    assert told in caplog.messages
+
+
+def _epoch(world: HttpWorld) -> int:
+    with world.service.store.read() as session:
+        return session.get_one(tables.Vault, world.patients["erika"].partition(".")[0]).epoch
