@@ -146,9 +146,9 @@ class Worker:
         sections = self.section_keys(session, row.vault)
         return VaultWriter(mandate, sections, normaliser, books, self.keys, row.id, self.blobs)
 
-    def section_keys(self, session: Session, vault: str, least: int = 1) -> Writable:
-        """What sealing to the vault takes now, checked as its mandates are; no epoch below `least`. Raises Tampered."""
-        return epochs.writable(session, vault, self.key_service.verification_key(vault), least)
+    def section_keys(self, session: Session, vault: str) -> Writable:
+        """What sealing to the vault takes now, checked as its mandates are. Raises Tampered, RolledBack."""
+        return epochs.writable(session, vault, self.key_service.verification_key(vault))
 
     def write(self, writer: VaultWriter, attempt: Callable[[], T]) -> T:
         """Prepare and commit one batch, all or nothing; once more for each rotation that comes between the two."""
@@ -158,7 +158,7 @@ class Worker:
                     return attempt()
             except EpochEnded:
                 with self.store.read() as session:
-                    writer.keys = self.section_keys(session, writer.mandate.vault, writer.keys.epoch)
+                    writer.keys = self.section_keys(session, writer.mandate.vault)
         raise Stale("the vault's keys keep changing")
 
     def settings(self, row: Connection) -> dict[str, Any]:

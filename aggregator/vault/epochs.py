@@ -19,6 +19,7 @@ from sqlmodel import Session
 
 from aggregator.errors import Stale, Tampered
 from aggregator.vault import counter
+from aggregator.vault.counter import Counter, Extends
 from aggregator.vault.encoding import canonical
 from aggregator.vault.keys import Root, SectionKey, SectionSeed, verify
 from aggregator.vault.seal import PublicKey, expand, header, unwrap, wrap
@@ -87,6 +88,21 @@ def read(vault: Vault, verification_key: bytes) -> Epochs:
     return Epochs(made["from"], made["keys"])
 
 
+def extends(pinned: Callable[[str], bytes]) -> Extends:
+    """What the key service asks before it remembers a head: a later epoch is one that the vault's root has signed.
+
+    pinned: vault -> the verification key that the key service pinned. Else one row, written once by whoever has the
+    database, would have every honest one refused as older ever after. The answer is raised: Tampered.
+    """
+
+    def check(_: Session, vault: Vault, before: Counter) -> bool:
+        if vault.epoch != before.epoch:
+            read(vault, pinned(vault.id))
+        return True
+
+    return check
+
+
 @dataclass(frozen=True, slots=True)
 class Writable:
     """What sealing to a vault takes in its present epoch: section id -> public key."""
@@ -95,25 +111,19 @@ class Writable:
     sections: Mapping[str, SectionKey]
 
 
-def writable(session: Session, vault: str, verification_key: bytes, least: int = 1) -> Writable:
+def writable(session: Session, vault: str, verification_key: bytes) -> Writable:
     """The newest epoch's public keys, as the root signed them.
 
-    verification_key: the one that the key service pinned. least: the newest epoch that the writer, or the key service,
-    has ever seen: an older list is a database put back. Raises Tampered.
+    verification_key: the one that the key service pinned. Raises Tampered, and RolledBack for an older list: the root
+    signed that one too.
     """
     row = counter.head(session, vault)
     if row is None:
         raise Tampered("a vault's row is missing")
     listed = read(row, verification_key)
-    _refuse_older(listed, least)
     raw = _keys_of(listed, session.get(SectionKeys, (vault, listed.newest)))
     keys = {id_: SectionKey(id_, listed.newest, PublicKey(key)) for id_, key in raw.items()}
     return Writable(listed.newest, keys)
-
-
-def _refuse_older(listed: Epochs, least: int) -> None:
-    if listed.newest < least:
-        raise Tampered("a vault's keys were put back to those of an earlier epoch")
 
 
 def _keys_of(listed: Epochs, row: SectionKeys | None) -> Mapping[str, bytes]:

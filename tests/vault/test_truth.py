@@ -386,14 +386,6 @@ def test_an_id_in_two_sections_closes_no_vault(world: World, ended: bool) -> Non
 
 
 @pytest.mark.attack(22)
-def test_an_epoch_that_there_is_not_is_found(world: World) -> None:
-    """Else the next Consent compiles grants for keys that no section has."""
-    world.sql("UPDATE vault SET epoch = 2")
-    with pytest.raises(Tampered, match="epoch"):
-        world.permit()
-
-
-@pytest.mark.attack(22)
 def test_a_replaced_verification_key_is_found(world: World) -> None:
     forger = Root.generate()
     world.sql("UPDATE vault SET verification_key = ? WHERE id = ?", forger.verification_key, world.vault)
@@ -416,10 +408,10 @@ def test_a_replaced_audit_key_is_found(world: World) -> None:
             truth.audit_key(session.get_one(tables.Vault, world.vault), pinned)
 
 
-def writable(world: World, least: int = 1) -> epochs.Writable:
+def writable(world: World) -> epochs.Writable:
     """The sections' public keys as a writer takes them."""
     with world.store.read() as session:
-        return epochs.writable(session, world.vault, world.ring.verification_key(world.vault), least)
+        return epochs.writable(session, world.vault, world.ring.verification_key(world.vault))
 
 
 @pytest.mark.attack(22)

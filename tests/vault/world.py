@@ -28,7 +28,7 @@ from aggregator.identity.accounts import Accounts, Owner, SignedUp
 from aggregator.identity.signing import Signing
 from aggregator.identity.tables import Unlocker
 from aggregator.sync import tables as sync_tables  # noqa: F401 - as above
-from aggregator.vault import log, tables, truth, view
+from aggregator.vault import epochs, log, tables, truth, view
 from aggregator.vault.blob_store import LocalBlobs
 from aggregator.vault.encoding import instant
 from aggregator.vault.envelope import Operation, Put, seal
@@ -280,7 +280,7 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
 
 def _store(folder: Path, ring: KeyRing) -> Store:
     store = databases.store_in(_file(folder))
-    store.follow(ring, log.extends, chain.extends)
+    store.follow(ring, log.extends, chain.extends, epochs.extends(ring.verification_key))
     return store
 
 
