@@ -7,7 +7,7 @@ row give one answer in the same time.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,11 +21,11 @@ from aggregator.consent.mandate import Person
 from aggregator.errors import CallerError, SignInFailed, Stale, Tampered, UnlockNeeded
 from aggregator.identity import attempts, labels, logins, patient, sessions, unlockers
 from aggregator.identity.tables import Account, OwnerSession, Passkey, Unlocker
-from aggregator.vault import counter, epochs, log, tables
+from aggregator.vault import counter, epochs, inheritance, log, tables
 from aggregator.vault.encoding import canonical, instant
 from aggregator.vault.envelope import Operation, Put, seal
 from aggregator.vault.key_service import KeyService
-from aggregator.vault.keys import OWNER, Root, SectionKey, SectionSeed, Writer, new_section_id, new_vault_id
+from aggregator.vault.keys import OWNER, Inherited, Root, SectionKey, SectionSeed, Writer, new_section_id, new_vault_id
 from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
 from aggregator.vault.view import IDENTITY
@@ -103,10 +103,25 @@ class Accounts:
         device: what the session is called. Raises CallerError for a taken login and for a login, password or device of
         a wrong length, Invalid for a person whom FHIR cannot say.
         """
-        login, device = logins.stated(login), labels.stated(device)
-        owner, handle = self._new_owner(), logins.handle(self._key_service, login)
+        owner = self._new_owner()
         said = owner_put(owner.patient, patient.resource(owner.whole_patient, person), 1, self._clock())
-        derived = unlockers.derive(password)
+        return self.found(
+            login, password, owner, lambda session, row: owner.append(session, row, IDENTITY, [said]), device
+        )
+
+    def heir(self, vault: str, inherited: Inherited) -> Owner:
+        """The owner of a vault that is to be: with a new root, and what it keeps of the installation it comes from."""
+        return self._signed_in(vault, Root.generate().heir(inherited), _new_sections())
+
+    def found(
+        self, login: str, password: str, owner: Owner, fill: Callable[[Session, tables.Vault], Any], device: str = ""
+    ) -> SignedUp:
+        """Account, vault, what `fill` puts into it, and the owner's session: all of it, or nothing.
+
+        Raises CallerError as `sign_up`.
+        """
+        login, device = logins.stated(login), labels.stated(device)
+        handle, derived = logins.handle(self._key_service, login), unlockers.derive(password)
         with self._store.write(owner.vault, handle.hex(), sessions.NAME) as session:
             # The login first: the key service keeps every vault that it has made.
             logins.claim(session, self._key_service, login, owner.vault, self._clock().timestamp())
@@ -117,7 +132,7 @@ class Accounts:
             row = _new_vault(owner)
             keys = epochs.found(row, owner.root, owner.sections)
             session.add_all([by_password, by_code, row, keys])
-            owner.append(session, row, IDENTITY, [said])
+            fill(session, row)
             self._add_session(session, owner, by_password.id, device)
         return SignedUp(owner, code)
 
@@ -242,7 +257,7 @@ class Accounts:
             if login is not None:
                 attempts.forget(session, login)
             logins.keep(session, row.vault)
-            owner = self._signed_in(row.vault, root, _sections(session, row.vault, root))
+            owner = self._signed_in(row.vault, *_opened(session, row.vault, root))
             self._add_session(session, owner, row.id, device)
         return owner
 
@@ -261,8 +276,7 @@ class Accounts:
         raise SignInFailed("login or password is wrong")
 
     def _new_owner(self) -> Owner:
-        sections = {section: new_section_id() for section in SECTIONS}
-        return self._signed_in(new_vault_id(), Root.generate(), sections)
+        return self._signed_in(new_vault_id(), Root.generate(), _new_sections())
 
     def _signed_in(self, vault: str, root: Root, sections: Mapping[str, str]) -> Owner:
         """An owner with a new token, unlocked now; in whole seconds, as the session's row has it."""
@@ -286,8 +300,8 @@ class Accounts:
     def _owner(self, session: Session, held: OwnerSession, root: Root, token: str) -> Owner:
         zone = self._clock().tzinfo
         unlocked_at, expires = (datetime.fromtimestamp(at, zone) for at in (held.unlocked_at, held.expires))
-        sections = _sections(session, held.vault, root)
-        return Owner(held.vault, root, sections, unlocked_at, expires, token, held.id, held.seen)
+        heir, sections = _opened(session, held.vault, root)
+        return Owner(held.vault, heir, sections, unlocked_at, expires, token, held.id, held.seen)
 
 
 def owner_put(local: str, resource: Resource, version: int, now: datetime) -> Put:
@@ -305,13 +319,17 @@ def owner_put(local: str, resource: Resource, version: int, now: datetime) -> Pu
     )
 
 
-def _sections(session: Session, vault: str, root: Root) -> Mapping[str, str]:
-    """Name -> id of the vault's sections. Raises Tampered."""
+def _opened(session: Session, vault: str, root: Root) -> tuple[Root, Mapping[str, str]]:
+    """The root, with what it inherited, and name -> id of the sections, as its row has them. Raises Tampered."""
     row = counter.head(session, vault)
     if row is None:
         raise Tampered("a session's vault is gone")
     made: dict[str, str] = orjson.loads(unwrap(root.owner_key(), _sections_header(vault), row.sections))
-    return made
+    return inheritance.heir(root, row), made
+
+
+def _new_sections() -> Mapping[str, str]:
+    return {section: new_section_id() for section in SECTIONS}
 
 
 def _new_vault(owner: Owner) -> tables.Vault:
@@ -323,6 +341,7 @@ def _new_vault(owner: Owner) -> tables.Vault:
         audit_key=audit_key,
         certificate=owner.root.sign(b"PRA1/vault" + stated),
         sections=wrap(owner.root.owner_key(), _sections_header(owner.vault), canonical(dict(owner.sections))),
+        inherited=inheritance.seal(owner.root, owner.vault),
         chain=log.first_link(owner.vault),
         audit_head=first_head(owner.vault),
     )

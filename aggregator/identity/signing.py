@@ -25,7 +25,7 @@ from aggregator.vault.envelope import Put
 from aggregator.vault.epochs import OwnersSeeds
 from aggregator.vault.fold import State, Version
 from aggregator.vault.key_service import KeyService
-from aggregator.vault.keys import OWNER
+from aggregator.vault.keys import IMPORTED, OWNER
 from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
 from aggregator.vault.view import IDENTITY
@@ -262,11 +262,11 @@ class Signing:
 
 
 def consents_of(state: State) -> list[Resource]:
-    """Every current Consent that the owner wrote, whatever its status."""
+    """Every current Consent that the owner signed here, whatever its status: not one that was only imported."""
     return [
         loads(versions[-1].operation.resource)
         for versions in state.sections.get(_CONSENTS, {}).values()
-        if _own_consent(versions) and isinstance(versions[-1].operation, Put)
+        if _own_consent(versions) and versions[-1].writer == OWNER and isinstance(versions[-1].operation, Put)
     ]
 
 
@@ -313,6 +313,7 @@ def archive_header(vault: str, version: int) -> dict[str, Any]:
 
 
 def _own_consent(versions: Sequence[Version]) -> bool:
+    """May the owner sign it: was it the owner's from the beginning, here or in an earlier installation?"""
     return bool(versions) and all(
-        version.writer == OWNER and version.operation.resource_type == "Consent" for version in versions
+        version.writer in (OWNER, IMPORTED) and version.operation.resource_type == "Consent" for version in versions
     )

@@ -122,7 +122,7 @@ def unlock(key_service: KeyService, row: Unlocker, secret: str | bytes) -> Root:
     if isinstance(secret, bytes):
         key = passkey_key(secret)
     else:
-        key = _password_key(row, secret) if row.kind == PASSWORD else _recovery_key(parse_code(secret))
+        key = again(row.parameters, secret) if row.kind == PASSWORD else _recovery_key(parse_code(secret))
     return Root(unwrap(key, inner_header(row), inner))
 
 
@@ -217,16 +217,17 @@ def _check_character(group: str) -> str:
     return _ALPHABET[hashlib.sha256(group.encode()).digest()[0] % len(_ALPHABET)]
 
 
-def _password_key(row: Unlocker, password: str) -> bytes:
+def again(parameters: str, password: str) -> bytes:
+    """The key of `derive`, by what was stored. Raises Tampered where parameters are not within floor and ceiling."""
     try:
-        stored = orjson.loads(row.parameters)
+        stored = orjson.loads(parameters)
         salt = bytes.fromhex(stored.pop("salt"))
-        parameters = Argon2Parameters(**stored)
+        cost = Argon2Parameters(**stored)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Tampered("a stored password's parameters cannot be read") from None
-    if len(salt) != 16 or not parameters.acceptable():
+    if len(salt) != 16 or not cost.acceptable():
         raise Tampered("a stored password's parameters are below the floor or above the ceiling")
-    return _argon2(password, salt, parameters)
+    return _argon2(password, salt, cost)
 
 
 def _argon2(password: str, salt: bytes, parameters: Argon2Parameters) -> bytes:

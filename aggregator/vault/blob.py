@@ -1,9 +1,4 @@
-"""A sealed stream of bytes outside the database: an attachment, in constant memory (FORMAT.md section 13).
-
-Chunks are sealed one by one, each under a counter and a flag that says whether it is the last: STREAM
-(https://eprint.iacr.org/2015/189), as age has it. So any chunk opens alone, and what was cut off, appended, put in
-another order or taken from another blob does not open.
-"""
+"""A sealed stream of bytes outside the database: an attachment, in constant memory (FORMAT.md section 13)."""
 
 from __future__ import annotations
 
@@ -15,21 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from aggregator.errors import Tampered
 from aggregator.vault.encoding import b32, b64, canonical, padme, unb64
 from aggregator.vault.seal import KEY_BYTES, expand, header
+from aggregator.vault.stream import CHUNK, TAG, Chunks
 
 if TYPE_CHECKING:
     from aggregator.vault.blob_store import BlobStore
 
-CHUNK = 64 * 1024
-"""Bytes of plaintext in every chunk but the last."""
-
+_KIND = "a stored blob"
 _MAGIC = b"PRB1"
-_TAG = 16
 _COMMIT = 32
 _ID = re.compile(r"[a-z2-7]{26}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -83,9 +73,7 @@ class Sealing:
         """The bytes at rest, piece by piece."""
         top = _header(self._vault, self.id)
         yield _head(top, self._key)
-        cipher = AESGCM(expand(self._key, "chunk"))
-        for number, (chunk, last) in enumerate(_chunks(self._padded(plaintext))):
-            yield cipher.encrypt(_nonce(number, last), chunk, top)
+        yield from Chunks(self._key, top, _KIND).seal(self._padded(plaintext))
 
     def blob(self) -> Blob:
         """What opens it, once everything was sealed."""
@@ -114,37 +102,30 @@ def read(store: BlobStore, vault: str, blob: Blob, start: int = 0, end: int | No
     top, last = _header(vault, blob.id), _last(blob.size)
     expected = _head(top, blob.key)
     first, final = start // CHUNK, max(start, end - 1) // CHUNK
-    place = len(expected) + first * (CHUNK + _TAG)
-    stop = stored_size(vault, blob.size) if final == last else len(expected) + (final + 1) * (CHUNK + _TAG)
+    place = len(expected) + first * (CHUNK + TAG)
+    stop = stored_size(vault, blob.size) if final == last else len(expected) + (final + 1) * (CHUNK + TAG)
     total, parts = store.read(blob.id, place if first else 0, stop)
     _refuse_other_length(total, stored_size(vault, blob.size))
     source = _Source(parts)
     begun = source.take(len(expected)) if not first else _beginning(store, blob.id, len(expected))
     if not hmac.compare_digest(begun, expected):
         raise Tampered("a stored blob belongs elsewhere, or to another key")
-    cipher = AESGCM(expand(blob.key, "chunk"))
+    chunks = Chunks(blob.key, top, _KIND)
     for number in range(first, final + 1):
-        sealed = source.take(CHUNK + _TAG if number < last else _final(blob.size) + _TAG)
+        sealed = source.take(CHUNK + TAG if number < last else _final(blob.size) + TAG)
         at = number * CHUNK
-        yield _open(cipher, number, number == last, sealed, top)[max(start - at, 0) : end - at]
+        yield chunks.open_one(number, sealed, last=number == last)[max(start - at, 0) : end - at]
 
 
 def stored_size(vault: str, size: int) -> int:
     """How many bytes lie at rest for a plaintext of this size: no more of the size is told than this."""
     head = len(_head(_header(vault, "a" * 26), bytes(KEY_BYTES)))
-    return head + padme(size) + (_last(size) + 1) * _TAG
+    return head + padme(size) + (_last(size) + 1) * TAG
 
 
 def _refuse_other_length(total: int, expected: int) -> None:
     if total != expected:
         raise Tampered("a stored blob has another length")
-
-
-def _open(cipher: AESGCM, number: int, last: bool, sealed: bytes, top: bytes) -> bytes:
-    try:
-        return cipher.decrypt(_nonce(number, last), sealed, top)
-    except InvalidTag:
-        raise Tampered("a stored blob was changed") from None
 
 
 def _beginning(store: BlobStore, blob: str, length: int) -> bytes:
@@ -160,11 +141,6 @@ def _head(top: bytes, key: bytes) -> bytes:
     return _MAGIC + len(top).to_bytes(2, "big") + top + expand(key, "commit", _COMMIT)
 
 
-def _nonce(number: int, last: bool) -> bytes:
-    """The flag is what makes a cut noticed: without it a shorter blob is a whole one."""
-    return number.to_bytes(11, "big") + bytes([last])
-
-
 def _last(size: int) -> int:
     """The number of the last chunk; there is always one."""
     return max(padme(size) - 1, 0) // CHUNK
@@ -173,17 +149,6 @@ def _last(size: int) -> int:
 def _final(size: int) -> int:
     """How many bytes the last chunk holds."""
     return padme(size) - _last(size) * CHUNK
-
-
-def _chunks(parts: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """(chunk, is it the last) of a stream in pieces of any size."""
-    held = bytearray()
-    for part in parts:
-        held += part
-        while len(held) > CHUNK:
-            yield bytes(held[:CHUNK]), False
-            del held[:CHUNK]
-    yield bytes(held), True
 
 
 class _Source:

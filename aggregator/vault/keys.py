@@ -19,6 +19,9 @@ from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand
 OWNER = "owner"
 """The writer id of the vault's owner, and where a source's handle stands otherwise, the owner's name as well."""
 
+IMPORTED = "import"
+"""Who wrote what the owner had signed in another installation: nobody here: until signed it permits nothing."""
+
 
 def new_vault_id() -> str:
     """128 random bits, 26 characters."""
@@ -83,13 +86,32 @@ class IdKey:
         return b32(handle(self.key, authority, account, source_id))
 
 
-class Root:
-    """The vault root in an owner's hands, and all that is derived from it."""
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a vault keeps of the one that it was imported from, so that its ids stay, and sources double nothing.
 
-    def __init__(self, secret: bytes) -> None:
+    content: source handle in hex -> the key of its ledger's tags. audit: what the key pairs of its closed chains of
+    receipts are made of, the first chain's first.
+    """
+
+    ids: bytes = field(repr=False)
+    tag: bytes = field(repr=False)
+    content: Mapping[str, bytes] = field(repr=False)
+    audit: tuple[bytes, ...] = field(repr=False, default=())
+
+
+class Root:
+    """The vault root in an owner's hands, and all that is derived from it, or was inherited with it."""
+
+    def __init__(self, secret: bytes, inherited: Inherited | None = None) -> None:
         if len(secret) != KEY_BYTES:
             raise ValueError("a vault root has 32 bytes")
         self.secret = secret
+        self.inherited = inherited
+
+    def heir(self, inherited: Inherited | None) -> Root:
+        """The same root with what its vault has inherited."""
+        return Root(self.secret, inherited) if inherited else self
 
     @classmethod
     def generate(cls) -> Root:
@@ -111,14 +133,16 @@ class Root:
         return SectionSeed(section_id, epoch, expand(self.secret, f"section/{section_id}/{epoch}"))
 
     def ids(self) -> IdKey:
-        return IdKey(expand(self.secret, "id"))
+        return IdKey(self.inherited.ids if self.inherited else expand(self.secret, "id"))
 
     def tag_key(self) -> bytes:
-        return expand(self.secret, "tag")
+        return self.inherited.tag if self.inherited else expand(self.secret, "tag")
 
     def ledger_keys(self, source: bytes) -> bytes:
         """64 bytes: the ledger's sealing key, then its content-tag key."""
-        return expand(self.secret, f"ledger/{source.hex()}", 64)
+        own = expand(self.secret, f"ledger/{source.hex()}", 64)
+        inherited = self.inherited.content.get(source.hex()) if self.inherited else None
+        return own[:KEY_BYTES] + (inherited or own[KEY_BYTES:])
 
     def owner_key(self) -> bytes:
         return expand(self.secret, "owner")
@@ -128,7 +152,11 @@ class Root:
 
     @cached_property
     def audit(self) -> PrivateKey:
-        return PrivateKey(expand(self.secret, "audit"))
+        return PrivateKey(self.audit_seed())
+
+    def audit_seed(self) -> bytes:
+        """What the key pair that opens receipts is made of."""
+        return expand(self.secret, "audit")
 
     def source(self, authority: str, account: str) -> bytes:
         """The handle of a source account in this vault."""

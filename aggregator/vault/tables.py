@@ -25,6 +25,7 @@ class Vault(SQLModel, table=True):
     audit_key: bytes  # public, with `certificate` over both
     certificate: bytes
     sections: bytes  # wrapped under the owner key: name -> random id
+    inherited: bytes = b""  # wrapped under the owner key: what an imported vault keeps of the one before; else empty
     log_position: int = 0
     chain: bytes
     grant_version: int = 0
@@ -145,6 +146,16 @@ class GrantArchive(SQLModel, table=True):
     __tablename__ = "grant_archive"
     vault: str = Field(primary_key=True)
     version: int = Field(primary_key=True)
+    box: bytes
+
+
+class ClosedReceipts(SQLModel, table=True):
+    """A part of an earlier installation's chain of receipts, as it was imported; wrapped under the owner key."""
+
+    __tablename__ = "closed_receipts"
+    vault: str = Field(primary_key=True)
+    chain: int = Field(primary_key=True)
+    part: int = Field(primary_key=True)
     box: bytes
 
 

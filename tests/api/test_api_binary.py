@@ -14,7 +14,7 @@ from sqlmodel import update
 
 from aggregator.api import binary
 from aggregator.vault import blob, tables
-from aggregator.vault.blob import CHUNK
+from aggregator.vault.stream import CHUNK
 from fhir_profiles.text import Resource, loads
 from tests.api.http_world import HttpWorld, http_world
 

@@ -317,7 +317,7 @@ def test_parameters_in_the_row_are_not_the_databases_to_change(world: World, mon
     row.parameters = orjson.dumps(orjson.loads(row.parameters) | {"iterations": 4}).decode()
     world.store_unlocker(row)
     derived: list[object] = []
-    monkeypatch.setattr(unlockers, "_password_key", lambda *told: derived.append(told) or bytes(32))
+    monkeypatch.setattr(unlockers, "again", lambda *told: derived.append(told) or bytes(32))
     with pytest.raises(SignInFailed, match=WRONG):
         world.accounts.sign_in("uwe", PASSWORD)
     assert derived == []

@@ -16,7 +16,7 @@ import orjson
 from aggregator.audit.receipts import Opening, Sealed
 from aggregator.identity.unlockers import Argon2Parameters, _argon2, format_code, inner_header, outer_header
 from aggregator.vault import epochs, ledger
-from aggregator.vault.blob import CHUNK, Sealing
+from aggregator.vault.blob import Sealing
 from aggregator.vault.encoding import b64, canonical
 from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
 from aggregator.vault.fold import Version
@@ -24,6 +24,7 @@ from aggregator.vault.keys import Root, SectionKey, Writer
 from aggregator.vault.ledger import Line
 from aggregator.vault.part import Part
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, header, read_header, wrap
+from aggregator.vault.stream import CHUNK
 from aggregator.vault.tables import SectionKeys, Vault
 from tests.vault.vectors import FOLDER, attempt, unlocker_row
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.errors import Tampered
-from aggregator.vault import blob
-from aggregator.vault.blob import CHUNK, Blob, read_member
+from aggregator.vault import blob, stream
+from aggregator.vault.blob import Blob, read_member
 from aggregator.vault.encoding import canonical, padme
 from aggregator.vault.seal import header
+from aggregator.vault.stream import CHUNK
 from tests.weaken import weakens
 
 VAULT, OTHER = "aaaqeayeaudaocajbifqydiob4", "bbaqeayeaudaocajbifqydiob4"
@@ -119,8 +120,8 @@ def test_the_size_at_rest_tells_only_the_padded_size() -> None:
 @pytest.mark.attack(34)
 def test_every_blob_has_its_own_key_and_every_chunk_its_own_nonce(monkeypatch: pytest.MonkeyPatch) -> None:
     nonces: list[bytes] = []
-    whole = blob._nonce
-    monkeypatch.setattr(blob, "_nonce", lambda *place: nonces.append(whole(*place)) or nonces[-1])
+    whole = stream._nonce
+    monkeypatch.setattr(stream, "_nonce", lambda *place: nonces.append(whole(*place)) or nonces[-1])
     keys = {written(size)[1].key for size in [3 * CHUNK] * 20}
     assert len(keys) == 20
     assert len(nonces) == 60
@@ -133,7 +134,7 @@ def refused(store: Memory, made: Blob, vault: str = VAULT) -> None:
 
 
 @pytest.mark.attack(21)
-@weakens("aggregator.vault.blob", "_nonce", lambda number, _: number.to_bytes(12, "big"))
+@weakens("aggregator.vault.stream", "_nonce", lambda number, _: number.to_bytes(12, "big"))
 def test_a_blob_cut_at_a_chunk_is_none_though_its_size_was_changed_too() -> None:
     store, made, _ = written(4 * CHUNK)
     head, sealed = chunks(store, made)
@@ -144,7 +145,7 @@ def test_a_blob_cut_at_a_chunk_is_none_though_its_size_was_changed_too() -> None
 
 
 @pytest.mark.attack(21)
-@weakens("aggregator.vault.blob", "_nonce", lambda _, last: bytes(11) + bytes([last]))
+@weakens("aggregator.vault.stream", "_nonce", lambda _, last: bytes(11) + bytes([last]))
 def test_chunks_in_another_order_do_not_open() -> None:
     store, made, _ = written(4 * CHUNK)
     head, sealed = chunks(store, made)
@@ -199,7 +200,7 @@ def test_a_piece_from_the_middle_is_refused_where_something_was_appended() -> No
 @weakens("aggregator.vault.blob", "_head", lambda top, _key: b"PRB1" + top)
 def test_another_key_is_refused_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     store, made, _ = written(100)
-    monkeypatch.setattr(blob, "_open", lambda *_: pytest.fail("the key was used"))
+    monkeypatch.setattr(stream.Chunks, "open_one", lambda *_, **__: pytest.fail("the key was used"))
     with pytest.raises(Tampered, match="another key"):
         opened(store, replace(made, key=bytes(32)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_0a797e3e7511"
+revision = "0001_86f27e7fb918"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -52,6 +52,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("vault", "id"),
     )
     op.create_index(op.f("ix_blob_id"), "blob", ["id"], unique=False)
+    op.create_table(
+        "closed_receipts",
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("chain", sa.Integer(), nullable=False),
+        sa.Column("part", sa.Integer(), nullable=False),
+        sa.Column("box", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("vault", "chain", "part"),
+    )
     op.create_table(
         "connection",
         sa.Column("status", sa.String(), nullable=False),
@@ -286,6 +294,7 @@ def upgrade() -> None:
         sa.Column("audit_key", sa.LargeBinary(), nullable=False),
         sa.Column("certificate", sa.LargeBinary(), nullable=False),
         sa.Column("sections", sa.LargeBinary(), nullable=False),
+        sa.Column("inherited", sa.LargeBinary(), nullable=False),
         sa.Column("log_position", sa.Integer(), nullable=False),
         sa.Column("chain", sa.LargeBinary(), nullable=False),
         sa.Column("grant_version", sa.Integer(), nullable=False),
