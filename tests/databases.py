@@ -36,11 +36,11 @@ _WORDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 )
 
 
-def start(kind: str) -> None:
-    """kind: "sqlite" or "postgresql"."""
+def start(kind: str, *, on_disk: bool = False) -> None:
+    """kind: "sqlite" or "postgresql". on_disk: not in memory, so that durability costs its time."""
     global _server
     if kind == "postgresql":
-        _server = Server()
+        _server = Server(on_disk)
         _server.create(_SCHEMA)
         store = Store(make_url(_server.url(_SCHEMA)))
         store.create()

@@ -45,8 +45,8 @@ _OWN_FILES = """
 class Server:
     """Running until `stop`."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="pra-pg-", dir=_memory()))
+    def __init__(self, on_disk: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pra-pg-", dir=None if on_disk else _memory()))
         self._user = _NOBODY if os.geteuid() == 0 else None
         self._marks: dict[str, str] = {}
         self._count = 0

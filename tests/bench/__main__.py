@@ -1,6 +1,6 @@
 """`make bench`: one JSON line a figure, {"name", "value", "unit", "better", "target", "reference"}.
 
-    python -m tests.bench [--quick]
+    python -m tests.bench [--quick] [--store postgresql]
 
 The process under test runs on one core, who loads it on another, in a process of its own. Records are made of the
 outside Synthea Bundles (../shared/data or AGGREGATOR_TEST_DATA). Rates are the best of several runs, latencies the
@@ -9,6 +9,7 @@ median and the 99th percentile. `--quick` leaves out the large record and repeat
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import databases
 from tests.bench import vault_figures
 from tests.bench.figure import Figure, cores
 from tests.bench.http_figures import over_http
@@ -56,20 +58,31 @@ def figures(folder: Path, scale: Scale) -> Iterator[Figure]:
 
 def main(arguments: list[str]) -> int:
     """0 done, 1 without the outside data, 2 wrong use."""
-    if arguments not in ([], ["--quick"]):
-        sys.stderr.write("usage: python -m tests.bench [--quick]\n")
-        return 2
+    try:
+        asked = _parsed(arguments)
+    except SystemExit as wrong:
+        return int(wrong.code or 0)
+    databases.start(asked.store, on_disk=True)  # before the process is bound to its core: the server is not
     core, _ = cores()
     os.sched_setaffinity(0, {core})
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            for figure in figures(Path(folder), QUICK if arguments else FULL):
+            for figure in figures(Path(folder), QUICK if asked.quick else FULL):
                 sys.stdout.write(figure.line() + "\n")
                 sys.stdout.flush()
     except DataMissing as missing:
         sys.stderr.write(f"bench: {missing}\n")
         return 1
+    finally:
+        databases.stop()
     return 0
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.bench")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

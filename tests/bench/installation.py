@@ -1,12 +1,13 @@
 """An installation to measure: a patient's vault with a record taken in the way a sync does it, and a provider's grant.
 
-Everything is as in production: SQLite in a file with fsync at every commit, the key ring in a folder, an ES384 key with
-which the provider signs in.
+Everything is as in production: SQLite in a file or PostgreSQL, with fsync at every commit, the key ring in a folder, an
+ES384 key with which the provider signs in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,6 @@ from aggregator.config import (
     KeySettings,
     SessionSettings,
     SourceSettings,
-    StoreSettings,
 )
 from aggregator.identity.accounts import Owner
 from aggregator.sync.registry import Registry, Source
@@ -37,6 +37,7 @@ from connectors.contract import Batch, Cursor
 from connectors.fhir_items import Account, item
 from connectors.patient_compartment import DIRECTORY, PATIENT_PARAMETER
 from fhir_profiles.text import Resource, dumps, loads
+from tests import databases
 from tests.vault import world as worlds
 from tests.vault.world import ERIKA, consent
 
@@ -114,8 +115,11 @@ def _no_client() -> httpx.AsyncClient:
 
 def settings(folder: Path) -> Config:
     """The configuration of the installation in this folder; a token outlives the measurement."""
+    store = databases.settings(folder / "store" / "aggregator.db")
+    if store.url:
+        os.environ["AGGREGATOR_STORE__URL"] = store.url  # the HTTP server is another process
     return Config(
-        store=StoreSettings(path=folder / "store" / "aggregator.db"),
+        store=store,
         blobs=BlobSettings(url=str(folder / "blobs")),
         keys=KeySettings(folder=folder / "keys"),
         http=HttpSettings(base_url="http://127.0.0.1:8080"),

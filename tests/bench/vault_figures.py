@@ -23,7 +23,7 @@ from aggregator.vault import tables, view
 from aggregator.vault.image import Image
 from aggregator.vault.key_service import Admission, Ticket
 from aggregator.vault.keys import OWNER
-from aggregator.vault.seal import PublicKey, unwrap
+from aggregator.vault.seal import PublicKey, header, unwrap
 from aggregator.vault.view import Reader
 from connectors.contract import Found, Origin
 from fhir_profiles.check import check
@@ -143,7 +143,7 @@ def _unsealed(installation: Installation, reader: Reader) -> bytes:
     """The reader's image without its seal."""
     with installation.service.store.read() as session:
         row = session.get_one(tables.ImageRow, (installation.owner.vault, reader.id))
-    head = {"format": 1, "kind": "image", "vault": row.vault, "name": row.reader, "writer": row.built_for}
+    head = header("image", row.vault, name=row.reader, writer=row.built_for)
     return unwrap(reader.image_key, head, row.box)
 
 
