@@ -54,14 +54,14 @@ def open_service(
 def _key_ring(config: Config, store_exists: bool) -> KeyRing:
     """A store without its key ring is never given a new one: that would only hide the loss."""
     folder = config.keys.folder
-    if (folder / "master.key").exists():
-        return KeyRing(folder)
+    if (folder / "ring.db").exists():
+        return KeyRing(folder, config.keys.destroyed_list)
     if store_exists:
         raise KeysMissing(
             f"keys.folder: {folder} holds no key ring, but {config.store.place} belongs to one. Restore the key ring "
             "from its backup, or set keys.folder; without it nothing in the store can be opened"
         )
-    return KeyRing.create(folder)
+    return KeyRing.create(folder, config.keys.destroyed_list)
 
 
 def _bind(session: Session, ring: KeyRing) -> None:

@@ -72,6 +72,12 @@ class KeySettings(_Section):
     """Where the embedded key ring lies: never in the store's folder, never in the same backup."""
 
     folder: Path = Path("keys")
+    destroyed: str = ""
+
+    @property
+    def destroyed_list(self) -> Path:
+        """Where the list of destroyed keys lies."""
+        return Path(self.destroyed) if self.destroyed else self.folder / "destroyed"
 
 
 class HttpSettings(_Section):
@@ -229,7 +235,12 @@ def _anchored(config: Config, folder: Path) -> Config:
         update={
             "store": _anchored_store(config.store, folder),
             "blobs": _anchored_blobs(config.blobs, folder),
-            "keys": KeySettings(folder=folder / config.keys.folder),
+            "keys": config.keys.model_copy(
+                update={
+                    "folder": folder / config.keys.folder,
+                    "destroyed": str(folder / config.keys.destroyed) if config.keys.destroyed else "",
+                }
+            ),
             "clients": clients,
         }
     )

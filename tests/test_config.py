@@ -69,7 +69,7 @@ def test_the_example_loads_and_changes_nothing() -> None:
         **Config().model_dump(),
         "store": {"path": folder / "store/aggregator.db", "url": "", "password_file": ""},
         "blobs": Config().blobs.model_dump() | {"url": str(folder / "store/blobs")},
-        "keys": {"folder": folder / "keys"},
+        "keys": Config().keys.model_dump() | {"folder": folder / "keys"},
     }
 
 

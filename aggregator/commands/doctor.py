@@ -15,12 +15,13 @@ from aggregator.api.service import Service
 from aggregator.commands.audit import verified
 from aggregator.commands.common import AsJson, config_file, opened, print_json, say
 from aggregator.commands.connectors import checked
-from aggregator.commands.keys import FILES, file_row
+from aggregator.commands.keys import file_row
 from aggregator.errors import BlobsUnreachable
 from aggregator.sync import quarantine
 from aggregator.sync.run import FRESH, LATE
 from aggregator.sync.tables import Connection
 from aggregator.vault import blob_rows
+from aggregator.vault.key_ring import FILES
 from aggregator.vault.tables import GrantIntent, Installation
 
 

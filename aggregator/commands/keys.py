@@ -12,9 +12,9 @@ from aggregator.app import open_service
 from aggregator.commands.common import AsJson, config_file, print_json, say
 from aggregator.config import load
 from aggregator.errors import OperatorError
+from aggregator.vault.key_ring import FILES, KeyRing
 
 app = typer.Typer(help="The key ring. Example: aggregator keys show", no_args_is_help=True)
-FILES = ("master.key", "worker.key", "ring.db", "destroyed")
 
 
 @app.command()
@@ -24,7 +24,7 @@ def init(context: typer.Context) -> None:
     Example: aggregator keys init
     """
     config = load(config_file(context))
-    if (config.keys.folder / FILES[0]).exists():
+    if (config.keys.folder / "ring.db").exists():
         raise OperatorError(f"keys.folder: {config.keys.folder} holds a key ring already; a new one never replaces it")
     open_service(config).close()
     say(f"key ring made: {config.keys.folder}. Back it up apart from {config.store.place}.")
@@ -38,7 +38,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     """
     config = load(config_file(context))
     folder = config.keys.folder
-    if not (folder / FILES[0]).exists():
+    if not (folder / "ring.db").exists():
         raise OperatorError(f"keys.folder: {folder} holds no key ring; make one with: aggregator keys init")
     open_service(config).close()  # refuses a ring that belongs to another store
     files = [row for name in FILES if (row := file_row(folder / name))]
@@ -46,7 +46,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
         "folder": str(folder),
         "store": config.store.place,
         "belongs_to_store": True,
-        "destroyed_keys": _lines(folder / "destroyed"),
+        "destroyed_keys": _lines(config.keys.destroyed_list),
     }
     if as_json:
         print_json(told | {"files": files})
@@ -55,6 +55,21 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
         say(f"{name.replace('_', ' ')}: {value}")
     for file in files:
         say(f"  {file['mode']} {file['name']}")
+
+
+@app.command()
+def rotate(context: typer.Context) -> None:
+    """Draw a new master key and put the ring's rows under it. No vault is touched; the service must not run meanwhile.
+
+    Example: aggregator keys rotate
+    """
+    config = load(config_file(context))
+    ring = KeyRing(config.keys.folder, config.keys.destroyed_list)
+    try:
+        ring.rotate_master()
+    finally:
+        ring.close()
+    say("The key ring lies under a new master key. Back it up now: an older backup needs the older master key.")
 
 
 def file_row(file: Path) -> dict[str, Any] | None:

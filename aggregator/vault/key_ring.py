@@ -1,10 +1,12 @@
 """The embedded key service: rows under one master key, in a folder of its own.
 
-    keys/master.key     32 bytes in hex, mode 0600: what everything below is wrapped under
-    keys/worker.key     32 bytes in hex, mode 0600: all that a syncing worker needs
-    keys/ring.db        SQLite: pinned verification keys, wrapped shred and grant keys
+    keys/master.key     32 bytes in hex: what ring.db lies under (master_key.py)
+    keys/worker.key     32 bytes in hex: all that a syncing worker needs
+    keys/ring.db        SQLite: pinned verification keys, wrapped shred and grant keys (ring_rows.py)
     keys/counters.db    SQLite: what is remembered of each vault's head (counter_file.py)
-    keys/destroyed      one line per destroyed key, only ever appended to
+    keys/destroyed      one line per destroyed key, only ever appended to (destroyed.py); it may lie elsewhere
+
+The folder has mode 0700, each file 0600; a ring that others could read is not opened.
 
 In the same process as the service this separation is hygiene, not a wall.
 """
@@ -14,44 +16,36 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aggregator.errors import KeysMissing, OperatorError, Refused
+from aggregator.vault import key_files
 from aggregator.vault.counter import Counter, Opened
 from aggregator.vault.counter_file import CounterFile
+from aggregator.vault.destroyed import DestroyedList
 from aggregator.vault.encoding import b64
+from aggregator.vault.key_files import FolderLock
 from aggregator.vault.key_service import Admission, Held, HoldClaim, SignedGrant, Ticket
 from aggregator.vault.keys import handle, verify
+from aggregator.vault.master_key import FileKey, MasterKey
+from aggregator.vault.ring_rows import RingRows
 from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, header, unwrap, wrap
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, verification_key BLOB NOT NULL, shred BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS grant_key
-    (vault TEXT, id TEXT, key BLOB NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (vault, id));
-CREATE TABLE IF NOT EXISTS exposed (vault TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS unlockers (vault TEXT PRIMARY KEY, generation INTEGER NOT NULL);
-"""
-_EXPOSE = """
-INSERT INTO exposed SELECT vault, epoch FROM grant_key WHERE vault = ? AND id = ?
-ON CONFLICT (vault) DO UPDATE SET epoch = max(epoch, excluded.epoch)
-"""
-# No write-ahead log: a destroyed key must not live on in one.
-_PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000")
+FILES = ("master.key", "worker.key", "ring.db", "counters.db", "destroyed")
 
 _CLAIM_SECONDS = 300  # a claim to held items is made in the request that verifies
 _OPENING_LIFE = 60.0  # seconds between the receipt and the opening that it permits
-
-_MISSING = "{} is missing. Restore the key ring from its backup; without it nothing in the store can be opened"
 
 
 class WorkerKeys:
@@ -64,7 +58,7 @@ class WorkerKeys:
     @classmethod
     def read(cls, folder: Path) -> WorkerKeys:
         """From keys/worker.key. Raises KeysMissing, OperatorError."""
-        return cls(_read_key(folder / "worker.key"))
+        return cls(key_files.read_key(folder / "worker.key"))
 
     def public(self) -> PublicKey:
         return self._private.public()
@@ -83,35 +77,57 @@ class WorkerKeys:
 class KeyRing:
     """A KeyService in a folder. `create` makes a new one; opening never does."""
 
-    def __init__(self, folder: Path) -> None:
-        self._master = _read_key(folder / "master.key")
-        if not (folder / "ring.db").exists():
-            # SQLite would make an empty one, and every vault would look like one that never was.
-            raise KeysMissing(_MISSING.format(folder / "ring.db"))
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(folder / "ring.db", check_same_thread=False, isolation_level=None)
-        for pragma in _PRAGMAS:
-            self._db.execute(f"PRAGMA {pragma}")
-        self._db.executescript(_SCHEMA)
-        self._counters = CounterFile(folder / "counters.db")
+    def __init__(self, folder: Path, destroyed: Path | None = None, master: MasterKey | None = None) -> None:
+        """destroyed: where the list of destroyed keys lies, if not in the folder. master: if not `master.key`."""
+        if not folder.is_dir():
+            raise KeysMissing(key_files.MISSING.format(folder))
+        _refuse_open_to_others(folder)
+        self._folder = FolderLock(folder)
+        self._list = DestroyedList(destroyed or folder / "destroyed")
+        with ExitStack() as opened:
+            opened.callback(self._folder.close)
+            self._master = master or FileKey(folder / "master.key")
+            self._rows = RingRows(folder / "ring.db", self._master, self._list)
+            opened.callback(self._rows.close)
+            self._counters = CounterFile(folder / "counters.db")
+            opened.pop_all()
         self._openings = Openings()
-        self._signing = Ed25519PrivateKey.from_private_bytes(expand(self._master, "audit-heads"))
-        self.ring = handle(self._master, "ring").hex()
+        self._signing = Ed25519PrivateKey.from_private_bytes(self._rows.own("audit-heads"))
+        self.ring = self._rows.name
 
     @classmethod
-    def create(cls, folder: Path) -> KeyRing:
-        """A new key ring. Raises OperatorError when one is there."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("master.key", "worker.key"):
-            _write_key(folder / name)
-        for name in ("ring.db", "counters.db"):
-            (folder / name).touch(mode=0o600)
-        return cls(folder)
+    def create(cls, folder: Path, destroyed: Path | None = None, master: MasterKey | None = None) -> KeyRing:
+        """A new key ring, whole or not at all. Raises OperatorError when there is something in the folder."""
+        if folder.exists() and any(folder.iterdir()):
+            raise OperatorError(f"{folder} is not empty; a new key ring never replaces what is there")
+        made = folder.with_name(f".{folder.name}.part")
+        rmtree(made, ignore_errors=True)
+        made.mkdir(mode=0o700, parents=True)
+        key_files.write_key(made / "worker.key", os.urandom(KEY_BYTES))
+        key_files.write(made / "counters.db", b"")
+        RingRows.create(made / "ring.db", master or FileKey.create(made / "master.key"))
+        made.rename(folder)
+        key_files.sync_folder(folder.parent)
+        return cls(folder, destroyed, master)
 
     def close(self) -> None:
-        self._db.close()
+        self._rows.close()
         self._counters.close()
+        self._folder.close()
+
+    def rotate_master(self) -> None:
+        """A new master key, and a new row key under it: no vault is touched, and every other key stays what it is.
+
+        Nobody else may use the ring meanwhile: OperatorError. A crash leaves the old or the new, whole.
+        """
+        self._folder.alone()
+        try:
+            successor = self._master.successor()
+            self._rows.rewrap(successor)
+            successor.settle()
+            self._master = successor
+        finally:
+            self._folder.shared()
 
     def remembered(self, vaults: Collection[str]) -> Mapping[str, Counter]:
         return self._counters.remembered(vaults)
@@ -122,12 +138,14 @@ class KeyRing:
         self._openings.add(openings)
 
     def create_vault(self, vault: str, verification_key: bytes) -> None:
-        shred = self._wrap(vault, "shred", os.urandom(KEY_BYTES))
-        with self._lock:
-            self._db.execute("INSERT INTO vault VALUES (?, ?, ?)", (vault, verification_key, shred))
+        shred = self._rows.wrap(vault, "shred", os.urandom(KEY_BYTES))
+        self._rows.run("INSERT INTO vault VALUES (?, ?, ?)", vault, verification_key, shred)
+
+    def destroy_vault(self, vault: str) -> None:
+        self._rows.destroy("vault", vault)
 
     def verification_key(self, vault: str) -> bytes:
-        return self._row("SELECT verification_key FROM vault WHERE id = ?", vault)[0]
+        return bytes(self._rows.must("SELECT verification_key FROM vault WHERE id = ?", vault))
 
     def lock(self, vault: str, head: dict[str, Any], plaintext: bytes) -> bytes:
         return wrap(self._shred(vault), head, plaintext)
@@ -136,21 +154,17 @@ class KeyRing:
         return unwrap(self._shred(vault), head, box)
 
     def generation(self, vault: str) -> int:
-        with self._lock:
-            found = self._db.execute("SELECT generation FROM unlockers WHERE vault = ?", (vault,)).fetchone()
+        found = self._rows.get("SELECT generation FROM unlockers WHERE vault = ?", vault)
         return int(found[0]) if found else 0
 
     def raise_generation(self, vault: str, generation: int) -> None:
-        raised = "ON CONFLICT (vault) DO UPDATE SET generation = max(generation, excluded.generation)"
-        with self._lock:
-            self._db.execute(f"INSERT INTO unlockers VALUES (?, ?) {raised}", (vault, generation))  # noqa: S608
+        self._rows.destroy("unlockers", vault, str(generation))
 
     def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
         certificate = self._check(grant, payload)
         key = os.urandom(KEY_BYTES)
-        with self._lock:
-            row = (grant.vault, grant.id, self._wrap(grant.vault, f"grant/{grant.id}", key), certificate["epoch"])
-            self._db.execute("INSERT INTO grant_key VALUES (?, ?, ?, ?)", row)
+        row = (grant.vault, grant.id, self._rows.wrap(grant.vault, f"grant/{grant.id}", key), certificate["epoch"])
+        self._rows.run("INSERT INTO grant_key VALUES (?, ?, ?, ?)", *row)
         return wrap(self._shred(grant.vault), _grant_header(grant), wrap(key, _grant_header(grant), payload))
 
     def open_grant(self, grant: SignedGrant, ticket: Ticket, opening: bytes, now: datetime) -> bytes:
@@ -167,19 +181,10 @@ class KeyRing:
         return payload
 
     def destroy_grant(self, vault: str, grant: str, *, ended: bool = True) -> None:
-        with self._lock:
-            if ended:  # before the key goes: a crash between the two is made good by doing both again
-                self._db.execute(_EXPOSE, (vault, grant))
-            with (self._folder / "destroyed").open("a") as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(f"grant {vault} {grant}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            self._db.execute("DELETE FROM grant_key WHERE vault = ? AND id = ?", (vault, grant))
+        self._rows.destroy("grant", vault, grant, "ended" if ended else "replaced")
 
     def rotation_due(self, vault: str) -> int:
-        with self._lock:
-            found = self._db.execute("SELECT epoch FROM exposed WHERE vault = ?", (vault,)).fetchone()
+        found = self._rows.get("SELECT epoch FROM exposed WHERE vault = ?", vault)
         return int(found[0]) if found else 0
 
     def admit(self, token: str, admission: Admission) -> bytes:
@@ -193,13 +198,13 @@ class KeyRing:
         return Admission(**made)
 
     def handle(self, purpose: str, *parts: str) -> bytes:
-        return handle(expand(self._master, "handles"), purpose, *parts)
+        return handle(self._rows.own("handles"), purpose, *parts)
 
     def sign_heads(self, merkle_root: bytes) -> bytes:
         return self._signing.sign(b"PRA1/heads" + merkle_root)
 
     def system_audit(self) -> PrivateKey:
-        return PrivateKey(expand(self._master, "system-audit"))
+        return PrivateKey(self._rows.own("system-audit"))
 
     def hold_public(self) -> PublicKey:
         return self._hold().public()
@@ -214,7 +219,7 @@ class KeyRing:
         return self._hold().open(held.header(), held.box)
 
     def _hold(self) -> PrivateKey:
-        return PrivateKey(expand(self._master, "hold"))
+        return PrivateKey(self._rows.own("hold"))
 
     def audit_verification_key(self) -> bytes:
         return self._signing.public_key().public_bytes_raw()
@@ -228,30 +233,15 @@ class KeyRing:
         return certificate
 
     def _grant_key(self, grant: SignedGrant) -> bytes:
-        row = self._row("SELECT key FROM grant_key WHERE vault = ? AND id = ?", grant.vault, grant.id)
-        return self._unwrap(grant.vault, f"grant/{grant.id}", row[0])
+        box = self._rows.must("SELECT key FROM grant_key WHERE vault = ? AND id = ?", grant.vault, grant.id)
+        return self._rows.unwrap(grant.vault, f"grant/{grant.id}", box)
 
     def _shred(self, vault: str) -> bytes:
-        row = self._row("SELECT shred FROM vault WHERE id = ?", vault)
-        return self._unwrap(vault, "shred", row[0])
-
-    def _row(self, query: str, *values: str) -> tuple[bytes]:
-        with self._lock:
-            found = self._db.execute(query, values).fetchone()
-        if found is None:
-            raise Refused("the key service holds no such key")
-        row: tuple[bytes] = found
-        return row
-
-    def _wrap(self, vault: str, name: str, key: bytes) -> bytes:
-        return wrap(expand(self._master, "rows"), header("key", vault, name=name), key)
-
-    def _unwrap(self, vault: str, name: str, box: bytes) -> bytes:
-        return unwrap(expand(self._master, "rows"), header("key", vault, name=name), box)
+        return self._rows.unwrap(vault, "shred", self._rows.must("SELECT shred FROM vault WHERE id = ?", vault))
 
     def _ticket_key(self, token: str) -> bytes:
-        # The token is 256 random bits: mixed with the master key, neither alone opens the row.
-        return hmac.digest(expand(self._master, "tickets"), token.encode(), "sha256")
+        # The token is 256 random bits: mixed with a key of the ring's, neither alone opens the row.
+        return hmac.digest(self._rows.own("tickets"), token.encode(), "sha256")
 
 
 def _covers(stated: dict[str, Any], claim: HoldClaim, held: Held) -> bool:
@@ -289,26 +279,7 @@ def _grant_header(grant: SignedGrant) -> dict[str, Any]:
     return header("grant", grant.vault, name=grant.id)
 
 
-def _write_key(path: Path) -> None:
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise OperatorError(f"{path} is there already; a new key ring never replaces one") from None
-    with os.fdopen(fd, "w") as file:
-        file.write(os.urandom(KEY_BYTES).hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read_key(path: Path) -> bytes:
-    try:
-        if path.stat().st_mode & 0o077:
-            raise OperatorError(f"{path} can be read by others; run: chmod 600 {path}")
-        key = bytes.fromhex(path.read_text())
-    except FileNotFoundError:
-        raise KeysMissing(_MISSING.format(path)) from None
-    except ValueError:
-        raise OperatorError(f"{path} does not hold 32 bytes in hex; restore it from its backup") from None
-    if len(key) != KEY_BYTES:
-        raise OperatorError(f"{path} does not hold 32 bytes in hex; restore it from its backup")
-    return key
+def _refuse_open_to_others(folder: Path) -> None:
+    for path in (folder, *(folder / name for name in FILES)):
+        if path.exists():
+            key_files.refuse_open_to_others(path)

@@ -82,6 +82,9 @@ class KeyService(Memory, Protocol):
     def create_vault(self, vault: str, verification_key: bytes) -> None:
         """Draw a shred key and pin the root's verification key: mandates and grants are checked against it alone."""
 
+    def destroy_vault(self, vault: str) -> None:
+        """Destroy the shred key and every grant's: nothing of the vault opens any more, in any copy. Twice is once."""
+
     def verification_key(self, vault: str) -> bytes:
         """The key that was pinned."""
 

@@ -145,7 +145,7 @@ def test_a_home_that_is_a_file_is_named(tmp_path: Path) -> None:
 def test_a_home_without_its_key_ring_is_not_given_a_new_one(tmp_path: Path) -> None:
     with serving(tmp_path, None, 0, open_service, lambda: NIGHT):
         pass
-    (tmp_path / "keys" / "master.key").unlink()
+    (tmp_path / "keys" / "ring.db").unlink()
     with pytest.raises(KeysMissing, match="holds no key ring"), serving(tmp_path, None, 0, open_service):
         pass
 
