@@ -53,13 +53,22 @@ class Principal:
         return self.client
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Whom a token stands for, remembered at `at` (the clock's) until `until` (monotonic)."""
+
+    until: float
+    at: float
+    principal: Principal
+
+
 class Callers:
     """Token -> Principal."""
 
     def __init__(self, service: Service, on_forget: Callable[[str], None]) -> None:
         self._service = service
         self._on_forget = on_forget
-        self._known: dict[str, tuple[float, Principal]] = {}
+        self._known: dict[str, _Known] = {}
         self._notes = ThreadPoolExecutor(1, thread_name_prefix="session-notes")
 
     def of(self, request: Request) -> Principal:
@@ -73,12 +82,13 @@ class Callers:
         """Whom the token stands for, looked up at most every few seconds. Raises SignInFailed."""
         known = self._known.get(token)
         now = time.monotonic()
-        if known and known[0] > now and known[1].expires > self._service.clock().timestamp():
-            return known[1]
+        clock = self._service.clock().timestamp()
+        if known and known.until > now and known.at <= clock < known.principal.expires:
+            return known.principal
         principal = self._look_up(token)
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known[token] = (now + _REMEMBERED_SECONDS, principal)
+        self._known[token] = _Known(now + _REMEMBERED_SECONDS, clock, principal)
         if principal.owner is not None:
             self._note(principal.owner)
         return principal
@@ -87,18 +97,19 @@ class Callers:
         """After a sign-out: what is known of the caller goes, and what is held for it."""
         known = self._known.pop(token, None)
         if known is not None:
-            self._on_forget(known[1].reader)
+            self._on_forget(known.principal.reader)
 
     def forget_owner(self, vault: str) -> None:
         """After whatever ended an owner's sessions: nothing of any of them is remembered or held."""
-        for token in [token for token, (_, known) in self._known.items() if known.owner and known.owner.vault == vault]:
-            del self._known[token]
+        for token, known in list(self._known.items()):
+            if known.principal.owner and known.principal.owner.vault == vault:
+                del self._known[token]
         self._on_forget(f"{OWNER}/{vault}")
 
     def sweep(self) -> None:
         """An owner's root stays in memory no longer than it is remembered."""
         now = time.monotonic()
-        for token in [token for token, (until, _) in self._known.items() if until <= now]:
+        for token in [token for token, known in self._known.items() if known.until <= now]:
             del self._known[token]
 
     def _note(self, owner: Owner) -> None:

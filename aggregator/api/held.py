@@ -25,6 +25,8 @@ class Held:
     condition: Condition
     entry: dict[str, Any]
     expires: float
+    since: float = 0.0
+    """When it was opened, Unix seconds; `keep` says it."""
     used: float = field(default_factory=time.monotonic)
 
 
@@ -55,6 +57,7 @@ class HeldViews:
     def keep(self, key: Key, held: Held) -> None:
         """Hold it; the least recently used others are closed until all fit into the budget."""
         self.drop(key)
+        held.since = self._clock().timestamp()
         self._held[key] = held
         while len(self._held) > 1 and sum(one.view.image.size for one in self._held.values()) > self._budget:
             self._held.popitem(last=False)[1].view.close()
@@ -82,6 +85,8 @@ class HeldViews:
 
     def _over(self, held: Held) -> bool:
         now = self._clock()
+        if now.timestamp() < held.since:  # the clock was set back: what it says of ends counts no more
+            return True
         idle = time.monotonic() - held.used > self._idle_seconds
-        ended = held.view.until is not None and now >= held.view.until
+        ended = held.view.until is not None and now.timestamp() >= held.view.until.timestamp()
         return idle or ended or now.timestamp() >= held.expires

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -221,7 +221,8 @@ class Accounts:
 
     def unlocked_lately(self, owner: Owner) -> bool:
         """Was the last unlock within the minutes in which an owner may sign?"""
-        return 0 <= (self._clock() - owner.unlocked_at).total_seconds() <= self._signing_seconds
+        # Two times of one zone would be compared as its clocks show them, and an hour comes twice in autumn.
+        return 0 <= self._clock().timestamp() - owner.unlocked_at.timestamp() <= self._signing_seconds
 
     def may_sign(self, owner: Owner) -> None:
         """Signing takes an unlock in the last minutes. Raises UnlockNeeded."""
@@ -281,7 +282,7 @@ class Accounts:
     def _signed_in(self, vault: str, root: Root, sections: Mapping[str, str]) -> Owner:
         """An owner with a new token, unlocked now; in whole seconds, as the session's row has it."""
         now = self._clock().replace(microsecond=0)
-        expires = now + timedelta(seconds=self._session_seconds)
+        expires = datetime.fromtimestamp(now.timestamp() + self._session_seconds, now.tzinfo)
         return Owner(vault, root, sections, now, expires, secrets.token_urlsafe(32), secrets.token_hex(8))
 
     def _add_session(self, session: Session, owner: Owner, unlocker: str, device: str) -> None:

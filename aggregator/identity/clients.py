@@ -108,6 +108,8 @@ class Clients:
         ticket = Ticket(token, row.row)
         try:
             admission = self._key_service.identify(ticket, self._clock())
+            if admission.expires > self._clock().timestamp() + self._token_seconds + _SKEW:
+                raise Refused("the token is of a time that has not come")  # the clock was set back
             return Caller(self._clients[admission.party], admission, ticket)
         except (Refused, Tampered, KeyError):
             raise SignInFailed("the token is not valid") from None

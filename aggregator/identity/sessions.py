@@ -22,6 +22,7 @@ from aggregator.vault.store import Store
 NAME = "sessions"
 """Under which a transaction that opens or ends a session is written; or a vault's, with the vault's own name."""
 
+_SKEW = 60  # seconds by which a clock may be set back; further, and minutes would become days
 _ENDED = "the session has ended; sign in again"
 
 
@@ -79,7 +80,7 @@ class Sessions:
     def find(self, session: Session, token: str, now: float) -> tuple[OwnerSession, Root]:
         """The session behind a token. Raises SignInFailed."""
         row = session.get(OwnerSession, _token_id(token))
-        if row is None or row.expires <= now:
+        if row is None or row.expires <= now or row.unlocked_at > now + _SKEW:
             raise SignInFailed(_ENDED)
         try:
             inner = self._key_service.unlock(row.vault, _header(row), row.box)
