@@ -73,12 +73,7 @@ def _bind(session: Session, ring: KeyRing) -> None:
         raise KeysMissing(
             "keys.folder: this key ring belongs to another store; set keys.folder to the one that was made with it"
         )
-    elif row.format < FORMAT:
-        raise OperatorError(
-            f"store.path: the store has format {row.format}, which was never released; this version reads {FORMAT}. "
-            "Set store.path and keys.folder to new places, sign up again, and connect the sources again"
-        )
-    elif row.format > FORMAT:
+    elif row.format != FORMAT:  # the very first one has no revision of the tables, and is refused there
         raise OperatorError(
             f"store: it has format {row.format}, this version reads {FORMAT}; use the version that wrote it"
         )

@@ -12,6 +12,8 @@ from aggregator.errors import Stale
 from aggregator.sync.writing import EpochEnded, Prepared, VaultWriter
 from aggregator.vault import epochs, tables, truth
 from aggregator.vault.envelope import claim
+from aggregator.vault.epochs import unpacked
+from aggregator.vault.keys import Root
 from tests.sync.sync_world import SyncWorld, batch, observation, patient, skipped
 from tests.vault.world import DR_B, LABORATORY, consent
 from tests.weaken import weakens
@@ -120,3 +122,40 @@ def _rotate_until(syncing: SyncWorld, done: threading.Event) -> None:
         rotate(syncing)
         if done.wait(0.05):
             return
+
+
+@pytest.mark.attack(22)
+@weakens("aggregator.vault.epochs", "_keys_of", lambda _listed, row: unpacked(row.keys))
+def test_a_run_seals_nothing_to_keys_that_somebody_put_there(syncing: SyncWorld) -> None:
+    world, stranger = syncing.world, Root.generate()
+    connection = syncing.connect()
+    syncing.clinic.says([batch(patient(), observation("o1"))])
+    with syncing.store.read() as session:
+        keys = session.get_one(tables.SectionKeys, (world.vault, 1)).keys
+    forged = {id_: stranger.section(id_).private_key().public().raw for id_ in unpacked(keys)}
+    world.sql("UPDATE section_keys SET keys = ? WHERE vault = ?", epochs.packed(forged), world.vault)
+    outcome = syncing.run(connection)
+    assert (outcome.status, outcome.stored) == ("broken", 0)
+    with syncing.store.read() as session:
+        assert [claim(one.envelope).writer for one in session.exec(select(tables.LogEntry))] == ["owner"]
+    world.sql("UPDATE section_keys SET keys = ? WHERE vault = ?", keys, world.vault)
+    assert syncing.run(connection).stored == 2
+
+
+@pytest.mark.attack(24)
+@weakens("aggregator.vault.fold.State", "expect", lambda *_: None)
+def test_a_ledger_row_that_was_put_back_has_nothing_counted_again(syncing: SyncWorld) -> None:
+    """One row alone, older than the log: what the writer makes of it bears numbers that were there before."""
+    connection = syncing.connect()
+    syncing.clinic.says([batch(patient(), observation("o1"))], [batch(observation("o2"))], [batch(observation("o3"))])
+    syncing.run(connection)
+    with syncing.store.read() as session:
+        old = session.exec(select(tables.Ledger)).one()
+    syncing.run(connection)
+    syncing.world.sql("UPDATE ledger SET revision = ?, box = ? WHERE vault = ?", old.revision, old.box, old.vault)
+    syncing.run(connection)
+    told = syncing.world.truth()
+    assert list(told.refused.values()) == [
+        "it is a copy of an older one, or stands elsewhere than where it was written"
+    ]
+    assert set(syncing.record()["results"]) == {syncing.local("Observation/o1"), syncing.local("Observation/o2")}
