@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+from aggregator.config import StoreSettings
 from aggregator.identity.signing import Signing
 from aggregator.vault import sqlite
 from aggregator.vault.store import Store
 from tests.faults import scenario as scenarios
-from tests.faults.scenario import SCENARIOS, Facts, living, look, play, sound
+from tests.faults.scenario import SCENARIOS, Facts, Home, living, look, play, sound
 from tests.faults.shim import Fault, Shim
 
 
@@ -84,22 +86,28 @@ def _say(out: Any, fact: Facts) -> None:
     out.flush()
 
 
-def _make(asked: Facts, _say: Any, shim: Shim) -> None:
-    MAKERS[asked["maker"]](Path(asked["home"]))
-    del shim
+def _make(asked: Facts, _say: Any, _: Shim) -> None:
+    MAKERS[asked["maker"]](_home(asked))
+
+
+def _home(asked: Facts) -> Home:
+    return Home(Path(asked["home"]), StoreSettings(**asked["store"]))
 
 
 def _run(asked: Facts, say: Any, shim: Shim) -> None:
     """The scenario from its beginning, with a fault. Where the disk is full, room is made and it goes on."""
-    home, scenario = Path(asked["home"]), SCENARIOS[asked["scenario"]]
+    home, scenario = _home(asked), SCENARIOS[asked["scenario"]]
     done = 0
+    if home.store.url:  # what it writes, another process writes: a commit is its durable step
+        event.listen(Engine, "commit", lambda _: shim.step())
 
     def acknowledge(fact: Facts) -> None:
         nonlocal done
+        shim.step()  # done, and nobody told of it
         done = fact["step"] + 1
         say(fact)
 
-    shim.arm(home, Fault(asked["fault"]), asked["at"])
+    shim.arm(home.folder, Fault(asked["fault"]), asked["at"])
     try:
         with living(home, 1) as life:
             try:
@@ -121,7 +129,7 @@ def _run(asked: Facts, say: Any, shim: Shim) -> None:
 
 def _after(asked: Facts, say: Any, _: Shim) -> None:
     """Start again, look, and do what is left."""
-    home, scenario = Path(asked["home"]), SCENARIOS[asked["scenario"]]
+    home, scenario = _home(asked), SCENARIOS[asked["scenario"]]
     with living(home, asked["generation"]) as life:
         say({"facts": look(life, scenario), "wrong": sound(life, asked["heads"])})
         play(life, scenario, asked["first"], lambda _: None)

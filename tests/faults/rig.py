@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from tests import databases
 from tests.faults.scenario import SCENARIOS, Facts, Scenario
 from tests.faults.shim import Fault, build
 
@@ -27,6 +28,7 @@ class Rig:
     folder: Path
     process: subprocess.Popen[bytes]
     made: set[str] = field(default_factory=set)
+    _databases: ExitStack = field(default_factory=ExitStack)
     counts: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     weakening = ""
     """What is weakened in the process under test; see tests.faults.process."""
@@ -34,7 +36,8 @@ class Rig:
     def ask(self, **asked: Any) -> Facts:
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(orjson.dumps({"weakening": self.weakening} | asked) + b"\n")
+        store = databases.settings(database(Path(asked["home"]))).model_dump(mode="json")
+        self.process.stdin.write(orjson.dumps({"weakening": self.weakening, "store": store} | asked) + b"\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, "the process under test has ended"
@@ -47,13 +50,22 @@ class Rig:
         fresh = self.folder / "home"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(made, fresh)
+        self._databases.close()
+        self._databases.enter_context(databases.own_databases())
+        databases.copy(database(made), database(fresh))
         return fresh
+
+    def prepare(self) -> None:
+        """The templates, before a test that gives back the databases that it took."""
+        for name in {one.template for one in SCENARIOS.values()}:
+            self._template(name)
 
     def _template(self, name: str) -> Path:
         folder = self.folder / name
         if name not in self.made:
             if name == "record":
                 shutil.copytree(self._template("person"), folder)
+                databases.copy(database(self.folder / "person"), database(folder))
             else:
                 folder.mkdir()
             answer = self.ask(act="make", maker=name, home=str(folder), weakening="")
@@ -109,6 +121,11 @@ class Rig:
             assert value in [facts[fact], *under_way.get(fact, ())], (fact, value, done)
 
 
+def database(home: Path) -> Path:
+    """SQLite's file, or what stands for it on PostgreSQL."""
+    return home / "store" / "vaults.db"
+
+
 @contextmanager
 def rig(folder: Path) -> Iterator[Rig]:
     """Builds the shim and starts the process under test."""
@@ -122,7 +139,9 @@ def rig(folder: Path) -> Iterator[Rig]:
         stdout=subprocess.PIPE,
     )
     try:
-        yield Rig(folder, process)
+        made = Rig(folder, process)
+        made.prepare()
+        yield made
     finally:
         for pipe in (process.stdin, process.stdout):
             if pipe:

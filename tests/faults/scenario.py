@@ -47,6 +47,14 @@ AFTER: tuple[list[int], ...] = ([], [1, 2], [1, 2, 3], [3, 11])
 Facts = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Home:
+    """Where an installation lies. folder: its key ring's and SQLite's."""
+
+    folder: Path
+    store: StoreSettings
+
+
 class InProcess:
     """Requests to the application in this process: no socket, one event loop, which stands still in between."""
 
@@ -142,19 +150,19 @@ def told(answer: httpx.Response) -> httpx.Response:
 
 
 @contextmanager
-def living(home: Path, generation: int) -> Iterator[Living]:
+def living(home: Home, generation: int) -> Iterator[Living]:
     """Start as `aggregator serve` does. generation: how many lived before it; their leases and sessions have ended."""
     clock, clinic = FrozenClock(START + timedelta(minutes=31 * generation)), Clinic()
-    key = ECKey.import_key(orjson.loads((home / "praxis.key").read_bytes()))
+    key = ECKey.import_key(orjson.loads((home.folder / "praxis.key").read_bytes()))
     client = ClientSettings(
         name="praxis",
-        jwks_file=home / "praxis.jwks",
+        jwks_file=home.folder / "praxis.jwks",
         identifiers=[IdentifierSettings(system=PARTIES, value="praxis")],
         purposes=["TREAT"],
     )
     config = Config(
-        store=StoreSettings(path=home / "store" / "vaults.db"),
-        keys=KeySettings(folder=home / "keys"),
+        store=home.store,
+        keys=KeySettings(folder=home.folder / "keys"),
         clients={"praxis": client},
     )
     service = open_service(config, clock)
@@ -164,7 +172,7 @@ def living(home: Path, generation: int) -> Iterator[Living]:
     http = InProcess(create_app(service))
     try:
         world = HttpWorld(service, cast(Any, None), clock, cast(Any, http), {"praxis": key})
-        codes = home / "codes"
+        codes = home.folder / "codes"
         yield Living(service, clinic, world, orjson.loads(codes.read_bytes()) if codes.exists() else {})
     finally:
         http.close()
@@ -236,7 +244,11 @@ def checkpoint(life: Living) -> None:
 
 def readable(life: Living) -> bool:
     """May the practice read?"""
-    answer = life.world.get(f"/fhir/Observation?patient={life.patient()}", life.world.token("praxis"))
+    try:
+        caller = life.world.token("praxis")
+    except AssertionError:  # its token could not be written
+        raise OSError from None
+    answer = life.world.get(f"/fhir/Observation?patient={life.patient()}", caller)
     if answer.status_code >= 500:
         raise OSError(answer.status_code)
     return answer.status_code == 200
@@ -324,18 +336,18 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 
 
-def make_person(home: Path) -> None:
+def make_person(home: Home) -> None:
     """A key for the practice, and Erika, whose recovery code is proven."""
     key = ECKey.generate_key("P-384", {"kid": "praxis"})
-    (home / "praxis.key").write_bytes(orjson.dumps(key.as_dict(private=True)))
-    (home / "praxis.jwks").write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
+    (home.folder / "praxis.key").write_bytes(orjson.dumps(key.as_dict(private=True)))
+    (home.folder / "praxis.jwks").write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
     with living(home, 0) as life:
         signed_up = life.service.accounts.sign_up(LOGIN, PASSWORD, ERIKA)
         life.service.accounts.prove_recovery(LOGIN, signed_up.recovery_code)
-        (home / "codes").write_bytes(orjson.dumps({LOGIN: signed_up.recovery_code}))
+        (home.folder / "codes").write_bytes(orjson.dumps({LOGIN: signed_up.recovery_code}))
 
 
-def make_record(home: Path) -> None:
+def make_record(home: Home) -> None:
     """What `make_person` made, with two batches in the log."""
     with living(home, 0) as life:
         connect(life)

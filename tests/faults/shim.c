@@ -55,8 +55,8 @@ static int is_open_below(int fd) {
     return is_watched(path);
 }
 
-/* -1 with errno where the step must fail. */
-static int step(void) {
+/* One durable step; also for the process itself to tell of one that is no file's. -1 with errno where it must fail. */
+int fault_step(void) {
     long mine = __sync_add_and_fetch(&counts->steps, 1);
     if (kind == KILL_AT_STEP && mine == at) kill(getpid(), SIGKILL);
     if (kind == BROKEN && counts->writes >= at) { errno = EIO; return -1; }
@@ -79,7 +79,7 @@ static int write_begins(void) {
 #define STEP_ON_FD(name) \
     int name(int fd) { \
         REAL(name); \
-        if (is_open_below(fd) && step()) return -1; \
+        if (is_open_below(fd) && fault_step()) return -1; \
         return real(fd); \
     }
 STEP_ON_FD(fsync)
@@ -87,25 +87,25 @@ STEP_ON_FD(fdatasync)
 
 int rename(const char *from, const char *to) {
     REAL(rename);
-    if (is_watched(to) && step()) return -1;
+    if (is_watched(to) && fault_step()) return -1;
     return real(from, to);
 }
 
 int renameat(int from_fd, const char *from, int to_fd, const char *to) {
     REAL(renameat);
-    if (is_watched(to) && step()) return -1;
+    if (is_watched(to) && fault_step()) return -1;
     return real(from_fd, from, to_fd, to);
 }
 
 int unlink(const char *path) {
     REAL(unlink);
-    if (is_watched(path) && step()) return -1;
+    if (is_watched(path) && fault_step()) return -1;
     return real(path);
 }
 
 int unlinkat(int fd, const char *path, int flags) {
     REAL(unlinkat);
-    if (is_watched(path) && step()) return -1;
+    if (is_watched(path) && fault_step()) return -1;
     return real(fd, path, flags);
 }
 

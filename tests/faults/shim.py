@@ -52,6 +52,10 @@ class Shim:
     def disarm(self) -> None:
         self._library.fault_disarm()
 
+    def step(self) -> None:
+        """A durable step that is no file's: a commit of a database elsewhere, an acknowledgement."""
+        self._library.fault_step()
+
     def counts(self) -> tuple[int, int]:
         """(durable steps, writes) since it was armed, in this process and those it forked."""
         return self._library.fault_steps(), self._library.fault_writes()

@@ -67,6 +67,7 @@ def test_the_disk_is_full_or_broken(faults: Rig, name: str, fault: Fault) -> Non
 
 
 @pytest.mark.attack(48)
+@pytest.mark.sqlite_only(reason="the weakening is of its BEGIN")
 @weakens("tests.faults.rig.Rig", "weakening", "each statement commits")
 def test_a_transaction_that_is_none_is_found(faults: Rig) -> None:
     steps, _ = faults.count("sync")
