@@ -34,6 +34,7 @@ test: lint  ## what CI runs
 
 faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk at every write: an hour
 	AGGREGATOR_FAULTS=all $(BIN)/pytest tests/faults $(ARGS)
+	AGGREGATOR_FAULTS=all $(BIN)/pytest --store postgresql tests/faults $(ARGS)
 
 bench: $(READY)  ## one JSON line a figure
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -85,6 +85,7 @@ def test_a_revocation_that_nobody_finishes_is_found(faults: Rig) -> None:
 
 
 @pytest.mark.attack(49)
+@pytest.mark.sqlite_only(reason="PostgreSQL's disk is its server's")
 @weakens("tests.faults.rig.Rig", "weakening", "a failed commit is not told")
 def test_a_failed_commit_that_nobody_is_told_of_is_found(faults: Rig) -> None:
     _, writes = faults.count("sync")
