@@ -20,7 +20,7 @@ from aggregator.api import bodies
 from aggregator.api.caller import Callers
 from aggregator.api.device import device
 from aggregator.api.service import Service
-from aggregator.errors import CallerError, Refused, SignInFailed, Tampered
+from aggregator.errors import CallerError, Refused, RolledBack, SignInFailed, Stale, Tampered
 from aggregator.identity import patient
 from aggregator.identity.accounts import Owner
 from aggregator.identity.turns import Turns
@@ -135,10 +135,13 @@ class AuthRoutes:
         return Response(status_code=200)
 
     async def _settled(self, owner: Owner) -> Owner:
-        """The owner, once the keys were changed that had to be. A vault that was tampered with is theirs to see."""
+        """The owner, once the keys were changed that had to be; where they could not be, the next sign-in tries again.
+
+        A vault that was tampered with is theirs to see, and one that another session moves meanwhile stops nobody.
+        """
         try:
             await asyncio.to_thread(self._service.signing.settle, owner)
-        except Tampered as error:
+        except (Tampered, RolledBack, Stale) as error:
             logger.warning("auth: the keys of a vault could not be changed: %s", error)
         return owner
 

@@ -12,6 +12,8 @@ from sqlmodel import select
 from aggregator.api import application
 from aggregator.api.access import Access
 from aggregator.api.caller import Callers
+from aggregator.errors import RolledBack, Stale
+from aggregator.identity.signing import Signing
 from aggregator.vault import tables
 from aggregator.vault.tables import GrantIntent
 from tests.api.http_world import PASSWORD, HttpWorld, classes, consent
@@ -202,3 +204,14 @@ def test_a_vault_whose_keys_cannot_be_changed_is_still_its_owners(
 def _epoch(world: HttpWorld) -> int:
     with world.service.store.read() as session:
         return session.get_one(tables.Vault, world.patients["erika"].partition(".")[0]).epoch
+
+
+@pytest.mark.parametrize("error", [Stale("the vault has moved on"), RolledBack()])
+def test_a_sign_in_does_not_wait_for_keys_that_cannot_change_now(
+    fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(Signing, "settle", fails)
+    assert fresh.http.post("/auth/sign-in", json={"login": "erika", "password": PASSWORD}).status_code == 200

@@ -74,9 +74,23 @@ def boxes(store: Store) -> list[Box]:
 
 def derived(keys: Iterable[bytes], names: Iterable[str]) -> set[bytes]:
     """The keys, and all that the format derives from any of them, for these section ids and source handles."""
-    labels = ["sign", "id", "tag", "owner", "image", "audit", "snapshot", "recovery", "row", "enc", "commit", "feed"]
+    labels = [
+        "sign",
+        "id",
+        "tag",
+        "owner",
+        "image",
+        "audit",
+        "snapshot",
+        "earlier",
+        "recovery",
+        "row",
+        "enc",
+        "commit",
+        "feed",
+    ]
     labels += ["rows", "handles", "tickets", "audit-heads", "system-audit", "entry/1", "entry/2"]
-    sections = [f"section/{name}/1" for name in names]
+    sections = [f"section/{name}/{epoch}" for name in names for epoch in (1, 2)]
     made = set(keys)
     for key in list(made):
         seeds = {expand(key, label) for label in sections}
