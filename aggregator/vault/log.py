@@ -48,17 +48,17 @@ def append(session: Session, vault: Vault, envelopes: Sequence[bytes]) -> int:
 def after(session: Session, vault: Vault, position: int, chain: bytes) -> list[Entry]:
     """The log behind `position`, whose chain value is `chain`. Raises Tampered for a gap, an edit or a missing end."""
     rows = session.exec(
-        select(LogEntry)
+        select(LogEntry.position, LogEntry.chain, LogEntry.envelope)
         .where(LogEntry.vault == vault.id, LogEntry.position > position)
         .order_by(col(LogEntry.position))
     ).all()
-    for expected, row in enumerate(rows, position + 1):
-        chain = link(chain, row.envelope)
-        if row.position != expected or row.chain != chain:
+    for expected, (found, stated, envelope) in enumerate(rows, position + 1):
+        chain = link(chain, envelope)
+        if found != expected or stated != chain:
             raise Tampered("a vault's log has a gap or an edit")
     if chain != vault.chain:
         raise Tampered("a vault's log does not end where its head says")
-    return [Entry(row.position, row.envelope) for row in rows]
+    return [Entry(found, envelope) for found, _, envelope in rows]
 
 
 def extends(session: Session, vault: Vault, before: Counter) -> bool:
