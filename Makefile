@@ -36,7 +36,7 @@ faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk a
 	AGGREGATOR_FAULTS=all $(BIN)/pytest tests/faults $(ARGS)
 	AGGREGATOR_FAULTS=all $(BIN)/pytest --store postgresql tests/faults $(ARGS)
 
-bench: $(READY)  ## one JSON line a figure
+bench: $(READY)  ## one JSON line a figure; ARGS="--quick --store postgresql"
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 migration: $(READY)  ## make the database's revision anew from the models

@@ -1,10 +1,11 @@
 """`make bench`: one JSON line a figure, {"name", "value", "unit", "better", "target", "reference"}.
 
-    python -m tests.bench [--quick] [--store postgresql]
+    python -m tests.bench [--quick] [--store sqlite|postgresql]
 
 The process under test runs on one core, who loads it on another, in a process of its own. Records are made of the
 outside Synthea Bundles (../shared/data or AGGREGATOR_TEST_DATA). Rates are the best of several runs, latencies the
-median and the 99th percentile. `--quick` leaves out the large record and repeats less: for a look, not for a note.
+median and the 99th percentile. `--quick` leaves out the large records and repeats less: for a look, not for a note.
+The records of 9,000 and 100,000 repeat the Bundles under ids of their own (`records.py`), so they compress as such.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import databases
-from tests.bench import vault_figures
+from tests.bench import many_vaults, vault_figures
 from tests.bench.figure import Figure, cores
 from tests.bench.http_figures import over_http
 from tests.bench.installation import of_one_person
@@ -27,33 +28,42 @@ from tests.bench.records import DataMissing, records
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much is measured: record sizes, runs of what is fast, rounds and seconds of what is loaded."""
+    """How much is measured: record sizes, numbers of vaults, runs of what is fast, rounds and seconds under load."""
 
     sizes: tuple[int, ...]
+    vaults: tuple[int, ...]
     runs: int
     rounds: int
     seconds: float
 
 
-FULL = Scale(sizes=(640, 9000), runs=200, rounds=3, seconds=3.0)
-QUICK = Scale(sizes=(640,), runs=20, rounds=1, seconds=0.5)
+FULL = Scale(sizes=(640, 9000, 100_000), vaults=(100, 1000, 10_000, 100_000), runs=200, rounds=3, seconds=3.0)
+QUICK = Scale(sizes=(640,), vaults=(100, 1000), runs=20, rounds=1, seconds=0.5)
+SMALL = 25  # resources of one of many vaults
+SYNCS = 365
 
 
 def figures(folder: Path, scale: Scale) -> Iterator[Figure]:
     """All of them, as they are measured."""
     everything = records(max(scale.sizes) * 6 // 5)
+    least = of_one_person(everything, min(scale.sizes))
     for number in scale.sizes:
         resources = of_one_person(everything, number)
-        made, installation = vault_figures.take_in(folder / str(number), resources, 3)
+        made, installation = vault_figures.take_in(folder / str(number), resources, 3 if number < 50_000 else 1)
         yield made
         installation.permit()
-        yield from vault_figures.openings(installation, number, scale.runs)
+        runs = max(10, scale.runs * 640 // number) if number > 640 else scale.runs
+        yield from vault_figures.openings(installation, number, runs)
+        yield from vault_figures.at_rest(installation, resources)
+        yield from vault_figures.memory(installation, number)
         if number == min(scale.sizes):
-            yield from vault_figures.at_rest(installation, resources)
             yield from vault_figures.steps(installation, resources, max(3, scale.runs // 20))
             yield from vault_figures.receipts(installation, scale.seconds)
             yield from over_http(installation, scale.seconds, scale.rounds)
+            yield from vault_figures.appending(installation, resources, scale.runs)
         installation.close()
+    yield from vault_figures.unopened(folder / "unopened", least, SYNCS, scale.runs)
+    yield from many_vaults.many(folder / "many", least[:SMALL], scale.vaults, scale.runs)
 
 
 def main(arguments: list[str]) -> int:
@@ -74,7 +84,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"bench: {missing}\n")
         return 1
     finally:
-        databases.stop()
+        if asked.store == "postgresql":
+            databases.stop()
     return 0
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -58,11 +59,14 @@ class Installation:
     owner: Owner
     connection: str
 
-    def take_in(self, resources: Sequence[Resource]) -> int:
-        """One run, from parsed resources to what is committed, page by page; returns how many are stored."""
+    def take_in(self, resources: Sequence[Resource], commits: int | None = None) -> int:
+        """One run, from parsed resources to what is committed, page by page; returns how many are stored.
+
+        commits: how many pages there are, as many as pages of a source's size where it is not said.
+        """
         worker = self.service.worker
         source = worker.registry.source("klinik")
-        spec = replace(source.spec, connect=lambda *_: _Parsed(resources, worker.clock()))
+        spec = replace(source.spec, connect=lambda *_: _Parsed(resources, worker.clock(), commits))
         ready = replace(worker, registry=_Only(replace(source, spec=spec)), client=_no_client)
         return asyncio.run(run(ready, self.connection)).stored
 
@@ -90,8 +94,9 @@ class Installation:
 class _Parsed:
     """A connector whose pages are there already, parsed: it makes items of them as the clinic's does."""
 
-    def __init__(self, resources: Sequence[Resource], now: datetime) -> None:
+    def __init__(self, resources: Sequence[Resource], now: datetime, pages: int | None) -> None:
         self._resources = resources
+        self._pages = pages or -(-len(resources) // PAGE)
         self._now = now
         self._account = Account(base=_BASE, patient_id=resources[0]["id"], types=_TYPES)
 
@@ -99,8 +104,9 @@ class _Parsed:
         """It is there."""
 
     async def pull(self, _: Cursor | None) -> AsyncIterator[Batch]:
-        for start in range(0, len(self._resources), PAGE):
-            page = self._resources[start : start + PAGE]
+        ends = [len(self._resources) * number // self._pages for number in range(self._pages + 1)]
+        for start, end in pairwise(ends):
+            page = self._resources[start:end]
             yield Batch(tuple(item(self._account, one, self._now) for one in page), Cursor(str(start)))
 
 
