@@ -17,9 +17,11 @@ import typer
 
 from aggregator import __version__
 from aggregator.commands import accounts, audit, connectors, keys
+from aggregator.commands.backup import backup
 from aggregator.commands.common import DEFAULT_CONFIG
 from aggregator.commands.demo import demo
 from aggregator.commands.doctor import doctor
+from aggregator.commands.restore import restore
 from aggregator.commands.serve import serve
 from aggregator.commands.sync import sync
 from aggregator.errors import AggregatorError
@@ -31,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they print the values of local variables
 )
-for command in (demo, serve, sync, doctor):
+for command in (demo, serve, sync, backup, restore, doctor):
     app.command()(command)
 for name, group in (
     ("accounts", accounts.app),

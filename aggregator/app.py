@@ -13,7 +13,7 @@ from aggregator.audit.chain import first_head
 from aggregator.audit.receipts import SYSTEM, ReceiptWriter
 from aggregator.config import Config
 from aggregator.consent.section_table import SectionTable
-from aggregator.errors import KeysMissing, OperatorError
+from aggregator.errors import KeysMissing, OperatorError, RolledBack
 from aggregator.fhir.index import SearchIndex
 from aggregator.identity.accounts import Accounts
 from aggregator.identity.clients import Clients, register
@@ -67,6 +67,8 @@ def _key_ring(config: Config, store_exists: bool) -> KeyRing:
 def _bind(session: Session, ring: KeyRing) -> None:
     row = session.get(Installation, 1)
     if row is None:
+        if ring.remembered([SYSTEM]):  # an empty database in the place of one that this ring belongs to
+            raise RolledBack
         session.add(Installation(id=1, key_ring=ring.ring, format=FORMAT))
         session.add(_system_chain(ring))
     elif row.key_ring != ring.ring:

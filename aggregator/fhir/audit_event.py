@@ -16,8 +16,8 @@ TYPE = "AuditEvent"
 _REST = coding("http://terminology.hl7.org/CodeSystem/audit-event-type", "rest", "RESTful Operation")
 _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
-# success; serious failure: nothing was given; major failure: what is told here was changed
-_OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12"}
+# success; minor failure: a gap; serious failure: nothing was given; major failure: what is told here was changed
+_OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12", "restored": "4"}
 
 
 _OWN_READING = "Sie haben Ihre Akte gelesen. / You read your record."
@@ -116,6 +116,11 @@ def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
         return (
             "Der Betreiber hat Ihren Anmeldenamen freigegeben; wer sich vorher anmeldet, behält ihn. / "
             "The operator released your login; whoever signs in before keeps it."
+        )
+    if entry["kind"] == "restored":
+        return (
+            "Ihre Akte wurde aus einer Sicherung wiederhergestellt; was danach geschah, fehlt hier. / "
+            "Your record was restored from a backup; what happened after it is missing here."
         )
     if entry["kind"] == "opened":
         return f"{name} hat Ihre Akte geöffnet. / {name} opened your record."

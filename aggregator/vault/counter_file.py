@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from aggregator.errors import KeysMissing
+from aggregator.vault import key_files
 from aggregator.vault.counter import Counter
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counter (
     vault TEXT PRIMARY KEY, log_position INTEGER NOT NULL, chain BLOB NOT NULL, grant_version INTEGER NOT NULL,
     epoch INTEGER NOT NULL, audit_position INTEGER NOT NULL, audit_head BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS before_restore AS SELECT * FROM counter WHERE 0;
+CREATE TABLE IF NOT EXISTS generation (number INTEGER NOT NULL);
 """
 # Each member is monotone by itself: two servers' commits on one vault may arrive in either order.
 _ADVANCE = """
@@ -62,16 +66,51 @@ class CounterFile:
             found |= {vault: Counter(*values) for vault, *values in rows}
         return found
 
+    def before_restore(self) -> Mapping[str, Counter]:
+        """All counters as they are; while a restore has begun and not ended, as they were when it began."""
+        with self._lock:
+            begun = self._db.execute("SELECT * FROM before_restore").fetchall()
+            rows = begun or self._db.execute("SELECT * FROM counter").fetchall()
+        return {vault: Counter(*values) for vault, *values in rows}
+
+    def new_generation(self, counters: Mapping[str, Counter]) -> None:
+        """From these on: what was remembered is kept until `restored`, in case the database's commit fails."""
+        with self._writing():
+            if not self._db.execute("SELECT 1 FROM before_restore").fetchone():
+                self._db.execute("INSERT INTO before_restore SELECT * FROM counter")
+            self._db.execute("DELETE FROM counter")
+            self._db.executemany(_ADVANCE, _rows(counters))
+            self._db.execute("INSERT INTO generation SELECT coalesce(max(number), 1) + 1 FROM generation")
+
+    def restored(self) -> None:
+        """The database's commit is durable: what was before is forgotten."""
+        with self._writing():
+            self._db.execute("DELETE FROM before_restore")
+
     def advance(self, counters: Mapping[str, Counter]) -> None:
-        rows = [
-            (vault, one.log_position, one.chain, one.grant_version, one.epoch, one.audit_position, one.audit_head)
-            for vault, one in counters.items()
-        ]
+        with self._writing():
+            self._db.executemany(_ADVANCE, _rows(counters))
+
+    def backup(self, into: Path) -> None:
+        """A consistent copy, whoever writes meanwhile."""
+        key_files.write(into, b"")
+        with closing(sqlite3.connect(into)) as copy, self._lock:
+            self._db.backup(copy)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany(_ADVANCE, rows)
+                yield
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def _rows(counters: Mapping[str, Counter]) -> list[tuple[str | int | bytes, ...]]:
+    return [
+        (vault, one.log_position, one.chain, one.grant_version, one.epoch, one.audit_position, one.audit_head)
+        for vault, one in counters.items()
+    ]

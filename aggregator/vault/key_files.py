@@ -84,7 +84,9 @@ class FolderLock:
         self._lock(fcntl.LOCK_EX)
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
     def _lock(self, kind: int) -> None:
         try:

@@ -82,6 +82,7 @@ class KeyRing:
         if not folder.is_dir():
             raise KeysMissing(key_files.MISSING.format(folder))
         _refuse_open_to_others(folder)
+        self._path = folder
         self._folder = FolderLock(folder)
         self._list = DestroyedList(destroyed or folder / "destroyed")
         with ExitStack() as opened:
@@ -114,6 +115,60 @@ class KeyRing:
         self._rows.close()
         self._counters.close()
         self._folder.close()
+
+    def holds_vault(self, vault: str) -> bool:
+        """Is there a shred key of this vault?"""
+        return self._rows.get("SELECT 1 FROM vault WHERE id = ?", vault) is not None
+
+    def holds_grant(self, vault: str, grant: str) -> bool:
+        """Is this grant's key there still?"""
+        return self._rows.get("SELECT 1 FROM grant_key WHERE vault = ? AND id = ?", vault, grant) is not None
+
+    def before_restore(self) -> Mapping[str, Counter]:
+        """All counters; see CounterFile."""
+        return self._counters.before_restore()
+
+    def new_generation(self, counters: Mapping[str, Counter]) -> None:
+        """Counters of a database that is being restored, just before its commit."""
+        self._counters.new_generation(counters)
+
+    def restored(self) -> None:
+        """Just after it."""
+        self._counters.restored()
+
+    def backup(self, into: Path) -> None:
+        """All that the ring is, into an empty folder; the list of destroyed keys last, so that it lacks nothing."""
+        self._rows.backup(into / "ring.db")
+        self._counters.backup(into / "counters.db")
+        for name in ("master.key", "worker.key"):
+            if (self._path / name).exists():  # a master key in a token is backed up with the token
+                key_files.write(into / name, (self._path / name).read_bytes())
+        if self._list.path.exists():
+            key_files.write(into / "destroyed", self._list.path.read_bytes())
+
+    @classmethod
+    def restore(cls, backup: Path, folder: Path, destroyed: Path) -> None:
+        """Put a backup in an empty folder's place. The list of destroyed keys that is there already counts."""
+        found = list(folder.iterdir()) if folder.exists() else []
+        if any(path != destroyed for path in found):
+            raise OperatorError(f"{folder} is not empty; a key ring never replaces what is there")
+        if not (backup / "ring.db").exists():
+            raise OperatorError(f"{backup} holds no backup of a key ring")
+        made = folder.with_name(f".{folder.name}.part")
+        rmtree(made, ignore_errors=True)
+        made.mkdir(mode=0o700, parents=True)
+        for name in FILES:
+            if name != "destroyed" and (backup / name).exists():
+                key_files.write(made / name, (backup / name).read_bytes())
+        kept = destroyed if destroyed.exists() else backup / "destroyed"
+        if kept.exists() and destroyed.parent == folder:
+            key_files.write(made / "destroyed", kept.read_bytes())
+        elif kept.exists() and kept != destroyed:
+            key_files.write(destroyed, kept.read_bytes())
+        if found:
+            destroyed.unlink()
+        made.rename(folder)
+        key_files.sync_folder(folder.parent)
 
     def rotate_master(self) -> None:
         """A new master key, and a new row key under it: no vault is touched, and every other key stays what it is.

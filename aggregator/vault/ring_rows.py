@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,12 @@ class RingRows:
                 self._apply(words)
                 place = reached
             self._db.execute("UPDATE ring SET destroyed_size = ?, destroyed_head = ?", (place.size, place.head))
+
+    def backup(self, into: Path) -> None:
+        """A consistent copy, whoever writes meanwhile."""
+        key_files.write(into, b"")
+        with closing(sqlite3.connect(into)) as copy, self._lock:
+            self._db.backup(copy)
 
     def rewrap(self, master: MasterKey) -> None:
         """All rows under a new row key, that one under this master key: one transaction."""

@@ -1,0 +1,212 @@
+"""Backup and restore, through the commands: what comes back, what stays dead, and what a patient is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+import aggregator.__main__ as command_line
+from aggregator.app import open_service
+from aggregator.audit import receipts
+from aggregator.audit.receipts import Opening
+from aggregator.audit.tables import Receipt
+from aggregator.config import load
+from aggregator.errors import CallerError, RolledBack
+from aggregator.vault import tables
+from aggregator.vault.key_ring import KeyRing
+from tests import databases
+from tests.vault.world import DR_B, LABORATORY, LOGIN, PASSWORD, World
+from tests.weaken import weakens
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Runs a command in this process; what it printed as JSON, or its sentence on stderr where it failed."""
+    monkeypatch.setattr(command_line.resource, "setrlimit", lambda *_: None)
+
+    def run_(*arguments: str | Path) -> Any:
+        monkeypatch.setattr(sys, "argv", ["aggregator", *map(str, arguments)])
+        code = 0
+        try:
+            command_line.main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0
+        told = capfdbinary.readouterr()
+        return json.loads(told.out) if code == 0 else told.err.decode()
+
+    return run_
+
+
+def configured(folder: Path, keys: Path, store: str = "store") -> Path:
+    """A configuration for the world's key ring and a store."""
+    (folder / store).mkdir(exist_ok=True)
+    settings = databases.settings(folder / store / "aggregator.db")
+    where = f'url = "{settings.url}"' if settings.url else f'path = "{settings.path}"'
+    file = folder / f"{store}.toml"
+    file.write_text(f'[store]\n{where}\n[keys]\nfolder = "{keys}"\n[blobs]\nurl = "{folder / store / "blobs"}"\n')
+    return file
+
+
+@pytest.fixture
+def lived(world: World) -> World:
+    """A patient with a record and a grant, in an installation."""
+    world.append("results", world.put("Observation/1"))
+    world.permit(DR_B, LABORATORY)
+    open_service(load(configured(world.folder, world.folder / "keys"))).close()
+    return world
+
+
+def backed_up(world: World, run: Run) -> tuple[Path, Path]:
+    to, keys_to = world.folder.parent / "backup", world.folder.parent / "keys-backup"
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.rmtree(keys_to, ignore_errors=True)
+    told = run("--config", world.folder / "store.toml", "backup", "--to", to, "--keys-to", keys_to, "--json")
+    assert isinstance(told, dict), told
+    return to, keys_to
+
+
+def restored(world: World, run: Run, *options: str | Path, keys: Path | None = None) -> tuple[Any, Path]:
+    """Into a store of its own; what the command told, and the configuration."""
+    world.close()
+    config = configured(world.folder, keys or world.folder / "keys", "again")
+    return run("--config", config, "restore", *options, "--json"), config
+
+
+def receipt(world: World) -> None:
+    with world.store.write(world.vault) as session:
+        opening = Opening(world.vault, world.owner.root.audit.public())
+        receipts.commit(session, world.ring, [opening.first({"kind": "opened"})])
+
+
+def test_what_was_backed_up_comes_back(lived: World, run: Run) -> None:
+    to, keys_to = backed_up(lived, run)
+    told, config = restored(lived, run, "--from", to, "--keys-from", keys_to, keys=lived.folder / "new-keys")
+    assert told == {"vaults": 1, "behind": 0, "ended_grants": 0, "left_out": 0}
+    service = open_service(load(config), lived.clock)
+    owner = service.accounts.sign_in(LOGIN, PASSWORD)
+    assert owner.sections == lived.owner.sections
+    with service.store.read() as session:
+        assert len(session.exec(select(tables.Grant)).all()) == 2
+    with pytest.raises(CallerError):
+        service.accounts.owner(lived.owner.token)  # all sign-ins end
+    service.close()
+
+
+@pytest.mark.attack(24, 25)
+@weakens("aggregator.vault.restoring", "_end_dead_grants", lambda *_: 0)
+def test_what_was_revoked_after_the_backup_stays_so_and_the_patient_sees_the_gap(lived: World, run: Run) -> None:
+    to, _ = backed_up(lived, run)
+    lived.signing.end_grant(lived.owner, DR_B.id)
+    receipt(lived)
+    told, config = restored(lived, run, "--from", to)
+    assert told == {"vaults": 1, "behind": 1, "ended_grants": 2, "left_out": 0}
+    service = open_service(load(config), lived.clock)
+    with service.store.read() as session:
+        assert session.exec(select(tables.Grant)).all() == []
+        assert {row.grantee for row in session.exec(select(tables.EndedGrantee))} >= {
+            service.key_service.handle("party", DR_B.id)
+        }
+        found = session.exec(select(Receipt).where(Receipt.vault == lived.vault)).all()
+    ((_, entry),) = receipts.read(found, lived.vault, lived.owner.root.audit)
+    assert entry is not None
+    assert entry["kind"] == "restored"
+    assert "receipts 1 to 1 are lost" in entry["reason"]
+    service.accounts.sign_in(LOGIN, PASSWORD)
+    service.close()
+
+
+@pytest.mark.attack(26)
+@weakens("aggregator.vault.ring_rows.RingRows", "_apply", lambda *_: None)
+def test_a_vault_erased_after_the_backup_does_not_come_back_with_it(lived: World, run: Run) -> None:
+    """Database and key ring from before the erasure, with the right password; the list was kept elsewhere."""
+    to, keys_to = backed_up(lived, run)
+    lived.ring.destroy_vault(lived.vault)
+    new = lived.folder / "new-keys"
+    new.mkdir(mode=0o700)
+    shutil.copy2(lived.folder / "keys" / "destroyed", new / "destroyed")
+    told, config = restored(lived, run, "--from", to, "--keys-from", keys_to, keys=new)
+    assert told["left_out"] == 1
+    service = open_service(load(config), lived.clock)
+    with pytest.raises(CallerError):
+        service.accounts.sign_in(LOGIN, PASSWORD)
+    service.close()
+
+
+@pytest.mark.attack(24)
+def test_an_empty_database_in_the_place_of_the_real_one_is_refused(lived: World) -> None:
+    lived.close()
+    with pytest.raises(RolledBack):
+        open_service(load(configured(lived.folder, lived.folder / "keys", "again")))
+
+
+def test_a_restore_that_was_killed_before_its_commit_is_done_again(
+    lived: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, _ = backed_up(lived, run)
+    receipt(lived)
+    whole = KeyRing.new_generation
+
+    class Killed(BaseException):
+        pass
+
+    def killed(ring: KeyRing, counters: Any) -> None:
+        whole(ring, counters)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyRing, "new_generation", killed)
+        with pytest.raises(Killed):
+            restored(lived, run, "--from", to)
+    told, _ = restored(lived, run, "--from", to)
+    assert told["behind"] == 1
+
+
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a changed file": (lambda to: (to / "log.jsonl.zst").write_bytes(b"x"), "is not the file that was written"),
+    "a missing file": (lambda to: (to / "vault.jsonl.zst").unlink(), "is not the file that was written"),
+    "no manifest": (lambda to: (to / "manifest.json").unlink(), "holds no whole backup"),
+    "half a manifest": (lambda to: (to / "manifest.json").write_text("{"), "holds no whole backup"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_damaged_backup_is_refused_before_anything_is_written(lived: World, run: Run, case: str) -> None:
+    to, _ = backed_up(lived, run)
+    spoil, sentence = WRONG[case]
+    spoil(to)
+    told, _ = restored(lived, run, "--from", to)
+    assert sentence in told
+    assert not (lived.folder / "again" / "aggregator.db").exists()
+
+
+def test_nothing_is_overwritten(lived: World, run: Run) -> None:
+    to, keys_to = backed_up(lived, run)
+    config = lived.folder / "store.toml"
+    assert "never overwrites" in run("--config", config, "backup", "--to", to)
+    assert "holds an installation" in run("--config", config, "restore", "--from", to)
+    told, _ = restored(lived, run, "--from", to, "--keys-from", keys_to)
+    assert "leave the option out" in told
+
+
+def test_keys_and_database_lie_apart(lived: World, run: Run) -> None:
+    config, to = lived.folder / "store.toml", lived.folder.parent / "b"
+    assert "--keys-to: the keys never lie" in run("--config", config, "backup", "--to", to, "--keys-to", to / "keys")
+    assert "a backup belongs elsewhere" in run("--config", config, "backup", "--to", lived.folder / "keys" / "b")
+    assert not to.exists()
+
+
+def test_nothing_in_the_backup_of_the_database_is_in_clear(lived: World, run: Run) -> None:
+    to, keys_to = backed_up(lived, run)
+    assert oct(to.stat().st_mode & 0o777) == oct(keys_to.stat().st_mode & 0o777) == "0o700"
+    assert {oct(file.stat().st_mode & 0o777) for file in keys_to.iterdir()} == {"0o600"}
+    manifest = json.loads((to / "manifest.json").read_bytes())
+    assert not {"owner_session", "access_token", "image"} & manifest["tables"].keys()
