@@ -29,6 +29,7 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,12
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _UNKNOWN = "application/octet-stream"
 _SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
+_ATTACHMENT = "attachment"  # without a name: a title may tell what nobody asked for
 _STILL_EVERY = 64  # pieces of 64 KiB between two looks at whether the caller may still read
 
 
@@ -85,7 +86,7 @@ async def as_it_is(content: Content, request: Request, headers: dict[str, str]) 
     """The bytes themselves, or the range of them that is asked for (RFC 9110, section 14)."""
     told = orjson.loads(content.body)
     size = content.size(told)
-    headers |= {"Accept-Ranges": "bytes", "Content-Security-Policy": _SANDBOX, "Content-Disposition": "attachment"}
+    headers |= {"Accept-Ranges": "bytes", "Content-Security-Policy": _SANDBOX, "Content-Disposition": _ATTACHMENT}
     if isinstance(told.get("securityContext"), dict) and (context := told["securityContext"].get("reference")):
         headers["X-Security-Context"] = str(context)
     wanted = _range(request, size)
