@@ -146,7 +146,7 @@ def test_the_size_at_rest_tells_only_the_padded_size() -> None:
 
 
 @pytest.mark.attack(34)
-@weakens("aggregator.vault.blob", "_nonce", lambda *_: bytes(12))
+@weakens("aggregator.vault.stream", "_nonce", lambda *_: bytes(12))
 @weakens("aggregator.vault.blob.os", "urandom", bytes)
 def test_every_blob_has_its_own_key_and_every_chunk_its_own_nonce(monkeypatch: pytest.MonkeyPatch) -> None:
     nonces: list[bytes] = []
@@ -196,7 +196,7 @@ def test_a_blob_does_not_open_in_another_vault_or_under_another_id() -> None:
 
 
 @pytest.mark.attack(21)
-@weakens("aggregator.vault.blob", "AESGCM", Unbound)
+@weakens("aggregator.vault.stream", "AESGCM", Unbound)
 def test_a_header_that_was_changed_to_fit_does_not_open_the_chunks() -> None:
     """The comparison of the header is the first guard, the associated data the second."""
     store, made, _ = written(1000)
@@ -206,7 +206,7 @@ def test_a_header_that_was_changed_to_fit_does_not_open_the_chunks() -> None:
 
 
 @pytest.mark.attack(21)
-@weakens("aggregator.vault.blob", "AESGCM", Unchecked)
+@weakens("aggregator.vault.stream", "AESGCM", Unchecked)
 @weakens("aggregator.vault.blob", "_refuse_other_length", lambda _total, _expected: None)
 def test_any_change_cut_or_addition_is_noticed() -> None:
     store, made, _ = written(2 * CHUNK + 5)
