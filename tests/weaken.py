@@ -33,11 +33,15 @@ class _Weakening:
         patch.setattr(_found(self.target), self.attribute, self.replacement)
 
 
-def weakens(target: str, attribute: str, replacement: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def weakens(
+    target: str, attribute: str, replacement: Any, *, about: tuple[int, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """target: a module, or a class in one ("aggregator.vault.view.View"); replacement: what stands for the attribute.
 
+    about: which of the test's attacks the place guards against, where the test has several (tests/test_attacks.py).
     Stacked, each weakening alone must make the test fail.
     """
+    _ = about
 
     def decorate(test: Callable[..., Any]) -> Callable[..., Any]:
         inner = getattr(test, "__weakened__", None)

@@ -274,7 +274,9 @@ def test_a_count_that_does_not_rise_is_a_copied_authenticator(fresh: HttpWorld, 
 
 
 @pytest.mark.attack(21, 22)
-@weakens("aggregator.identity.unlockers", "outer_header", lambda row: header("unlocker", row.vault, name=row.id))
+@weakens(
+    "aggregator.identity.unlockers", "outer_header", lambda row: header("unlocker", row.vault, name=row.id), about=(22,)
+)
 def test_a_passkeys_public_key_is_not_the_databases_to_replace(fresh: HttpWorld, device: Authenticator) -> None:
     """With the secret, seen once on the wire, and the database: one's own key in the row signs."""
     assert register(fresh, device).status_code == 201

@@ -127,7 +127,7 @@ def test_a_chain_rewritten_lacks_the_key_services_signature(recorded: World, beh
 
 @pytest.mark.parametrize("length", [32, 20])
 @pytest.mark.attack(24, 30)
-@weakens("aggregator.audit.verify._Walk", "_memories", lambda *_: None)
+@weakens("aggregator.audit.verify._Walk", "_memories", lambda *_: None, about=(24, 30))
 def test_an_earlier_state_brought_back_is_found_against_the_remembered_head(recorded: World, length: int) -> None:
     """All that the check sees was right once. What finds it is the head that somebody kept."""
     remembered_heads = [kept(recorded, position, length) for position in (7, 4)]

@@ -105,7 +105,7 @@ def test_ending_a_grant_with_a_fresh_unlock_changes_the_keys_at_once(world: Worl
 
 
 @pytest.mark.attack(24, 25)
-@weakens("aggregator.vault.key_ring.KeyRing", "rotation_due", lambda *_: 0)
+@weakens("aggregator.vault.key_ring.KeyRing", "rotation_due", lambda *_: 0, about=(24,))
 def test_a_database_cannot_withhold_that_the_keys_must_change(world: World) -> None:
     """Without a fresh unlock nothing is signed; the key service remembers it until an owner session comes."""
     world.permit(DR_B, LABORATORY)
@@ -229,9 +229,9 @@ def _snapshot_as_before(found: truth.Truth, reader: view.Reader, root: Root) -> 
 
 
 @pytest.mark.attack(25, 27)
-@weakens("aggregator.vault.epochs", "rotate", lambda *_: None)
-@weakens("aggregator.vault.keys.Root", "section", ONE_SEED_FOR_ALL)
-@weakens("aggregator.vault.view", "_snapshot", _snapshot_as_before)
+@weakens("aggregator.vault.epochs", "rotate", lambda *_: None, about=(25,))
+@weakens("aggregator.vault.keys.Root", "section", ONE_SEED_FOR_ALL, about=(25,))
+@weakens("aggregator.vault.view", "_snapshot", _snapshot_as_before, about=(25,))
 def test_a_former_grantees_seeds_open_nothing_new_and_soon_nothing_at_all(world: World) -> None:
     """Kept by a compromised process, with the whole database at hand."""
     remembered = granted(world)
@@ -313,7 +313,7 @@ OF_ANOTHER = "it is of another epoch than its place in the log"
 
 @pytest.mark.attack(28, 29)
 @pytest.mark.parametrize("by", ["writer", "owner"])
-@weakens("aggregator.vault.epochs.Epochs", "at", lambda *_: 1)
+@weakens("aggregator.vault.epochs.Epochs", "at", lambda *_: 1, about=(28,))
 def test_an_envelope_under_old_keys_behind_a_rotation_is_left_out(
     world: World, by: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -333,7 +333,7 @@ def test_an_envelope_under_old_keys_behind_a_rotation_is_left_out(
 
 
 @pytest.mark.attack(22, 24)
-@weakens("aggregator.vault.epochs", "read", lambda row, _: Epochs([1] * row.epoch, ""))
+@weakens("aggregator.vault.epochs", "read", lambda row, _: Epochs([1] * row.epoch, ""), about=(22,))
 def test_the_column_alone_makes_no_epoch(world: World) -> None:
     """Else the next Consent compiles grants for keys that no section has."""
     granted(world)
@@ -346,7 +346,7 @@ def test_the_column_alone_makes_no_epoch(world: World) -> None:
 
 
 @pytest.mark.attack(22, 24)
-@weakens("aggregator.vault.counter", "_extends", lambda *_: True)
+@weakens("aggregator.vault.counter", "_extends", lambda *_: True, about=(22,))
 def test_the_key_service_remembers_no_epoch_that_the_root_has_not_signed(world: World) -> None:
     """Else one row, written once, would have every honest one refused as older ever after."""
     world.sql("UPDATE vault SET epoch = 999 WHERE id = ?", world.vault)
@@ -364,7 +364,7 @@ def reads(world: World) -> bool:
 
 
 @pytest.mark.attack(22, 24)
-@weakens("aggregator.vault.counter.Counter", "behind", lambda *_: False)
+@weakens("aggregator.vault.counter.Counter", "behind", lambda *_: False, about=(24,))
 def test_a_list_that_was_put_back_is_taken_by_no_writer(world: World) -> None:
     """The old list, its keys and its column, all as the root signed them once."""
     with world.store.read() as session:

@@ -29,8 +29,8 @@ def change_password(world: World, password: str = NEW) -> None:
 
 
 @pytest.mark.attack(24, 25)
-@weakens("aggregator.vault.key_ring.KeyRing", "raise_generation", lambda *_: None)
-@weakens("aggregator.vault.key_ring.KeyRing", "generation", lambda *_: 0)
+@weakens("aggregator.vault.key_ring.KeyRing", "raise_generation", lambda *_: None, about=(24,))
+@weakens("aggregator.vault.key_ring.KeyRing", "generation", lambda *_: 0, about=(24,))
 def test_an_old_row_does_not_bring_the_old_password_back(world: World) -> None:
     """With a copy of the database from before the change, and the password from then."""
     old = world.unlocker()
@@ -44,7 +44,9 @@ def test_an_old_row_does_not_bring_the_old_password_back(world: World) -> None:
 
 
 @pytest.mark.attack(21, 24)
-@weakens("aggregator.identity.unlockers", "outer_header", lambda row: header("unlocker", row.vault, name=row.id))
+@weakens(
+    "aggregator.identity.unlockers", "outer_header", lambda row: header("unlocker", row.vault, name=row.id), about=(24,)
+)
 def test_an_old_row_is_not_made_newer_by_its_number(world: World) -> None:
     owner = world.accounts.sign_up("uwe", PASSWORD, ERIKA).owner
     old = world.unlocker(vault=owner.vault)
@@ -56,7 +58,7 @@ def test_an_old_row_is_not_made_newer_by_its_number(world: World) -> None:
 
 
 @pytest.mark.attack(24, 48)
-@weakens("aggregator.identity.unlockers", "genuine", lambda _, rows: list(rows))
+@weakens("aggregator.identity.unlockers", "genuine", lambda _, rows: list(rows), about=(48,))
 def test_what_was_committed_and_not_told_to_the_key_service_is_told_at_the_next_sign_in(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,7 +256,9 @@ def count(syncing: SyncWorld, table: type) -> int:
 
 
 @pytest.mark.attack(29, 57)
-@weakens("aggregator.vault.key_ring.KeyRing", "hold_public", lambda ring: WorkerKeys.read(ring._folder).public())
+@weakens(
+    "aggregator.vault.key_ring.KeyRing", "hold_public", lambda ring: WorkerKeys.read(ring._folder).public(), about=(29,)
+)
 def test_the_worker_with_all_its_keys_opens_nothing_held(syncing: SyncWorld, queue: Queue) -> None:
     """The nightly worker has worker.key and the whole database."""
     queue.brings(ERIKA, "erika")
@@ -309,7 +311,7 @@ def test_a_held_row_that_is_moved_or_lengthened_opens_for_nobody(syncing: SyncWo
 
 
 @pytest.mark.attack(22, 57)
-@weakens("aggregator.sync.hold", "is_genuine", lambda _keys, _row: True)
+@weakens("aggregator.sync.hold", "is_genuine", lambda _keys, _row: True, about=(57,))
 def test_what_somebody_else_put_into_the_hold_is_not_offered(syncing: SyncWorld, queue: Queue) -> None:
     """The hold's key is public, and a tag is seen in the database: only the feed's own rows count."""
     queue.brings(ERIKA, "erika")

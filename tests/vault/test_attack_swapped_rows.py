@@ -61,7 +61,7 @@ def test_an_unlocker_of_one_kind_is_not_taken_for_another(world: World) -> None:
 
 
 @pytest.mark.attack(23)
-@weakens("aggregator.identity.unlockers.Argon2Parameters", "acceptable", lambda _: True)
+@weakens("aggregator.identity.unlockers.Argon2Parameters", "acceptable", lambda _: True, about=(23,))
 @pytest.mark.parametrize(("name", "low"), [("memory_kib", 1024), ("iterations", 1), ("lanes", 1)])
 def test_lowered_argon2_parameters_are_refused_whoever_wrote_them(world: World, name: str, low: int) -> None:
     """Wrapped anew under the weak key, as one who has the shred key as well could do: still refused, by the floor."""

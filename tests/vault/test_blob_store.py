@@ -97,7 +97,10 @@ def test_one_that_was_cut_or_deleted_is_noticed(blobs: BlobStore) -> None:
 
 @pytest.mark.attack(20, 32)
 @weakens(
-    "aggregator.vault.stream", "AESGCM", type("None_", (), {"__init__": lambda *_: None, "encrypt": lambda *a: a[2]})
+    "aggregator.vault.stream",
+    "AESGCM",
+    type("None_", (), {"__init__": lambda *_: None, "encrypt": lambda *a: a[2]}),
+    about=(20,),
 )
 def test_no_canary_lies_in_the_store_and_no_name_tells_a_vault(tmp_path: Path) -> None:
     store = LocalBlobs(tmp_path / "blobs")

@@ -168,7 +168,7 @@ def test_one_row_rolled_back_is_found(world: World, column: str) -> None:
 
 
 @pytest.mark.attack(24, 31)
-@weakens("aggregator.vault.counter.Counter", "behind", lambda *_: False)
+@weakens("aggregator.vault.counter.Counter", "behind", lambda *_: False, about=(24,))
 def test_no_receipt_is_appended_to_a_chain_that_was_cut(world: World) -> None:
     """So nothing is answered through a view that is open already. The other vaults' receipts of the batch count."""
     receipt(world)

@@ -119,7 +119,7 @@ def test_a_way_back_that_is_gone_opens_nothing(lost: str) -> None:
 
 
 @pytest.mark.attack(21, 22)
-@weakens("aggregator.vault.epochs", "verify", lambda *_: None)
+@weakens("aggregator.vault.epochs", "verify", lambda *_: None, about=(22,))
 def test_a_list_counts_for_the_vault_and_root_that_signed_it() -> None:
     row, _ = three_epochs()
     row.id = "w" * 26
@@ -131,7 +131,7 @@ def test_a_list_counts_for_the_vault_and_root_that_signed_it() -> None:
 
 
 @pytest.mark.attack(21, 22)
-@weakens("aggregator.vault.epochs", "_keys_of", lambda _listed, row: epochs.unpacked(row.keys))
+@weakens("aggregator.vault.epochs", "_keys_of", lambda _listed, row: epochs.unpacked(row.keys), about=(22,))
 def test_another_vaults_keys_are_not_sealed_to(world: World) -> None:
     """Both are of the same installation, and both were signed by their roots."""
     second = world.accounts.sign_up("max.mustermann", "Ein anderes Passwort", ERIKA).owner

@@ -227,7 +227,7 @@ COPY = "it is a copy of an older one, or stands elsewhere than where it was writ
 @pytest.mark.attack(21, 24)
 @pytest.mark.parametrize("by", ["owner", "writer"])
 @pytest.mark.parametrize("folded", [False, True])
-@weakens("aggregator.vault.fold.State", "expect", lambda *_: None)
+@weakens("aggregator.vault.fold.State", "expect", lambda *_: None, about=(24,))
 def test_a_copy_of_an_old_envelope_brings_nothing_back(world: World, by: str, folded: bool) -> None:
     """What was removed from a section stays removed, behind a snapshot too; else its grantees would see it again."""
     writer = world.connect().writer if by == "writer" else Writer.owner(world.owner.root)
@@ -244,7 +244,7 @@ def test_a_copy_of_an_old_envelope_brings_nothing_back(world: World, by: str, fo
 
 
 @pytest.mark.attack(21, 24)
-@weakens("aggregator.vault.snapshot", "_numbers", lambda _: {})
+@weakens("aggregator.vault.snapshot", "_numbers", lambda _: {}, about=(24,))
 def test_a_snapshot_remembers_the_numbers_of_every_writer(world: World) -> None:
     mandate = world.connect()
     first = world.append("results", world.put("Observation/1"), writer=mandate.writer)
@@ -260,7 +260,7 @@ def test_a_snapshot_remembers_the_numbers_of_every_writer(world: World) -> None:
 
 
 @pytest.mark.attack(21, 24)
-@weakens("aggregator.vault.fold.State", "expect", lambda *_: None)
+@weakens("aggregator.vault.fold.State", "expect", lambda *_: None, about=(24,))
 def test_envelopes_in_another_order_do_not_count(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chained anew, where the key service has not heard of them yet: what it has heard of, it compares itself."""
     monkeypatch.setattr(world.store, "_watch", None)
@@ -292,7 +292,7 @@ ANOTHERS = "it changes what its author did not write"
 @pytest.mark.attack(28, 53)
 @pytest.mark.parametrize("section", ["unsorted", "results"])
 @pytest.mark.parametrize("forged", ["put", "delete", "remove"])
-@weakens("aggregator.vault.fold", "_is_anothers", lambda *_: False)
+@weakens("aggregator.vault.fold", "_is_anothers", lambda *_: False, about=(28,))
 def test_a_writer_undoes_nothing_that_the_owner_signed(world: World, forged: str, section: str) -> None:
     """With the worker's key and the database alone: the owner's deny would be gone at the next signing."""
     world.permit()
@@ -370,7 +370,7 @@ def test_another_source_does_not_write_what_one_wrote(world: World) -> None:
 
 
 @pytest.mark.attack(28, 46)
-@weakens("aggregator.vault.envelope", "_refuse_unsound", lambda *_: None)
+@weakens("aggregator.vault.envelope", "_refuse_unsound", lambda *_: None, about=(28,))
 def test_a_signed_but_malformed_operation_closes_no_vault(world: World) -> None:
     mandate = world.connect()
     position = world.append("results", replace(world.put("Observation/9"), updated="notadate"), writer=mandate.writer)
