@@ -27,9 +27,11 @@ from aggregator.vault import epochs, log
 from aggregator.vault.blob_store import BlobStore, open_blobs
 from aggregator.vault.key_ring import KeyRing, WorkerKeys
 from aggregator.vault.log import first_link
+from aggregator.vault.master_key import MasterKey
 from aggregator.vault.seal import FORMAT
 from aggregator.vault.store import Store
 from aggregator.vault.tables import Installation, Vault
+from aggregator.vault.token_key import TokenKey
 from connectors.contract import Clock, utc_now
 
 
@@ -55,13 +57,18 @@ def _key_ring(config: Config, store_exists: bool) -> KeyRing:
     """A store without its key ring is never given a new one: that would only hide the loss."""
     folder = config.keys.folder
     if (folder / "ring.db").exists():
-        return KeyRing(folder, config.keys.destroyed_list)
+        return KeyRing(folder, config.keys.destroyed_list, master_key(config))
     if store_exists:
         raise KeysMissing(
             f"keys.folder: {folder} holds no key ring, but {config.store.place} belongs to one. Restore the key ring "
             "from its backup, or set keys.folder; without it nothing in the store can be opened"
         )
-    return KeyRing.create(folder, config.keys.destroyed_list)
+    return KeyRing.create(folder, config.keys.destroyed_list, master_key(config))
+
+
+def master_key(config: Config) -> MasterKey | None:
+    """The token's, where one is configured; else the ring's own file."""
+    return TokenKey(config.keys.pkcs11) if config.keys.pkcs11.module else None
 
 
 def _bind(session: Session, ring: KeyRing) -> None:

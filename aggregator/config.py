@@ -68,11 +68,21 @@ class BlobSettings(_Section):
         return None if self.url.startswith("s3://") else Path(self.url.removeprefix("file://"))
 
 
+class TokenSettings(_Section):
+    """A PKCS#11 token that holds the master key; without a module it lies in the key ring's folder."""
+
+    module: str = ""
+    token: str = ""
+    label: str = ""
+    pin_file: str = ""
+
+
 class KeySettings(_Section):
     """Where the embedded key ring lies: never in the store's folder, never in the same backup."""
 
     folder: Path = Path("keys")
     destroyed: str = ""
+    pkcs11: TokenSettings = TokenSettings()
 
     @property
     def destroyed_list(self) -> Path:

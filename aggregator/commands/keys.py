@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from aggregator.app import open_service
+from aggregator.app import master_key, open_service
 from aggregator.commands.common import AsJson, config_file, print_json, say
 from aggregator.config import load
 from aggregator.errors import OperatorError
@@ -64,7 +64,7 @@ def rotate(context: typer.Context) -> None:
     Example: aggregator keys rotate
     """
     config = load(config_file(context))
-    ring = KeyRing(config.keys.folder, config.keys.destroyed_list)
+    ring = KeyRing(config.keys.folder, config.keys.destroyed_list, master_key(config))
     try:
         ring.rotate_master()
     finally:

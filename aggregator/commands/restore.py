@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from sqlmodel import Session
 
+from aggregator.app import master_key
 from aggregator.audit import receipts
 from aggregator.audit.receipts import SYSTEM, Opening
 from aggregator.commands.common import AsJson, config_file, print_json, progress, say
@@ -82,7 +83,7 @@ def _ring(config: Config, backup: Path | None) -> KeyRing:
         KeyRing.restore(backup, folder, listed)
     else:
         raise OperatorError(f"keys.folder: {folder} holds no key ring; name its backup with --keys-from")
-    return KeyRing(folder, listed)
+    return KeyRing(folder, listed, master_key(config))
 
 
 def _load(store: Store, ring: KeyRing, folder: Path) -> Restored:
