@@ -105,16 +105,9 @@ def dumps(value: Any) -> bytes:
 
 def depth(value: Any) -> int:
     """How deep objects and arrays nest; a scalar is 0. Stops counting beyond MAX_DEPTH + 1."""
-    level, layer = 0, [value]
+    level, layer = 0, [value] if isinstance(value, dict | list) else []
     while layer and level <= MAX_DEPTH:
-        layer = [child for node in layer for child in _children(node)]
-        level += bool(layer)
+        level += 1
+        children = (child for node in layer for child in (node.values() if isinstance(node, dict) else node))
+        layer = [child for child in children if isinstance(child, dict) or isinstance(child, list)]  # noqa: SIM101
     return level
-
-
-def _children(node: Any) -> list[Any]:
-    if isinstance(node, dict):
-        return [child for child in node.values() if isinstance(child, dict | list)] or [None]
-    if isinstance(node, list):
-        return [child for child in node if isinstance(child, dict | list)] or [None]
-    return []
