@@ -50,6 +50,7 @@ class Rig:
         fresh = self.folder / "home"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(made, fresh)
+        shutil.copy(f"{made}.codes", f"{fresh}.codes")
         self._databases.close()
         self._databases.enter_context(databases.own_databases())
         databases.copy(database(made), database(fresh))
@@ -65,6 +66,7 @@ class Rig:
         if name not in self.made:
             if name == "record":
                 shutil.copytree(self._template("person"), folder)
+                shutil.copy(self.folder / "person.codes", self.folder / "record.codes")
                 databases.copy(database(self.folder / "person"), database(folder))
             else:
                 folder.mkdir()

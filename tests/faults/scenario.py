@@ -54,6 +54,11 @@ class Home:
     folder: Path
     store: StoreSettings
 
+    @property
+    def paper(self) -> Path:
+        """Where the patients have their recovery codes: not in the installation, and no fault of its disk's."""
+        return Path(f"{self.folder}.codes")
+
 
 class InProcess:
     """Requests to the application in this process: no socket, one event loop, which stands still in between."""
@@ -91,6 +96,7 @@ class Clinic(Script):
 class Living:
     """The installation, opened by one process."""
 
+    home: Home
     service: Service
     clinic: Clinic
     world: HttpWorld
@@ -172,8 +178,8 @@ def living(home: Home, generation: int) -> Iterator[Living]:
     http = InProcess(create_app(service))
     try:
         world = HttpWorld(service, cast(Any, None), clock, cast(Any, http), {"praxis": key})
-        codes = home.folder / "codes"
-        yield Living(service, clinic, world, orjson.loads(codes.read_bytes()) if codes.exists() else {})
+        codes = home.paper
+        yield Living(home, service, clinic, world, orjson.loads(codes.read_bytes()) if codes.exists() else {})
     finally:
         http.close()
         service.close()
@@ -190,6 +196,7 @@ def sign_up(life: Living) -> None:
         life.unproven.add("other")
         return
     life.codes[OTHER_LOGIN] = told(answer).json()["recovery_code"]
+    life.home.paper.write_bytes(orjson.dumps(life.codes))
 
 
 def prove(life: Living) -> None:
@@ -344,7 +351,7 @@ def make_person(home: Home) -> None:
     with living(home, 0) as life:
         signed_up = life.service.accounts.sign_up(LOGIN, PASSWORD, ERIKA)
         life.service.accounts.prove_recovery(LOGIN, signed_up.recovery_code)
-        (home.folder / "codes").write_bytes(orjson.dumps({LOGIN: signed_up.recovery_code}))
+        home.paper.write_bytes(orjson.dumps({LOGIN: signed_up.recovery_code}))
 
 
 def make_record(home: Home) -> None:
