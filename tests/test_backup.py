@@ -210,3 +210,21 @@ def test_nothing_in_the_backup_of_the_database_is_in_clear(lived: World, run: Ru
     assert {oct(file.stat().st_mode & 0o777) for file in keys_to.iterdir()} == {"0o600"}
     manifest = json.loads((to / "manifest.json").read_bytes())
     assert not {"owner_session", "access_token", "image"} & manifest["tables"].keys()
+
+
+def test_a_backup_of_one_database_is_restored_into_the_other_and_back(lived: World, run: Run) -> None:
+    if not databases.on_postgresql():
+        pytest.skip("needs both databases: --store postgresql")
+    to, _ = backed_up(lived, run)
+    flat = lived.folder / "flat.toml"
+    flat.write_text(f'[store]\npath = "{lived.folder}/flat/aggregator.db"\n[keys]\nfolder = "{lived.folder}/keys"\n')
+    lived.close()
+    first = run("--config", flat, "restore", "--from", to, "--json")
+    second_backup = lived.folder.parent / "second"
+    shutil.rmtree(second_backup, ignore_errors=True)
+    run("--config", flat, "backup", "--to", second_backup, "--json")
+    second, config = restored(lived, run, "--from", second_backup)
+    assert first == second == {"vaults": 1, "behind": 0, "ended_grants": 0, "left_out": 0}
+    service = open_service(load(config), lived.clock)
+    assert service.accounts.sign_in(LOGIN, PASSWORD).sections == lived.owner.sections
+    service.close()
