@@ -97,12 +97,12 @@ def save(session: Session, ledger: Ledger) -> None:
 
 def text(lines: Mapping[str, Line]) -> bytes:
     """Columns of bytes, which pack without loss: FORMAT.md section 6."""
-    sections = sorted({line.section for line in lines.values()})
-    ordered, place = [lines[local] for local in sorted(lines)], {section: n for n, section in enumerate(sections)}
+    names, sections = sorted(lines), sorted({line.section for line in lines.values()})
+    ordered, place = [lines[local] for local in names], {section: n for n, section in enumerate(sections)}
     return b"".join(
         (
             struct.pack(">I", len(lines)),
-            unb32_all(sorted(lines)),
+            unb32_all(names),
             *(line.tag for line in ordered),
             struct.pack(f">{len(ordered)}I", *(line.version << 1 | line.deleted for line in ordered)),
             bytes(place[line.section] for line in ordered),

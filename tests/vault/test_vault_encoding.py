@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.vault.encoding import b32, b64, canonical, instant, padme, unb64
+from aggregator.vault.encoding import b32, b32_all, b64, canonical, instant, padme, unb32_all, unb64
 from tests.vault.world import START
 
 LENGTHS = st.integers(min_value=0, max_value=2**40)
@@ -68,3 +68,10 @@ def test_an_instant_is_utc_with_milliseconds() -> None:
         "2026-02-28T18:30:00.000Z"
     )
     assert instant(datetime(2026, 3, 1, tzinfo=UTC)) == "2026-03-01T00:00:00.000Z"
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16)))
+def test_many_ids_are_each_ones_base32(raws: list[bytes]) -> None:
+    ids = b32_all(b"".join(raws))
+    assert ids == [b32(raw) for raw in raws]
+    assert unb32_all(ids) == b"".join(raws)
