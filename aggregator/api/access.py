@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,11 +21,16 @@ from aggregator.api.held import Held, HeldViews, Key
 from aggregator.api.service import Service
 from aggregator.audit.receipts import SYSTEM, Condition, Opening
 from aggregator.consent import grant
+from aggregator.consent.decide import Party
 from aggregator.errors import Refused, Stale
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import FhirError, NotFound
+from aggregator.identity import persons
+from aggregator.identity.accounts import Owner
 from aggregator.vault import counter, tables, truth
 from aggregator.vault import view as views
+from aggregator.vault.key_service import Ticket
+from aggregator.vault.keys import OWNER
 from aggregator.vault.seal import PublicKey
 from aggregator.vault.view import Reader, View
 
@@ -53,9 +58,7 @@ class Access:
 
     async def answer(self, principal: Principal, vault: str, act: Act, ask: Callable[[View], Answer]) -> Answer:
         """What `ask` makes of the caller's view, its receipt durable. Raises NotFound, Stale and ask's errors."""
-        if principal.owner and principal.owner.vault != vault:
-            await self.refuse(principal, vault, act, "not the owner")
-            raise NotFound
+        principal = principal.toward(vault)
         for _ in range(_TRIES):
             try:
                 held = await self._hold(principal, vault, act)
@@ -75,14 +78,19 @@ class Access:
         with self._service.store.read() as session:
             row = counter.head(session, vault) or counter.known_head(session, SYSTEM)
         opening = Opening(row.id, self._audit_key(row))
-        entry = self._entry(_who(principal, row), act, "refused", reason=reason)
+        entry = self._entry(_who(principal.toward(vault), row), act, "refused", reason=reason)
         await self._service.receipts.write(opening.first(entry))
 
     def vaults(self, principal: Principal) -> list[str]:
-        """The vaults that hold a grant for this client, in a fixed order."""
-        if principal.owner:
-            return [principal.owner.vault]
-        grantee = self._service.key_service.handle("party", principal.party)
+        """The vaults that a search runs over: those with a grant for this client, in a fixed order, or the owner's."""
+        return [principal.owner.vault] if principal.owner else self._granted(principal.party)
+
+    def cared_for(self, owner: Owner) -> list[str]:
+        """The vaults of others that hold a grant for this person."""
+        return self._granted(persons.party(owner.vault).id)
+
+    def _granted(self, party: str) -> list[str]:
+        grantee = self._service.key_service.handle("party", party)
         with self._service.store.read() as session:
             return sorted(session.exec(select(tables.Grant.vault).where(tables.Grant.grantee == grantee)).all())
 
@@ -94,7 +102,7 @@ class Access:
         async with self._single_flight(key):  # those who wait find the view that the first one opened
             held = self.held.get(key)
             if held is None:
-                opener = self._open_owner if principal.owner else self._open_grant
+                opener = self._open_owner if principal.party == OWNER else self._open_grant
                 held = await opener(principal, vault, act)
                 self.held.keep(key, held)
             return held
@@ -127,6 +135,7 @@ class Access:
         if row is None:
             await self.refuse(principal, vault, act, "no consent")
             raise NotFound
+        principal = await asyncio.to_thread(self._by_name, principal)
         opening, entry = await self._opening(principal, vault, act)
         try:
             reader, consents = await asyncio.to_thread(self._unseal, principal, row, opening.id)
@@ -136,16 +145,32 @@ class Access:
             await self.refuse(principal, vault, act, str(error))
             raise NotFound from None
         view = await asyncio.to_thread(views.open_view, self._service.store, vault, reader, self._service.indexer)
+        if principal.owner:
+            await asyncio.to_thread(self._service.accounts.owner, principal.owner.token)  # as for an owner's own view
         # The version that was read together with the grant: one that came since must not count for this view.
         return _held(principal, view, version, opening, entry | {"consents": consents})
 
     def _unseal(self, principal: Principal, row: tables.Grant, opening: bytes) -> tuple[Reader, list[str]]:
-        """Through the key service, which verifies the caller's own token."""
-        caller, now = principal.as_client(), self._service.clock()
-        opened = grant.open_grant(row, self._service.key_service, caller.ticket, opening, now)
-        party = caller.client.party
+        """Through the key service, which verifies the caller's own token, or the proof of a person."""
+        now = self._service.clock()
+        party, ticket = self._credentials(principal, now)
+        opened = grant.open_grant(row, self._service.key_service, ticket, opening, now)
         reader = opened.reader(party, principal.purpose, now, self._service.table)
         return reader, opened.deciding(party, principal.purpose, now)
+
+    def _credentials(self, principal: Principal, now: datetime) -> tuple[Party, Ticket]:
+        if principal.owner:
+            ticket = persons.ticket(principal.owner, self._service.key_service, now)
+            return persons.party(principal.owner.vault), ticket
+        caller = principal.as_client()
+        return caller.client.party, caller.ticket
+
+    def _by_name(self, principal: Principal) -> Principal:
+        """For the receipts of whoever let this person read: they are told the name that the person's own record has."""
+        if principal.owner is None:
+            return principal
+        person = self._service.signing.person(principal.owner)
+        return replace(principal, name=f"{person.given} {person.family}")
 
     async def _opening(self, principal: Principal, vault: str, act: Act) -> tuple[Opening, dict[str, Any]]:
         """A durable `opened` receipt: before the key service is asked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -16,16 +17,20 @@ from starlette.responses import Response, StreamingResponse
 
 from aggregator.api import bodies
 from aggregator.api.access import Access, Act
-from aggregator.api.caller import Callers
+from aggregator.api.caller import Callers, Principal
 from aggregator.api.front_page import front_page
 from aggregator.api.service import Service
 from aggregator.audit import chain_file, remembered
-from aggregator.errors import CallerError
+from aggregator.errors import CallerError, RolledBack, Tampered
 from aggregator.fhir.bundle import Answer
+from aggregator.fhir.outcome import NotFound
+from aggregator.fhir.read import read
 from aggregator.sync import quarantine
 from aggregator.sync.registry import Source
 from aggregator.sync.tables import Connection
 from aggregator.sync.verification import Level, Method, open_facts
+from aggregator.vault.view import View
+from fhir_profiles.text import loads
 
 _LIMIT = 64 * 1024
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -90,7 +95,8 @@ class AppRoutes:
         add("/quarantine", self.quarantine, methods=["GET"])
         add("/audit-head", self.audit_head, methods=["GET"])
         add("/audit-chain", self.audit_chain, methods=["GET"])
-        add("/grants/{party}", self.end_grant, methods=["DELETE"])
+        add("/records", self.records, methods=["GET"])
+        add("/grants/{party:path}", self.end_grant, methods=["DELETE"])
         return router
 
     async def front(self) -> Response:
@@ -154,6 +160,27 @@ class AppRoutes:
         (code,) = bodies.strings(await bodies.json(request, _LIMIT), "code")
         signer = await asyncio.to_thread(self._service.signing.signer, owner)
         return _json({"id": await asyncio.to_thread(self._service.connections.redeem, signer, code)}, 201)
+
+    async def records(self, request: Request) -> Response:
+        """The records that this person may read: their own, and those of others in which a Consent lets them.
+
+        `name` where the Consent opens `identity`. Each one is opened for this, and says so in its receipts.
+        """
+        principal = self._callers.of(request)
+        owner = principal.as_owner()
+        told: list[dict[str, Any]] = []
+        for vault in [owner.vault, *self._access.cared_for(owner)]:
+            with suppress(NotFound, Tampered, RolledBack):  # ended meanwhile, or damaged: the others are told
+                told.append(await self._record(principal, vault) | {"own": vault == owner.vault})
+        return _json({"records": told})
+
+    async def _record(self, principal: Principal, vault: str) -> dict[str, Any]:
+        def ask(view: View) -> Answer:
+            return Answer(read(view, "Patient", f"{vault}.{view.patient}").body, 1)
+
+        patient = loads((await self._access.answer(principal, vault, Act("read", "Patient"), ask)).body)
+        told = {"vault": vault, "patient": patient["id"]}
+        return told | ({"name": patient["name"]} if "name" in patient else {})
 
     async def quarantine(self, request: Request) -> Response:
         """What could not be taken, with reason and payload: it opens with the patient's key alone."""

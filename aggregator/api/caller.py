@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
 from aggregator.api.service import Service
 from aggregator.errors import Refused, SignInFailed
-from aggregator.identity import scopes
+from aggregator.identity import persons, scopes
 from aggregator.identity.accounts import Owner
 from aggregator.identity.clients import Caller
 from aggregator.identity.sessions import hour
+from aggregator.vault.key_service import PERSONS_PURPOSE
 from aggregator.vault.keys import OWNER
 
 # A token that another process ended is refused here after this time at the latest. A grant that ended is refused at
@@ -45,6 +46,14 @@ class Principal:
         if self.owner is None:
             raise Refused("this is for the owner of a record alone")
         return self.owner
+
+    def toward(self, vault: str) -> Principal:
+        """Who this is to a vault: the owner of another one comes as a person, a grantee like every other."""
+        if self.owner is None or self.owner.vault == vault:
+            return self
+        person = persons.party(self.owner.vault).id
+        name = self.name if self.party == person else person
+        return replace(self, party=person, name=name, purpose=PERSONS_PURPOSE)
 
     def as_client(self) -> Caller:
         """Raise Refused for an owner."""

@@ -111,7 +111,7 @@ class FhirRoutes:
         resource_type, whole_id = _path(request, "resource_type", "whole_id")
         act = Act("read", resource_type, f"{resource_type}/{whole_id}")
         principal = await self._principal(request, act, "r", _vault(whole_id), _pairs(request))
-        made = await self._synthesised(principal, resource_type)
+        made = await self._synthesised(principal, resource_type, _vault(whole_id))
         headers: dict[str, str] = {}
 
         def ask(view: View) -> Answer:
@@ -217,7 +217,7 @@ class FhirRoutes:
         act = Act("search-type", resource_type, "&".join(f"{name}={value}" for name, value in pairs))
         named = _named(pairs, self._base)
         principal = await self._principal(request, act, "s", named, pairs)
-        asked = _Asked(act, pairs, _strict(request), await self._synthesised(principal, resource_type))
+        asked = _Asked(act, pairs, _strict(request), await self._synthesised(principal, resource_type, named))
         if named is None:
             return _fhir(await self._search_all(principal, self._open_to(principal), asked))
         links = self._pages.links(principal.reader, named)
@@ -293,10 +293,13 @@ class FhirRoutes:
             raise
         return principal
 
-    async def _synthesised(self, principal: Principal, resource_type: str) -> View | None:
-        """For an owner's receipts and origins the view that is made of them; in a thread, it may be long."""
+    async def _synthesised(self, principal: Principal, resource_type: str, vault: str | None) -> View | None:
+        """For an owner's receipts and origins the view that is made of them; in a thread, it may be long.
+
+        vault: the one that is asked; of somebody else's a carer reads neither.
+        """
         make = SYNTHESISED.get(resource_type)
-        if make is None or principal.owner is None:
+        if make is None or principal.owner is None or vault not in (None, principal.owner.vault):
             return None
         return await asyncio.to_thread(make, self._service, principal.owner)
 

@@ -17,6 +17,7 @@ from aggregator.audit import chain, receipts
 from aggregator.audit.tables import Receipt
 from aggregator.consent.withheld import Withheld
 from aggregator.fhir import audit_event, provenance
+from aggregator.identity import persons
 from aggregator.identity.accounts import Owner
 from aggregator.identity.signing import archived
 from aggregator.vault import counter, tables
@@ -71,11 +72,12 @@ def _view(service: Service, owner: Owner, records: Iterable[Record]) -> View:
 
 def _withheld(service: Service, withheld: Withheld, entry: Mapping[str, Any]) -> dict[str, int]:
     client = service.registered.get(entry["party"])
-    if client is None or entry["kind"] != "answered":
+    party = client.party if client else persons.party_of(entry["party"])
+    if party is None or entry["kind"] != "answered":
         return {}
     at = datetime.fromisoformat(entry["at"])
     places = (entry["log_position"], entry["grant_version"])
-    return withheld.by_section(client.party, entry["purpose"], at, *places, entry["type"])
+    return withheld.by_section(party, entry["purpose"], at, *places, entry["type"])
 
 
 def _consents(service: Service, owner: Owner) -> Callable[[int], list[Resource]]:

@@ -24,10 +24,11 @@ from aggregator.consent.decide import Party, PartyKind
 from aggregator.errors import OperatorError, Refused, SignInFailed, Tampered
 from aggregator.identity import scopes
 from aggregator.identity.tables import AccessToken, UsedAssertion
-from aggregator.vault.key_service import Admission, KeyService, Ticket
+from aggregator.vault.key_service import PERSON, Admission, KeyService, Ticket
 from aggregator.vault.seal import expand
 from aggregator.vault.store import Store
 from connectors.contract import Clock
+from fhir_profiles.codes import RECORD
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ("ES384", "RS384")
@@ -207,6 +208,10 @@ def _client(name: str, settings: ClientSettings) -> Client:
     if any(key.is_private for key in keys.keys):
         raise OperatorError(
             f"clients.{name}.jwks_file: {settings.jwks_file} holds a private key; only public ones go there"
+        )
+    if name.startswith(PERSON) or any(one.system == RECORD for one in settings.identifiers):
+        raise OperatorError(
+            f"clients.{name}: named like a person with a record here; choose another name or identifier"
         )
     identifiers = frozenset((one.system, one.value) for one in settings.identifiers)
     return Client(name, settings, keys, Party(name, identifiers, PartyKind(settings.kind)))

@@ -17,7 +17,7 @@ from aggregator.consent.decide import Party, openable, parse
 from aggregator.consent.grant import compile_grants
 from aggregator.consent.mandate import Person, Signer
 from aggregator.errors import CallerError, Changed, Invalid, Tampered
-from aggregator.identity import patient
+from aggregator.identity import patient, persons
 from aggregator.identity.accounts import Accounts, Owner, owner_put
 from aggregator.vault import counter, epochs, tables, truth
 from aggregator.vault.encoding import b32, canonical
@@ -195,9 +195,9 @@ class Signing:
         row: as `truth.head` gave it in this transaction. named: the grantees whom a Consent names that is signed just
         now. Returns what is to be destroyed after the commit.
         """
-        before = archive(session, owner, row.grant_version)
-        ended = self._ended(session, owner, before) - named
-        parties = [party for party in self._parties if self._handle(party) not in ended]
+        before, known = archive(session, owner, row.grant_version), self._known(session, owner, consents)
+        ended = self._ended(session, owner, before, known) - named
+        parties = [party for party in known if self._handle(party) not in ended]
         opened = self._opened(owner, consents, parties)
         lost = any(not names <= opened.get(who, frozenset()) for who, names in before.opened.items())
         row.grant_version += 1
@@ -225,13 +225,17 @@ class Signing:
     def _handle(self, party: Party) -> str:
         return self._key_service.handle("party", party.id).hex()
 
-    def _ended(self, session: Session, owner: Owner, before: Archived) -> frozenset[str]:
+    def _known(self, session: Session, owner: Owner, consents: Sequence[Resource]) -> list[Party]:
+        """The registered parties, and the people whom these Consents name."""
+        return [*self._parties, *persons.named(session, consents, owner.vault)]
+
+    def _ended(self, session: Session, owner: Owner, before: Archived, known: Sequence[Party]) -> frozenset[str]:
         """Who gets no grant until a Consent names them anew: told by the owner's archive, not by the table alone.
 
         Everybody, where the archive is gone: nobody can say any more who was ended.
         """
         if before.missing:
-            return frozenset(map(self._handle, self._parties))
+            return frozenset(map(self._handle, known))
         ended = tables.EndedGrantee
         return before.ended | {
             one.hex() for one in session.exec(select(ended.grantee).where(ended.vault == owner.vault))
@@ -240,7 +244,8 @@ class Signing:
     def _reopen(self, session: Session, owner: Owner, signed: Resource) -> frozenset[str]:
         """Whom the signed Consent names: those who were ended may have a grant again."""
         ended, policy, every = tables.EndedGrantee, parse(signed), frozenset(owner.sections)
-        named = frozenset(self._handle(party) for party in self._parties if openable([policy], party, every))
+        known = self._known(session, owner, [signed])
+        named = frozenset(self._handle(party) for party in known if openable([policy], party, every))
         handles = [bytes.fromhex(one) for one in named]
         session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(handles)))
         return named

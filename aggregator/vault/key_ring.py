@@ -36,7 +36,16 @@ from aggregator.vault.counter_file import CounterFile
 from aggregator.vault.destroyed import DestroyedList
 from aggregator.vault.encoding import b64
 from aggregator.vault.key_files import FolderLock
-from aggregator.vault.key_service import Admission, Held, HoldClaim, SignedGrant, Ticket
+from aggregator.vault.key_service import (
+    PERSON,
+    PERSONS_PURPOSE,
+    Admission,
+    Held,
+    HoldClaim,
+    Proof,
+    SignedGrant,
+    Ticket,
+)
 from aggregator.vault.keys import handle, verify
 from aggregator.vault.master_key import FileKey, MasterKey
 from aggregator.vault.ring_rows import RingRows
@@ -45,6 +54,7 @@ from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, head
 FILES = ("master.key", "worker.key", "ring.db", "counters.db", "destroyed")
 
 _CLAIM_SECONDS = 300  # a claim to held items is made in the request that verifies
+_PROOF_SECONDS = 300  # a person's proof is made in the request that opens
 _OPENING_LIFE = 60.0  # seconds between the receipt and the opening that it permits
 
 
@@ -229,7 +239,7 @@ class KeyRing:
         key = self._grant_key(grant)
         payload = unwrap(key, _grant_header(grant), self.unlock(grant.vault, _grant_header(grant), grant.box))
         certificate = self._check(grant, payload)
-        if certificate["grantee"] != b64(self.handle("party", admission.party)):
+        if not _is_grantee(certificate, self.handle("party", admission.party)):
             raise Refused("this grant is another party's")
         if not _is_occasion(orjson.loads(payload)["occasions"], admission.purpose, now):
             raise Refused("this grant opens nothing now for this purpose of use")
@@ -243,11 +253,26 @@ class KeyRing:
         return int(found[0]) if found else 0
 
     def admit(self, token: str, admission: Admission) -> bytes:
+        if admission.party.startswith(PERSON):
+            raise Refused("a person is admitted by a proof alone")
+        return self._admit(token, admission)
+
+    def admit_person(self, token: str, proof: Proof, now: datetime) -> bytes:
+        verify(self.verification_key(proof.vault), proof.signature, b"PRA1/proof" + proof.statement, "proof")
+        stated = orjson.loads(proof.statement)
+        if not _proves(stated, proof.vault, token):
+            raise Refused("this proof is for something else")
+        if not _is_of_now(stated["expires"], now):
+            raise Refused("this proof is of another time")
+        party = Admission(party=PERSON + proof.vault, purpose=PERSONS_PURPOSE, scopes=(), expires=stated["expires"])
+        return self._admit(token, party)
+
+    def _admit(self, token: str, admission: Admission) -> bytes:
         return wrap(self._ticket_key(token), header("token", ""), orjson.dumps(asdict(admission)))
 
     def identify(self, ticket: Ticket, now: datetime) -> Admission:
         made = orjson.loads(unwrap(self._ticket_key(ticket.token), header("token", ""), ticket.row))
-        if made["expires"] <= now.timestamp():
+        if _is_over(made["expires"], now):
             raise Refused("the token has expired")
         made["scopes"] = tuple(made["scopes"])
         return Admission(**made)
@@ -282,8 +307,7 @@ class KeyRing:
     def _check(self, grant: SignedGrant, payload: bytes) -> dict[str, Any]:
         verify(self.verification_key(grant.vault), grant.signature, b"PRA1/grant" + grant.certificate, "grant")
         certificate: dict[str, Any] = orjson.loads(grant.certificate)
-        stated = (certificate["vault"], certificate["grant"], certificate["body"])
-        if stated != (grant.vault, grant.id, hashlib.sha256(payload).hexdigest()):
+        if not _is_about(certificate, grant, payload):
             raise Refused("this grant's certificate is another's")
         return certificate
 
@@ -297,6 +321,15 @@ class KeyRing:
     def _ticket_key(self, token: str) -> bytes:
         # The token is 256 random bits: mixed with a key of the ring's, neither alone opens the row.
         return hmac.digest(self._rows.own("tickets"), token.encode(), "sha256")
+
+
+def _is_of_now(expires: int, now: datetime) -> bool:
+    return now.timestamp() < expires <= now.timestamp() + _PROOF_SECONDS
+
+
+def _proves(stated: dict[str, Any], vault: str, token: str) -> bool:
+    named = (stated["kind"], stated["vault"], stated["token"], stated["purpose"])
+    return named == ("proof", vault, hashlib.sha256(token.encode()).hexdigest(), PERSONS_PURPOSE)
 
 
 def _covers(stated: dict[str, Any], claim: HoldClaim, held: Held) -> bool:
@@ -321,6 +354,22 @@ class Openings:
     def use(self, opening: Opened) -> bool:
         with self._lock:
             return self._until.pop(opening, 0.0) > time.monotonic()
+
+
+# Each of these stands for one thing that is asked before a grant opens.
+
+
+def _is_over(expires: int, now: datetime) -> bool:
+    return expires <= now.timestamp()
+
+
+def _is_about(certificate: dict[str, Any], grant: SignedGrant, payload: bytes) -> bool:
+    stated = (certificate["vault"], certificate["grant"], certificate["body"])
+    return stated == (grant.vault, grant.id, hashlib.sha256(payload).hexdigest())
+
+
+def _is_grantee(certificate: dict[str, Any], party: bytes) -> bool:
+    return bool(certificate["grantee"] == b64(party))
 
 
 def _is_occasion(occasions: list[tuple[str, str, list[str]]], purpose: str, now: datetime) -> bool:

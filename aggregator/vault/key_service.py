@@ -28,6 +28,25 @@ class Ticket:
     row: bytes = field(repr=False)
 
 
+PERSON = "person/"
+"""What the id of a party begins with that is a person with a vault here; the vault's id follows."""
+
+PERSONS_PURPOSE = "FAMRQT"
+"""A person who reads somebody else's record does so as family or carer, and for nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A person's word, signed by the root of their own vault, that a token is theirs for a few minutes.
+
+    statement: canonical JSON {"kind":"proof","vault","token":sha256 in hex,"purpose","expires":Unix seconds}.
+    """
+
+    vault: str
+    statement: bytes = field(repr=False)
+    signature: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class SignedGrant:
     """A grant as it is stored: the root-signed certificate, and the payload in two locks once it is registered."""
@@ -122,7 +141,10 @@ class KeyService(Memory, Protocol):
         """
 
     def admit(self, token: str, admission: Admission) -> bytes:
-        """Seal the row that makes this token worth something."""
+        """Seal the row that makes this token worth something: of a registered party, never of a person."""
+
+    def admit_person(self, token: str, proof: Proof, now: datetime) -> bytes:
+        """The same for a person, checked against the key that was pinned for their own vault: who holds its root."""
 
     def identify(self, ticket: Ticket, now: datetime) -> Admission:
         """Whom the token stands for."""

@@ -43,7 +43,10 @@ Permits = Callable[[str, Resource], bool]
 
 @dataclass(slots=True)
 class View:
-    """What one caller sees of one vault, at one log position, under one grant version, until `until`."""
+    """What one caller sees of one vault, at one log position, under one grant version, until `until`.
+
+    patient: the local id of the vault's Patient.
+    """
 
     vault: str
     reader: str
@@ -51,6 +54,7 @@ class View:
     log_position: int
     grant_version: int
     until: datetime | None = None
+    patient: str = ""
 
     def close(self) -> None:
         self.image.close()
@@ -106,7 +110,7 @@ def open_view(store: Store, vault: str, reader: Reader, indexer: Indexer, root: 
     else:
         assert found is not None  # noqa: S101 - it was read, and could not be stored
         image = Image.open(_data(found, reader, indexer, None))
-    return View(vault, reader.id, image, row.log_position, row.grant_version, reader.until)
+    return View(vault, reader.id, image, row.log_position, row.grant_version, reader.until, reader.patient)
 
 
 def _data(found: truth.Truth, reader: Reader, indexer: Indexer, bodies: Outside | None) -> bytes:

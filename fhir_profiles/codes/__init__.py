@@ -16,6 +16,7 @@ LANR: Final = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_ANR"  # physician
 BSNR: Final = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_BSNR"  # practice site
 TELEMATIK_ID: Final = "https://gematik.de/fhir/sid/telematik-id"
 URI: Final = "urn:ietf:rfc:3986"  # identifiers that are themselves URIs
+RECORD: Final = "https://aggregator.example/fhir/sid/record"  # a person with a record here, by its vault's id
 
 # --- what: diagnoses, procedures, drugs, measurements
 ICD_10_GM: Final = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
