@@ -37,7 +37,7 @@ from connectors.contract import utc_now
 from tests.audit import stranger
 
 PROJECT = Path(__file__).parents[1]
-COMMANDS = ("demo", "serve", "sync", "backup", "restore", "accounts", "connectors", "keys", "audit", "doctor")
+COMMANDS = ("demo", "serve", "sync", "export", "backup", "restore", "accounts", "connectors", "keys", "audit", "doctor")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
 # success; minor failure: a gap; serious failure: nothing was given; major failure: what is told here was changed
 _OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12", "restored": "4"}
+_OUTCOMES |= {"exported": "0", "imported": "0"}
 
 
 _OWN_READING = "Sie haben Ihre Akte gelesen. / You read your record."
@@ -27,6 +28,12 @@ _OWN = {
     "delete": "Sie haben einen Zugriff beendet. / You ended somebody's access.",
 }
 """What the owner did, by interaction."""
+
+_MOVED = {
+    "exported": "Sie haben Ihre ganze Akte mitgenommen. / You took your whole record along.",
+    "imported": "Sie haben Ihre Akte hierher mitgebracht. / You brought your record here.",
+}
+"""What the owner did, by kind of receipt."""
 
 
 def record(vault: str, patient: str, position: int, entry: Mapping[str, Any], withheld: Mapping[str, int]) -> Record:
@@ -100,6 +107,8 @@ def _entity(patient: str, entry: Mapping[str, Any], withheld: Mapping[str, int])
 def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
     """One sentence in German and English."""
     name, shown, hidden = entry["name"], entry.get("shown"), sum(withheld.values())
+    if entry["kind"] in _MOVED:
+        return _MOVED[entry["kind"]]
     if entry["party"] == OWNER:
         return _OWN.get(entry.get("interaction", ""), _OWN_READING)
     if entry["kind"] == "refused":

@@ -162,6 +162,12 @@ class Accounts:
         row, root = self._unlock(login, unlockers.PASSWORD, password)
         return self.open_session(row, root, device, handle)
 
+    def sign_in_by_code(self, login: str, code: str, device: str = "") -> Owner:
+        """The same by recovery code, for who has just that. Raises CallerError."""
+        device = labels.stated(device)
+        row, root = self._unlock(login, unlockers.RECOVERY, code)
+        return self.open_session(row, root, device, logins.handle(self._key_service, login))
+
     def recover(self, login: str, code: str, new_password: str, device: str = "") -> Owner:
         """Unlock by recovery code and set a new password; no data is touched. Raises SignInFailed, CallerError."""
         device = labels.stated(device)

@@ -25,7 +25,7 @@ from aggregator.vault.envelope import Put
 from aggregator.vault.epochs import OwnersSeeds
 from aggregator.vault.fold import State, Version
 from aggregator.vault.key_service import KeyService
-from aggregator.vault.keys import IMPORTED, OWNER
+from aggregator.vault.keys import IMPORTED, OWNER, Root
 from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
 from aggregator.vault.view import IDENTITY
@@ -125,7 +125,7 @@ class Signing:
                 made = replace(before, opened=left, ended=before.ended | {grantee.hex()})
                 row.grant_version += 1
                 session.add(row)
-                _archive(session, row, owner, made)
+                session.add(archive_row(owner.root, row.id, row.grant_version, made))
         self._destroy(intents)
         if found and self._accounts.unlocked_lately(owner):
             self.settle(owner)
@@ -210,7 +210,7 @@ class Signing:
         session.flush()
         made = compile_grants(row, owner.root, self._key_service, owner.sections, owner.patient, consents, parties)
         session.add_all(made)
-        _archive(session, row, owner, Archived(consents, opened, ended))
+        session.add(archive_row(owner.root, row.id, row.grant_version, Archived(consents, opened, ended)))
         return intents
 
     def _opened(
@@ -293,9 +293,9 @@ def archive(session: Session, owner: Owner, version: int) -> Archived:
     row = session.get(tables.GrantArchive, (owner.vault, version))
     if row is None:
         return Archived([], {}, missing=version > 0)
-    told = orjson.loads(unwrap(owner.root.owner_key(), archive_header(owner.vault, version), row.box))
-    opened = {who: frozenset(names) for who, names in told["opened"].items()}
-    return Archived([loads(text) for text in told["consents"]], opened, frozenset(told["ended"]))
+    return read_archive_members(
+        orjson.loads(unwrap(owner.root.owner_key(), archive_header(owner.vault, version), row.box))
+    )
 
 
 def archived(session: Session, owner: Owner, version: int) -> list[Resource]:
@@ -303,13 +303,26 @@ def archived(session: Session, owner: Owner, version: int) -> list[Resource]:
     return list(archive(session, owner, version).consents)
 
 
-def _archive(session: Session, row: tables.Vault, owner: Owner, made: Archived) -> None:
-    told: dict[str, Any] = {"version": row.grant_version}
-    told["consents"] = [dumps(one).decode() for one in made.consents]
-    told["ended"] = sorted(made.ended)
-    told["opened"] = {who: sorted(names) for who, names in made.opened.items()}
-    box = wrap(owner.root.owner_key(), archive_header(row.id, row.grant_version), canonical(told))
-    session.add(tables.GrantArchive(vault=row.id, version=row.grant_version, box=box))
+def archive_members(made: Archived) -> dict[str, Any]:
+    """As JSON holds it: the Consents as text, so that no number changes."""
+    return {
+        "consents": [dumps(one).decode() for one in made.consents],
+        "ended": sorted(made.ended),
+        "opened": {who: sorted(names) for who, names in made.opened.items()},
+    }
+
+
+def read_archive_members(told: Mapping[str, Any]) -> Archived:
+    """The inverse. Raises KeyError, ValueError, TypeError or AttributeError for what is none."""
+    opened = {who: frozenset(map(str, names)) for who, names in told["opened"].items()}
+    return Archived([loads(text) for text in told["consents"]], opened, frozenset(map(str, told["ended"])))
+
+
+def archive_row(root: Root, vault: str, version: int, made: Archived) -> tables.GrantArchive:
+    """What is stored of a grant version."""
+    told = {"version": version} | archive_members(made)
+    box = wrap(root.owner_key(), archive_header(vault, version), canonical(told))
+    return tables.GrantArchive(vault=vault, version=version, box=box)
 
 
 def archive_header(vault: str, version: int) -> dict[str, Any]:

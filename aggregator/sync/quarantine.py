@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from aggregator.errors import Tampered
 from aggregator.sync.tables import Quarantine
@@ -35,23 +35,52 @@ def standing(store: Store) -> list[Standing]:
     return [Standing(row.connection, row.item, row.reason, datetime.fromtimestamp(row.at, UTC)) for row in rows]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What its owner may know of an item. at: Unix seconds. raw: the payload; None where nothing of it was kept."""
+
+    item: str
+    source: bytes
+    connection: str
+    reason: str
+    at: float
+    detail: str = ""
+    locator: str = ""
+    raw: bytes | None = field(repr=False, default=None)
+
+
+def kept(session: Session, vault: str, unsorted: Callable[[int], SectionSeed]) -> Iterator[Kept]:
+    """One patient's items, the oldest first. unsorted: epoch -> the owner's own section's seed. Raises Tampered."""
+    order = (col(Quarantine.at), col(Quarantine.source), col(Quarantine.item))
+    for row in session.exec(select(Quarantine).where(Quarantine.owner == vault).order_by(*order)).all():
+        told: dict[str, Any] = {}
+        if row.payload is not None:
+            told = orjson.loads(_open(vault, row.item, row.payload, unsorted))
+            told["raw"] = unb64(told["raw"]) if told["raw"] else None
+        yield Kept(item=row.item, source=row.source, connection=row.connection, reason=row.reason, at=row.at, **told)
+
+
+def seal_payload(vault: str, one: Kept, section: SectionKey | SectionSeed) -> bytes | None:
+    """What of an item opens with the patient's key alone; nothing where nothing was kept."""
+    if one.raw is None:
+        return None
+    told = {"detail": one.detail, "locator": one.locator, "raw": b64(one.raw)}
+    public = section.public if isinstance(section, SectionKey) else section.private_key().public()
+    return public.seal(payload_header(vault, one.item, section), orjson.dumps(told))
+
+
 def opened(store: Store, vault: str, unsorted: Callable[[int], SectionSeed]) -> list[Mapping[str, Any]]:
     """One patient's items with detail and payload: {item, reason, at, connection, detail, locator, raw}.
 
-    unsorted: epoch -> the seed of the owner's own section.
-
     raw: the payload as text where it is UTF-8, else as `data:;base64,...`; None for what is about another person.
     """
+    made = list[Mapping[str, Any]]()
     with store.read() as session:
-        rows = session.exec(select(Quarantine).where(Quarantine.owner == vault).order_by(col(Quarantine.at))).all()
-    made: list[Mapping[str, Any]] = []
-    for row in rows:
-        told: dict[str, Any] = {"detail": "", "locator": "", "raw": None}
-        if row.payload is not None:
-            told = orjson.loads(_open(vault, row.item, row.payload, unsorted))
-        at = datetime.fromtimestamp(row.at, UTC).isoformat()
-        told["raw"] = _text(unb64(told["raw"])) if told["raw"] else None
-        made.append({"item": row.item, "reason": row.reason, "at": at, "connection": row.connection} | told)
+        for one in kept(session, vault, unsorted):
+            told = {"item": one.item, "reason": one.reason, "connection": one.connection}
+            told |= {"at": datetime.fromtimestamp(one.at, UTC).isoformat()}
+            raw = _text(one.raw) if one.raw else None
+            made.append(told | {"detail": one.detail, "locator": one.locator, "raw": raw})
     return made
 
 

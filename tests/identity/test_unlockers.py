@@ -155,7 +155,7 @@ def test_without_the_shred_key_the_right_password_opens_nothing(world: World) ->
     with pytest.raises(SignInFailed, match=WRONG):
         world.accounts.sign_in("uwe", PASSWORD)
     row = world.unlocker(vault=vault)
-    key = unlockers._password_key(row, PASSWORD)
+    key = unlockers.again(row.parameters, PASSWORD)
     with pytest.raises(Tampered):
         unlockers.unwrap(key, unlockers.inner_header(row), row.box)
 
