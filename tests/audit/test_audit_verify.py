@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from aggregator.api.service import Service
 from aggregator.audit import chain, chain_file, remembered, verify
 from aggregator.audit.tables import SignedHead
 from aggregator.audit.verify import Entry, Finding, Kind, Remembered, Stored, Verdict
+from aggregator.commands.audit import verified
 from aggregator.errors import CallerError
 from tests import databases
 from tests.audit import chains, stranger
@@ -135,6 +138,19 @@ def test_an_earlier_state_brought_back_is_found_against_the_remembered_head(reco
     assert found(recorded) is None
     assert found(recorded, *remembered_heads) == (Kind.TRUNCATED, 7)
     assert "so remembers a friend" in str(check(recorded, *remembered_heads).finding)
+
+
+@pytest.mark.attack(24, 30)
+@weakens("aggregator.commands.audit", "_counted", lambda *_: [])
+def test_an_earlier_state_brought_back_is_found_against_the_key_services_counter(recorded: World) -> None:
+    """Nobody kept a head, but the key service did."""
+    service = cast(Service, SimpleNamespace(store=recorded.store, key_service=recorded.ring))
+    (before,) = verified(service, [recorded.vault])
+    assert before["error"] == ""
+    cut_back(recorded, 6)
+    (after,) = verified(service, [recorded.vault])
+    assert (after["finding"], after["first"]) == ("truncated", 7)
+    assert after["error"].endswith("so remembers the key service")
 
 
 @pytest.mark.attack(30)
