@@ -7,7 +7,6 @@ be somebody's health data.
 from __future__ import annotations
 
 import logging
-import resource
 import sys
 import traceback
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from aggregator import __version__
+from aggregator import __version__, memory
 from aggregator.commands import accounts, audit, connectors, keys
 from aggregator.commands.backup import backup
 from aggregator.commands.common import DEFAULT_CONFIG
@@ -67,8 +66,7 @@ def aggregator(
 
 def main() -> None:
     """Run one command and end the process with its exit code."""
-    # A core file would hold what is open in memory.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    memory.keep_in()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         app()

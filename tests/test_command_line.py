@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pytest
 from sqlmodel import col, delete, select
 
 import aggregator.__main__ as command_line
-from aggregator import migrations
+from aggregator import memory, migrations
 from aggregator.app import open_service
 from aggregator.audit import remembered
 from aggregator.audit.tables import Receipt
@@ -35,6 +35,7 @@ from aggregator.vault import blob, blob_rows
 from aggregator.vault.seal import FORMAT
 from connectors.contract import utc_now
 from tests.audit import stranger
+from tests.weaken import weakens
 
 PROJECT = Path(__file__).parents[1]
 COMMANDS = ("demo", "serve", "sync", "export", "backup", "restore", "accounts", "connectors", "keys", "audit", "doctor")
@@ -58,9 +59,10 @@ Run = Callable[..., Ended]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Run]:
+def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
     """Runs a command in this process."""
-    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    monkeypatch.setattr(memory, "keep_in", lambda: None)  # of this process: pytest's; tests/test_memory.py tries it
+    monkeypatch.setattr(memory, "swaps", lambda: False)
 
     def run_(*arguments: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["aggregator", *map(str, arguments)])
@@ -73,9 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byte
         return Ended(code, told.out.decode(), told.err.decode())
 
     monkeypatch.setenv("COLUMNS", "200")
-    yield run_
-    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    resource.setrlimit(resource.RLIMIT_CORE, (min(limits[0], hard), hard))
+    return run_
 
 
 @pytest.fixture(scope="session")
@@ -452,7 +452,13 @@ def test_a_port_in_use_is_told_with_what_changes_it(run: Run, tmp_path: Path) ->
         assert (ended.code, "http.port" in ended.err) == (1, True)
 
 
+def _print_all(_: str) -> int:
+    sys.stderr.write(traceback.format_exc())
+    return 1
+
+
 @pytest.mark.attack(33)
+@weakens("aggregator.__main__", "_failed", _print_all)
 def test_what_nobody_expected_is_told_without_its_content(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ValueError("F32.1 of Erika Muster")
@@ -461,7 +467,6 @@ def test_what_nobody_expected_is_told_without_its_content(run: Run, monkeypatch:
     ended = run("doctor")
     assert ended.code == 1
     assert re.fullmatch(r"aggregator: ValueError at test_command_line\.py:\d+: this is a bug\n", ended.err)
-    assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
 
 
 def test_our_own_errors_are_their_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import typer
 from sqlmodel import col, select
 
-from aggregator import migrations
+from aggregator import memory, migrations
 from aggregator.api.service import Service
 from aggregator.commands.audit import verified
 from aggregator.commands.common import AsJson, config_file, opened, print_json, say
@@ -65,6 +65,12 @@ def _files(service: Service) -> Iterator[Finding]:
     open_ones = [row["name"] for row in rows if not row["private"] and row["name"] != "destroyed"]
     told = f"run chmod 600 on {', '.join(open_ones)}" if open_ones else "readable by their owner alone"
     yield Finding(what="key files", ok=not open_ones, told=told)
+
+
+def _memory(_service: Service) -> Iterator[Finding]:
+    """Of this process: the service's is as it is where it is started as this command was."""
+    told = "this machine may swap what is open; set LimitMEMLOCK=infinity for the service, or encrypt the swap"
+    yield Finding(what="memory", ok=not memory.swaps(), told=told if memory.swaps() else "does not swap")
 
 
 def _sources(service: Service) -> Iterator[Finding]:
@@ -123,6 +129,7 @@ def _connections(service: Service) -> Iterator[Finding]:
 _LOOKS: tuple[Callable[[Service], Iterator[Finding]], ...] = (
     _database,
     _files,
+    _memory,
     _sources,
     _blobs,
     _revocations,

@@ -20,6 +20,7 @@ from aggregator.vault.seal import PrivateKey
 from connectors.contract import Identifier, Subject
 from fhir_profiles import codes
 from tests.vault.world import ERIKA, World
+from tests.weaken import weakens
 
 KEY = b"k" * 32
 
@@ -77,6 +78,7 @@ def test_neither_source_nor_person_lies_open(row: tables.Mandate) -> None:
 
 
 @pytest.mark.attack(33)
+@weakens("aggregator.consent.mandate.Mandate", "__repr__", lambda one: f"Mandate({one.writer.seed!r})")
 def test_no_key_and_no_person_stands_in_what_a_traceback_prints(world: World, row: tables.Mandate) -> None:
     made, signer = opened(world, row), world.signing.signer(world.owner)
     printed = repr([made, made.expected, signer])
