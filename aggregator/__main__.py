@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from aggregator import __version__, memory
-from aggregator.commands import accounts, audit, connectors, keys
+from aggregator.commands import accounts, audit, connectors, consents, keys
 from aggregator.commands.backup import backup
 from aggregator.commands.common import DEFAULT_CONFIG
 from aggregator.commands.demo import demo
@@ -38,6 +38,7 @@ for command in (demo, serve, sync, export, backup, restore, doctor):
 for name, group in (
     ("accounts", accounts.app),
     ("connectors", connectors.app),
+    ("consents", consents.app),
     ("keys", keys.app),
     ("audit", audit.app),
 ):

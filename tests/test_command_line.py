@@ -33,12 +33,26 @@ from aggregator.errors import OperatorError
 from aggregator.identity.tables import Account, OwnerSession
 from aggregator.vault import blob, blob_rows
 from aggregator.vault.seal import FORMAT
+from aggregator.vault.tables import Grant
 from connectors.contract import utc_now
 from tests.audit import stranger
 from tests.weaken import weakens
 
 PROJECT = Path(__file__).parents[1]
-COMMANDS = ("demo", "serve", "sync", "export", "backup", "restore", "accounts", "connectors", "keys", "audit", "doctor")
+COMMANDS = (
+    "demo",
+    "serve",
+    "sync",
+    "export",
+    "backup",
+    "restore",
+    "accounts",
+    "connectors",
+    "consents",
+    "keys",
+    "audit",
+    "doctor",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,3 +506,23 @@ def test_serve_answers_and_stops_cleanly(tmp_path: Path) -> None:
             up.send_signal(signal.SIGTERM)
         _, err = up.communicate(timeout=30)
     assert (up.returncode, err) == (0, b"")
+
+
+def test_consents_end_is_the_operators_emergency_stop(run: Run, config: Path) -> None:
+    end = ("--config", config, "consents", "end", "--party", "labor-foerde")
+    assert run(*end, "--vault", "nobody", "--yes").err == "aggregator: there is no such record\n"
+    (vault, *_) = _granted(config)
+    assert run(*end, "--vault", vault, "--yes", "--json").json == {"ended": 1}
+    assert vault not in _granted(config)
+    assert "no access to end" in run(*end, "--vault", vault, "--yes").out
+    assert run("--config", config, "audit", "verify").code == 0
+
+
+def _granted(config: Path) -> list[str]:
+    """The records that the laboratory may read."""
+    service = open_service(load(config))
+    grantee = service.key_service.handle("party", "labor-foerde")
+    with service.store.read() as session:
+        found = sorted(session.exec(select(Grant.vault).where(Grant.grantee == grantee)))
+    service.close()
+    return found

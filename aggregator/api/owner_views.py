@@ -83,6 +83,6 @@ def _withheld(service: Service, withheld: Withheld, entry: Mapping[str, Any]) ->
 def _consents(service: Service, owner: Owner) -> Callable[[int], list[Resource]]:
     def consents(version: int) -> list[Resource]:
         with service.store.read() as session:
-            return archived(session, owner, version)
+            return archived(session, service.key_service, owner, version)
 
     return consents

@@ -18,7 +18,7 @@ _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
 # success; minor failure: a gap; serious failure: nothing was given; major failure: what is told here was changed
 _OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12", "restored": "4"}
-_OUTCOMES |= {"exported": "0", "imported": "0"}
+_OUTCOMES |= {"exported": "0", "imported": "0", "stopped": "0"}
 
 
 _OWN_READING = "Sie haben Ihre Akte gelesen. / You read your record."
@@ -125,6 +125,11 @@ def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
         return (
             "Der Betreiber hat Ihren Anmeldenamen freigegeben; wer sich vorher anmeldet, behält ihn. / "
             "The operator released your login; whoever signs in before keeps it."
+        )
+    if entry["kind"] == "stopped":
+        return (
+            "Der Betreiber hat einen Zugriff auf Ihre Akte beendet. / "
+            "The operator ended somebody's access to your record."
         )
     if entry["kind"] == "restored":
         return (

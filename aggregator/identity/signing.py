@@ -26,7 +26,7 @@ from aggregator.vault.epochs import OwnersSeeds
 from aggregator.vault.fold import State, Version
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.keys import IMPORTED, OWNER, Root
-from aggregator.vault.seal import header, unwrap, wrap
+from aggregator.vault.seal import header, read_header, unwrap, wrap
 from aggregator.vault.store import Store
 from aggregator.vault.view import IDENTITY
 from connectors.contract import Clock
@@ -120,15 +120,35 @@ class Signing:
             ).all()
             intents = self._retire(session, found, ended=True)
             if found:
-                before = archive(session, owner, row.grant_version)
-                left = {who: names for who, names in before.opened.items() if who != grantee.hex()}
-                made = replace(before, opened=left, ended=before.ended | {grantee.hex()})
+                before = archive(session, self._key_service, owner, row.grant_version)
+                made = before.without(grantee.hex())
                 row.grant_version += 1
                 session.add(row)
                 session.add(archive_row(owner.root, row.id, row.grant_version, made))
         self._destroy(intents)
         if found and self._accounts.unlocked_lately(owner):
             self.settle(owner)
+        return len(found)
+
+    def stop_grant(self, vault: str, party: str) -> int:
+        """The same by the operator, in an emergency and without the owner: nothing is opened, and nothing signed.
+
+        The key service vouches for the version that it makes; the keys change in the next owner session.
+        """
+        grantee = self._key_service.handle("party", party)
+        with self._store.write(vault) as session:
+            row = counter.known_head(session, vault)
+            session.merge(tables.EndedGrantee(vault=vault, grantee=grantee))
+            found = session.exec(
+                select(tables.Grant).where(tables.Grant.vault == vault, tables.Grant.grantee == grantee)
+            ).all()
+            intents = self._retire(session, found, ended=True)
+            if found:
+                row.grant_version += 1
+                session.add(row)
+                box = self._key_service.lock(vault, stop_header(vault, row.grant_version), grantee)
+                session.add(tables.GrantArchive(vault=vault, version=row.grant_version, box=box))
+        self._destroy(intents)
         return len(found)
 
     def settle(self, owner: Owner) -> bool:
@@ -195,7 +215,10 @@ class Signing:
         row: as `truth.head` gave it in this transaction. named: the grantees whom a Consent names that is signed just
         now. Returns what is to be destroyed after the commit.
         """
-        before, known = archive(session, owner, row.grant_version), self._known(session, owner, consents)
+        before, known = (
+            archive(session, self._key_service, owner, row.grant_version),
+            self._known(session, owner, consents),
+        )
         ended = self._ended(session, owner, before, known) - named
         parties = [party for party in known if self._handle(party) not in ended]
         opened = self._opened(owner, consents, parties)
@@ -287,20 +310,29 @@ class Archived:
     ended: frozenset[str] = frozenset()
     missing: bool = False
 
+    def without(self, grantee: str) -> Archived:
+        """The same after a grantee's end."""
+        left = {who: names for who, names in self.opened.items() if who != grantee}
+        return replace(self, opened=left, ended=self.ended | {grantee})
 
-def archive(session: Session, owner: Owner, version: int) -> Archived:
+
+def archive(session: Session, key_service: KeyService, owner: Owner, version: int) -> Archived:
     """A grant version: its Consents, and what they opened to whom; nothing before the first. Raises Tampered."""
     row = session.get(tables.GrantArchive, (owner.vault, version))
     if row is None:
         return Archived([], {}, missing=version > 0)
+    stopped = stop_header(owner.vault, version)
+    if read_header(row.box) == canonical(stopped):
+        grantee = key_service.unlock(owner.vault, stopped, row.box)
+        return archive(session, key_service, owner, version - 1).without(grantee.hex())
     return read_archive_members(
         orjson.loads(unwrap(owner.root.owner_key(), archive_header(owner.vault, version), row.box))
     )
 
 
-def archived(session: Session, owner: Owner, version: int) -> list[Resource]:
+def archived(session: Session, key_service: KeyService, owner: Owner, version: int) -> list[Resource]:
     """The Consents that were in force with a grant version. Raises Tampered."""
-    return list(archive(session, owner, version).consents)
+    return list(archive(session, key_service, owner, version).consents)
 
 
 def archive_members(made: Archived) -> dict[str, Any]:
@@ -328,6 +360,11 @@ def archive_row(root: Root, vault: str, version: int, made: Archived) -> tables.
 def archive_header(vault: str, version: int) -> dict[str, Any]:
     """The header of one grant version in the archive."""
     return header("grants", vault, name=str(version))
+
+
+def stop_header(vault: str, version: int) -> dict[str, Any]:
+    """The header of a grant version that the operator made by ending one: the box holds the grantee's handle."""
+    return header("stop", vault, name=str(version))
 
 
 def _own_consent(versions: Sequence[Version]) -> bool:

@@ -92,7 +92,9 @@ def _gather(place: Place, session: Session, owner: Owner) -> _Gathered:
     }
     made = _Gathered(record, stated)
     made.small += _originals(session, owner)
-    made.small.append(_ndjson("consents/versions.ndjson", _grants(session, owner, row.grant_version)))
+    made.small.append(
+        _ndjson("consents/versions.ndjson", _grants(session, place.key_service, owner, row.grant_version))
+    )
     made.small += _receipts(place, session, owner)
     made.small.append(archive.of("keys.json", canonical(_keys(session, owner, authorities(found.state)))))
     return made
@@ -165,9 +167,9 @@ def _originals(session: Session, owner: Owner) -> Iterator[File]:
         yield _ndjson("originals/index.ndjson", index)
 
 
-def _grants(session: Session, owner: Owner, newest: int) -> Iterator[bytes]:
+def _grants(session: Session, key_service: KeyService, owner: Owner, newest: int) -> Iterator[bytes]:
     for version in range(1, newest + 1):
-        kept = signing.archive(session, owner, version)
+        kept = signing.archive(session, key_service, owner, version)
         if not kept.missing:
             yield orjson.dumps({"version": version} | signing.archive_members(kept))
 

@@ -35,7 +35,7 @@ def record(world: World) -> World:
 def withheld(world: World) -> Withheld:
     def consents(version: int) -> Sequence[Resource]:
         with world.store.read() as session:
-            return archived(session, world.owner, version)
+            return archived(session, world.ring, world.owner, version)
 
     return Withheld(world.truth().state, consents, TABLE)
 

@@ -11,13 +11,14 @@ from sqlmodel import select
 
 from aggregator.consent.grant import open_grant
 from aggregator.consent.mandate import Person
-from aggregator.errors import CallerError, Invalid, Refused, UnlockNeeded
+from aggregator.errors import CallerError, Invalid, Refused, Tampered, UnlockNeeded
 from aggregator.identity.signing import Signing, archived
 from aggregator.vault import tables, view
 from aggregator.vault.keys import Writer
 from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import Resource, dumps, loads
 from tests.vault.world import DR_B, ERIKA, INDEX, LABORATORY, World, consent
+from tests.weaken import weakens
 
 RESULTS: dict[str, Any] = {"class": [{"system": SECTION_SYSTEM, "code": "results"}]}
 
@@ -50,7 +51,7 @@ def intents(world: World) -> int:
 def archive(world: World, number: int) -> list[str]:
     """Ids of the Consents in force with a grant version."""
     with world.store.read() as session:
-        return [one["id"] for one in archived(session, world.owner, number)]
+        return [one["id"] for one in archived(session, world.ring, world.owner, number)]
 
 
 # --- who the patient is
@@ -288,7 +289,7 @@ def test_every_grant_version_stays_in_the_archive(world: World) -> None:
     both = sorted((first["id"], second["id"]))
     assert [sorted(archive(world, number)) for number in range(7)] == [[], [first["id"]], *[both] * 4, []]
     with world.store.read() as session:
-        statuses = [one["status"] for one in archived(session, world.owner, 5) if one["id"] == first["id"]]
+        statuses = [one["status"] for one in archived(session, world.ring, world.owner, 5) if one["id"] == first["id"]]
     assert statuses == ["inactive"]
 
 
@@ -317,3 +318,60 @@ def test_numbers_of_a_consent_stay_as_written(world: World) -> None:
     text = dumps(given).replace(b'"valueDecimal":0', b'"valueDecimal":0.40')
     stored, _ = world.signing.save_consent(world.owner, loads(text))
     assert b'"valueDecimal":0.40' in stored
+
+
+# --- the operator's emergency stop
+
+
+@pytest.mark.attack(25)
+@weakens("aggregator.vault.key_ring.KeyRing", "destroy_grant", lambda *_, **__: None)
+def test_the_operator_ends_a_grant_without_the_owner_and_the_others_stay(world: World) -> None:
+    given = world.permit(DR_B, LABORATORY)
+    old = grants(world)[DR_B.id]
+    assert world.signing.stop_grant(world.vault, DR_B.id) == 1
+    assert (list(grants(world)), version(world), intents(world)) == ([LABORATORY.id], 2, 0)
+    with pytest.raises(Refused):
+        open_grant(old, world.ring, world.ticket(DR_B), world.opening(), world.clock())
+    assert archive(world, 2) == [given["id"]]
+    assert world.signing.stop_grant(world.vault, DR_B.id) == 0
+    assert world.signing.settle(world.owner)  # the keys change, and the stop holds
+    assert list(grants(world)) == [LABORATORY.id]
+    world.permit(LABORATORY)
+    assert list(grants(world)) == [LABORATORY.id]
+    world.permit(DR_B)
+    assert set(grants(world)) == {DR_B.id, LABORATORY.id}
+
+
+@pytest.mark.attack(24)
+def test_a_stop_is_the_key_services_word_for_one_version(world: World) -> None:
+    """Who has the database writes none, and moves none to a later version."""
+    world.permit(DR_B, LABORATORY)
+    world.signing.stop_grant(world.vault, DR_B.id)
+    with world.store.write() as session:
+        stopped = session.get_one(tables.GrantArchive, (world.vault, 2)).box
+    world.permit(DR_B)
+    world.sql("UPDATE grant_archive SET box = ? WHERE vault = ? AND version = 3", stopped, world.vault)
+    with pytest.raises(Tampered):
+        archive(world, 3)
+
+
+@pytest.mark.attack(48)
+@pytest.mark.parametrize("place", ["destroy_grant", "advance"])
+def test_a_stop_that_was_cut_off_is_finished_at_the_start(
+    world: World, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    world.permit(DR_B)
+    old = grants(world)[DR_B.id]
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(world.ring), place, killed)
+        with pytest.raises(Killed):
+            world.signing.stop_grant(world.vault, DR_B.id)
+    assert (grants(world), intents(world)) == ({}, 1)
+    world.signing.finish_revocations()
+    assert intents(world) == 0
+    with pytest.raises(Refused):
+        open_grant(old, world.ring, world.ticket(DR_B), world.opening(), world.clock())
