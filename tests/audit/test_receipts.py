@@ -20,6 +20,7 @@ from aggregator.vault import tables
 from aggregator.vault.keys import Root
 from tests import databases
 from tests.vault.world import World
+from tests.weaken import weakens
 
 
 @pytest.fixture
@@ -105,6 +106,7 @@ def test_a_vault_that_is_not_there_takes_no_receipt(world: World, writer: Receip
 
 
 @pytest.mark.attack(31)
+@weakens("aggregator.audit.receipts.ReceiptWriter", "_commit", lambda _, batch: [True] * len(batch))
 def test_a_receipt_that_cannot_be_written_is_the_callers_error(
     world: World, writer: ReceiptWriter, opening: Opening
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_receipt_that_cannot_be_written_is_the_callers_error(
 
 
 @pytest.mark.attack(31)
+@weakens("aggregator.audit.receipts.ReceiptWriter", "_commit", lambda _, batch: [True] * len(batch))
 def test_a_store_that_is_gone_is_the_callers_error(world: World, writer: ReceiptWriter, opening: Opening) -> None:
     world.sql("DROP TABLE receipt")
     with pytest.raises(DBAPIError):
@@ -192,6 +195,7 @@ def test_a_caller_who_no_longer_waits_does_not_hold_up_the_others(world: World, 
 
 
 @pytest.mark.attack(32)
+@weakens("aggregator.audit.receipts", "_BLOCK", 1)
 def test_a_receipts_length_tells_little(opening: Opening) -> None:
     """Multiples of 128 bytes beside nonce and tag: a query of 1 and of 90 characters look alike."""
     lengths = [len(opening.next({"query": "x" * size}, None).box) - 12 - 16 for size in range(1, 300)]
@@ -209,6 +213,7 @@ def changed(sealed: Receipt, **values: Any) -> Receipt:
 
 
 @pytest.mark.attack(30)
+@weakens("aggregator.audit.receipts", "_entry_key", lambda key, *_: (key, b""))
 def test_reading_finds_an_entry_edited_or_elsewhere(world: World, writer: ReceiptWriter) -> None:
     one, other = (Opening(world.vault, world.owner.root.audit.public()) for _ in range(2))
     writer.write_now([one.first({}), one.next({"n": 1}, None), one.next({"n": 2}, None), other.first({})])

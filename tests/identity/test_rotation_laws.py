@@ -15,6 +15,7 @@ from aggregator.identity.accounts import SignedUp
 from aggregator.vault.keys import SectionSeed, Writer
 from tests.identity.test_rotation import fresh, opened_by, who_may_read
 from tests.vault.world import DR_B, LABORATORY, World, consent, copy
+from tests.weaken import weakens
 
 PARTIES = {"b": DR_B, "lab": LABORATORY}
 
@@ -78,6 +79,7 @@ steps = st.lists(
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps)
 @example(todo=[("permit", "b"), ("write", "source"), ("end", "b", False), ("write", "owner"), ("write", "source")])
+@weakens("aggregator.vault.epochs", "rotate", lambda *_: None, about=(25, 52))
 def test_who_may_read_reads_all_and_who_was_ended_opens_nothing_new(
     template: tuple[Path, SignedUp], todo: list[tuple[str | bool, ...]]
 ) -> None:

@@ -19,6 +19,7 @@ from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import Resource, dumps, loads
 from tests.vault.world import DR_B, ERIKA, INDEX, LABORATORY, World, consent
 from tests.weaken import weakens
+from tests.weakened import Plain, all_is_the_owners
 
 RESULTS: dict[str, Any] = {"class": [{"system": SECTION_SYSTEM, "code": "results"}]}
 
@@ -137,6 +138,8 @@ def test_an_id_that_is_no_consent_of_the_owners_is_not_written_over(world: World
 
 
 @pytest.mark.attack(56)
+@weakens("aggregator.identity.signing", "_own_consent", lambda versions: bool(versions))
+@weakens("aggregator.vault.truth", "fold", all_is_the_owners)
 def test_an_active_consent_that_a_source_delivered_permits_nothing_and_is_not_written_over(world: World) -> None:
     mandate = world.connect()
     delivered = world.put("Consent/c1", consent([DR_B]))
@@ -149,11 +152,13 @@ def test_an_active_consent_that_a_source_delivered_permits_nothing_and_is_not_wr
 
 
 @pytest.mark.attack(56)
+@weakens("aggregator.vault.truth", "fold", all_is_the_owners)
 def test_a_writer_who_knows_a_consents_id_can_end_its_effect_and_never_begin_one(world: World) -> None:
     mandate = world.connect()
     revoked = world.permit()
     world.signing.save_consent(world.owner, revoked | {"status": "inactive"}, local(revoked))
-    forged = replace(world.put("Consent/x", consent([DR_B]), version=3), local=local(revoked))
+    active = loads(world.put("Consent/x", consent([DR_B]), version=3).resource) | {"id": revoked["id"]}
+    forged = replace(world.put("Consent/x", version=3), local=local(revoked), resource=dumps(active))
     world.append("unsorted", forged, writer=Writer(mandate.writer.id, mandate.writer.seed))
     world.permit(LABORATORY)
     assert set(grants(world)) == {"labor-c"}
@@ -192,6 +197,7 @@ def test_a_consent_that_is_not_active_opens_nothing(world: World) -> None:
 
 
 @pytest.mark.attack(25)
+@weakens("aggregator.vault.key_ring.KeyRing", "destroy_grant", lambda *_, **__: None)
 def test_revoking_takes_the_row_and_the_key_so_that_an_old_copy_opens_nothing(world: World) -> None:
     given = world.permit()
     old, ticket = world.grant(), world.ticket()
@@ -204,6 +210,7 @@ def test_revoking_takes_the_row_and_the_key_so_that_an_old_copy_opens_nothing(wo
 
 
 @pytest.mark.attack(25)
+@weakens("aggregator.vault.key_ring.KeyRing", "destroy_grant", lambda *_, **__: None)
 def test_what_is_compiled_anew_ends_the_grant_before_it(world: World) -> None:
     world.permit()
     old = world.grant()
@@ -214,6 +221,7 @@ def test_what_is_compiled_anew_ends_the_grant_before_it(world: World) -> None:
 
 
 @pytest.mark.attack(48)
+@weakens("aggregator.identity.signing.Signing", "finish_revocations", lambda _: None)
 def test_a_crash_between_commit_and_destroying_is_finished_at_the_next_start(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +302,7 @@ def test_every_grant_version_stays_in_the_archive(world: World) -> None:
 
 
 @pytest.mark.attack(20)
+@weakens("aggregator.vault.seal", "AESGCM", Plain)
 def test_nothing_of_a_consent_lies_open(world: World) -> None:
     world.permit(**RESULTS)
     stored = world.raw()

@@ -13,6 +13,7 @@ from aggregator.errors import Stale, Tampered
 from aggregator.vault import tables
 from aggregator.vault.keys import Root
 from tests.sync.sync_world import SyncWorld, batch, observation, patient
+from tests.weaken import weakens
 
 ENDINGS: dict[str, Callable[[SyncWorld, str], object]] = {
     "ended": lambda syncing, connection: syncing.end(connection),
@@ -31,6 +32,7 @@ def opened(syncing: SyncWorld, row: tables.Mandate) -> Mandate:
 
 @pytest.mark.attack(28, 29)
 @pytest.mark.parametrize("how", ENDINGS)
+@weakens("aggregator.vault.keys.Certificate", "covers", lambda *_: True, about=(28,))
 def test_what_its_writer_signs_afterwards_is_refused(syncing: SyncWorld, how: str) -> None:
     """With the worker's key, the old mandate, and the whole database: the flag in the row is not what is asked."""
     syncing.clinic.says([batch(patient(), observation())])
@@ -71,6 +73,7 @@ def test_it_ends_where_the_log_ends_and_the_next_begins_behind(syncing: SyncWorl
 
 
 @pytest.mark.attack(22, 28)
+@weakens("aggregator.consent.mandate", "verify", lambda *_: None, about=(28,))
 def test_a_forged_mandate_gets_no_signature_by_being_ended(syncing: SyncWorld) -> None:
     """Whoever has the database puts a certificate of their own in the row, and waits for the patient to disconnect."""
     connection = syncing.connect()

@@ -13,10 +13,13 @@ import pytest
 import zstandard
 
 from aggregator.audit.receipts import Opening, ReceiptWriter
+from aggregator.vault.packing import _dictionary, pack
 from fhir_profiles import codes
 from fhir_profiles.profiles import SECTIONS
 from tests.vault.source import AUTHORITY, found, skipped, sync
 from tests.vault.world import DR_B, ERIKA, LOGIN, PASSWORD, World
+from tests.weaken import weakens
+from tests.weakened import Packed, Plain
 
 pytestmark = pytest.mark.attack(20)
 
@@ -67,8 +70,7 @@ WORDS = [
 ]
 
 
-@pytest.fixture
-def used(world: World) -> World:
+def use(world: World) -> None:
     """Synced, quarantined, consented, read by owner and grantee, receipted, and once revoked."""
     items = [found(one, f"/fhir/{one['id']}") for one in (PATIENT, DEPRESSION, GLUCOSE, CLINIC, WRONG)]
     items.append(skipped(UNREADABLE, "canary-detail", "/canary-locator"))
@@ -81,7 +83,6 @@ def used(world: World) -> World:
     world.append("results", world.put("Observation/later"))
     world.open().close()
     world.accounts.sign_in(LOGIN, PASSWORD)
-    return world
 
 
 def _read(world: World) -> None:
@@ -110,6 +111,8 @@ def readable(data: bytes) -> Iterator[bytes]:
     while at >= 0:
         with contextlib.suppress(zstandard.ZstdError):
             yield zstandard.ZstdDecompressor().decompressobj().decompress(data[at:])
+        with contextlib.suppress(zstandard.ZstdError):
+            yield zstandard.ZstdDecompressor(dict_data=_dictionary()).decompressobj().decompress(data[at:])
         at = data.find(_ZSTD, at + 1)
 
 
@@ -125,14 +128,17 @@ def leaks(folder: Path, words: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def test_no_file_of_store_or_ring_tells_a_value(used: World) -> None:
+@weakens("aggregator.vault.seal", "AESGCM", Plain)
+@weakens("aggregator.vault.seal", "AESGCM", Packed)
+def test_no_file_of_store_or_ring_tells_a_value(world: World) -> None:
     """Database and write-ahead log as they lie there, then the database alone after a checkpoint."""
-    assert len(used.raw()) > 100_000
-    (used.folder / "disk").write_bytes(used.raw())  # PostgreSQL's folder is its server's
-    assert leaks(used.folder, WORDS) == []
-    used.store.checkpoint()
-    (used.folder / "disk").write_bytes(used.raw())
-    assert leaks(used.folder, WORDS) == []
+    use(world)
+    assert len(world.raw()) > 100_000
+    (world.folder / "disk").write_bytes(world.raw())  # PostgreSQL's folder is its server's
+    assert leaks(world.folder, WORDS) == []
+    world.store.checkpoint()
+    (world.folder / "disk").write_bytes(world.raw())
+    assert leaks(world.folder, WORDS) == []
 
 
 def test_no_log_line_tells_a_value(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,6 +159,7 @@ def test_the_search_finds_what_it_should(tmp_path: Path) -> None:
         "hex": b"some canary here".hex().encode(),
         "utf-16": "canary".encode("utf-16-le"),
         "zstd": b"\0" * 9 + zstandard.compress(b"some canary here " * 50) + b"\0" * 9,
+        "a body": b"\0" * 9 + pack(b"some canary here " * 50) + b"\0" * 9,
     }
     for name, data in planted.items():
         (tmp_path / name).write_bytes(data)

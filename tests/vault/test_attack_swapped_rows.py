@@ -19,6 +19,7 @@ from aggregator.vault.log import first_link
 from aggregator.vault.seal import unwrap, wrap
 from tests.vault.world import DR_B, ERIKA, LABORATORY, LOGIN, PASSWORD, World
 from tests.weaken import weakens
+from tests.weakened import any_header
 
 pytestmark = pytest.mark.attack(21)
 
@@ -53,6 +54,7 @@ def unlock(world: World, kind: str, secret: str) -> Root:
     return unlockers.unlock(world.ring, world.unlocker(kind), secret)
 
 
+@weakens("aggregator.vault.seal", "_split", any_header)
 def test_an_unlocker_of_one_kind_is_not_taken_for_another(world: World) -> None:
     world.sql("UPDATE unlocker SET kind = 'x' WHERE kind = 'recovery'")
     world.sql("UPDATE unlocker SET kind = 'recovery' WHERE kind = 'password' AND vault = ?", world.vault)
@@ -120,6 +122,7 @@ def test_another_vaults_row_is_refused(world: World, second: Owner, case: str) -
         attempt()
 
 
+@weakens("aggregator.vault.seal", "_split", any_header)
 def test_a_mandates_body_in_another_mandates_row_is_refused(world: World) -> None:
     one, other = world.connect(), world.connect()
     with world.store.read() as session:
@@ -131,6 +134,7 @@ def test_a_mandates_body_in_another_mandates_row_is_refused(world: World) -> Non
 
 
 @pytest.mark.attack(27)
+@weakens("aggregator.consent.mandate", "verify", lambda *_: None, about=(27,))
 def test_a_mandate_forged_by_sql_is_not_used_by_a_worker(world: World, second: Owner) -> None:
     """The other patient's mandate, word for word, under this vault's id; and one signed by a forger."""
     made = world.connect()
@@ -143,6 +147,7 @@ def test_a_mandate_forged_by_sql_is_not_used_by_a_worker(world: World, second: O
         open_mandate(row, world.worker, world.ring.verification_key(world.vault))
 
 
+@weakens("aggregator.vault.seal", "_split", any_header)
 def test_one_grant_versions_archive_is_not_anothers(world: World) -> None:
     world.permit(DR_B)
     world.permit(LABORATORY)

@@ -15,6 +15,7 @@ from aggregator.vault.encoding import canonical, padme
 from aggregator.vault.keys import verify
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, header, read_header, unwrap, wrap
 from tests.weaken import weakens
+from tests.weakened import any_header
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 HEAD = header("envelope", "vault-a", section="s1", epoch=1, writer="owner")
@@ -47,6 +48,7 @@ def test_what_is_wrapped_opens(plaintext: bytes, key: bytes) -> None:
 
 @pytest.mark.parametrize("member", OTHER_HEADERS)
 @pytest.mark.attack(21)
+@weakens("aggregator.vault.seal", "_split", any_header)
 def test_a_box_opens_only_where_its_header_is_expected(member: str) -> None:
     with pytest.raises(Tampered, match="stands where another belongs"):
         XWING.open(OTHER_HEADERS[member], XWING.public().seal(HEAD, TEXT))
