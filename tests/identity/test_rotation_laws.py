@@ -76,10 +76,10 @@ steps = st.lists(
 
 
 @pytest.mark.attack(25, 52)
+@weakens("aggregator.vault.epochs", "rotate", lambda *_: None, about=(25, 52))
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps)
 @example(todo=[("permit", "b"), ("write", "source"), ("end", "b", False), ("write", "owner"), ("write", "source")])
-@weakens("aggregator.vault.epochs", "rotate", lambda *_: None, about=(25, 52))
 def test_who_may_read_reads_all_and_who_was_ended_opens_nothing_new(
     template: tuple[Path, SignedUp], todo: list[tuple[str | bool, ...]]
 ) -> None:
