@@ -21,6 +21,7 @@ from aggregator.commands.common import DEFAULT_CONFIG
 from aggregator.commands.demo import demo
 from aggregator.commands.doctor import doctor
 from aggregator.commands.export import export
+from aggregator.commands.import_ import import_
 from aggregator.commands.restore import restore
 from aggregator.commands.serve import serve
 from aggregator.commands.sync import sync
@@ -33,8 +34,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they print the values of local variables
 )
-for command in (demo, serve, sync, export, backup, restore, doctor):
-    app.command()(command)
+for command in (demo, serve, sync, export, import_, backup, restore, doctor):
+    app.command(command.__name__.rstrip("_"))(command)
 for name, group in (
     ("accounts", accounts.app),
     ("connectors", connectors.app),

@@ -44,6 +44,7 @@ COMMANDS = (
     "serve",
     "sync",
     "export",
+    "import",
     "backup",
     "restore",
     "accounts",

@@ -20,6 +20,8 @@ from aggregator.fhir import audit_event, provenance
 from aggregator.identity import persons
 from aggregator.identity.accounts import Owner
 from aggregator.identity.signing import archived
+from aggregator.portability import closed_chains
+from aggregator.portability.closed_chains import ClosedChain
 from aggregator.vault import counter, tables
 from aggregator.vault import view as views
 from aggregator.vault.fold import State
@@ -34,10 +36,13 @@ def audit_events(service: Service, owner: Owner) -> View:
     with service.store.read() as session:
         head = counter.known_head(session, owner.vault)
         rows = session.exec(select(Receipt).where(Receipt.vault == owner.vault).order_by(col(Receipt.position))).all()
-    return _view(service, owner, _events(service, owner, head, rows))
+        closed = [closed_chains.read(session, owner, number) for number in closed_chains.numbers(session, owner.vault)]
+    return _view(service, owner, _events(service, owner, head, rows, closed))
 
 
-def _events(service: Service, owner: Owner, head: tables.Vault, rows: Sequence[Receipt]) -> Iterator[Record]:
+def _events(
+    service: Service, owner: Owner, head: tables.Vault, rows: Sequence[Receipt], closed: Sequence[ClosedChain]
+) -> Iterator[Record]:
     patient, now = f"Patient/{owner.vault}.{owner.patient}", service.clock().isoformat(timespec="milliseconds")
     withheld = Withheld(_state(service, owner), _consents(service, owner), service.table)
     if not chain.holds(rows, head):
@@ -47,6 +52,20 @@ def _events(service: Service, owner: Owner, head: tables.Vault, rows: Sequence[R
             yield audit_event.damaged(owner.vault, patient, position, now)
         else:
             yield audit_event.record(owner.vault, patient, position, entry, _withheld(service, withheld, entry))
+    for number, one in enumerate(closed, 1):
+        yield from _closed(owner.vault, patient, number, one, now)
+
+
+def _closed(vault: str, patient: str, number: int, closed: ClosedChain, now: str) -> Iterator[Record]:
+    """An earlier installation's receipts: what was withheld there, nobody can say here."""
+    if closed.verdict().finding:
+        yield audit_event.damaged(vault, patient, 0, now, number)
+    for position, entry in closed.entries():
+        try:
+            made = audit_event.record(vault, patient, position, entry or {}, {}, number)
+        except (KeyError, ValueError, TypeError, AttributeError):  # an imported file may say anything
+            made = audit_event.damaged(vault, patient, position, now, number)
+        yield made
 
 
 def provenances(service: Service, owner: Owner) -> View:

@@ -36,13 +36,19 @@ _MOVED = {
 """What the owner did, by kind of receipt."""
 
 
-def record(vault: str, patient: str, position: int, entry: Mapping[str, Any], withheld: Mapping[str, int]) -> Record:
-    """The record of the receipt at this position. withheld: section -> how many were not shown."""
-    resource = _resource(vault, patient, position, entry, withheld)
+def record(
+    vault: str, patient: str, position: int, entry: Mapping[str, Any], withheld: Mapping[str, int], closed: int = 0
+) -> Record:
+    """The record of the receipt at this position. withheld: section -> how many were not shown.
+
+    closed: the number of an earlier installation's chain, where it is one's.
+    """
+    local = _local(position, closed)
+    resource = _resource(vault, patient, local, entry, withheld)
     at = datetime.fromisoformat(entry["at"])
     return Record(
         resource_type=TYPE,
-        local=_local(position),
+        local=local,
         version=1,
         updated=int(at.timestamp() * 1000),
         section="",
@@ -50,24 +56,22 @@ def record(vault: str, patient: str, position: int, entry: Mapping[str, Any], wi
     )
 
 
-def damaged(vault: str, patient: str, position: int, at: str) -> Record:
+def damaged(vault: str, patient: str, position: int, at: str, closed: int = 0) -> Record:
     """What stands in a receipt's place when it does not open; at position 0 when the whole chain does not hold."""
     entry = {"kind": "damaged", "at": at, "party": "unknown", "name": "unknown"}
-    return record(vault, patient, position, entry, {})
+    return record(vault, patient, position, entry, {}, closed)
 
 
-def _local(position: int) -> str:
+def _local(position: int, closed: int) -> str:
     """Zero-padded, so that the order of ids is the order of time."""
-    return f"receipt-{position:09d}"
+    return f"closed-{closed:03d}-receipt-{position:09d}" if closed else f"receipt-{position:09d}"
 
 
-def _resource(
-    vault: str, patient: str, position: int, entry: Mapping[str, Any], withheld: Mapping[str, int]
-) -> Resource:
+def _resource(vault: str, patient: str, local: str, entry: Mapping[str, Any], withheld: Mapping[str, int]) -> Resource:
     interaction = entry.get("interaction", "operation")
     made: Resource = {
         "resourceType": TYPE,
-        "id": f"{vault}.{_local(position)}",
+        "id": f"{vault}.{local}",
         "type": _REST,
         "subtype": [{"system": _INTERACTION, "code": interaction}],
         "action": _ACTIONS.get(interaction, "E"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -161,7 +162,8 @@ def _originals(session: Session, owner: Owner) -> Iterator[File]:
         path = f"originals/{number:06d}.raw" if one.raw is not None else None
         if path is not None and one.raw is not None:
             yield archive.of(path, one.raw)
-        told = {"item": one.item, "source": one.source.hex(), "reason": one.reason, "at": one.at}
+        told = {"item": one.item, "source": one.source.hex(), "reason": one.reason}
+        told |= {"at": datetime.fromtimestamp(one.at, UTC).isoformat()}
         index.append(orjson.dumps(told | {"detail": one.detail, "locator": one.locator, "file": path}))
     if index:
         yield _ndjson("originals/index.ndjson", index)

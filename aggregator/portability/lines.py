@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from aggregator.vault.blob import Blob
+from aggregator.vault.encoding import canonical
 from aggregator.vault.envelope import Put, members
 from aggregator.vault.fold import State, Version
 from fhir_profiles.structure import RESOURCES
@@ -80,11 +79,11 @@ def _add(made: Lines, kind: str, section: str, version: Version, *, current: boo
     if current and isinstance(operation, Put):
         made.sections[section] += 1
         made.current[kind].append(operation.resource)
-        made.beside[kind].append(orjson.dumps(told))
-        return
-    if isinstance(operation, Put):
-        told["resource"] = orjson.Fragment(operation.resource)
-    made.history[kind].append(orjson.dumps(told))
+        made.beside[kind].append(canonical(told))
+    elif isinstance(operation, Put):
+        made.history[kind].append(canonical(told)[:-1] + b',"resource":' + operation.resource + b"}")
+    else:
+        made.history[kind].append(canonical(told))
 
 
 def _attachment(put: Put) -> str:

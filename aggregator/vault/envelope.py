@@ -147,14 +147,14 @@ def open_envelope(
     try:
         operations = [parse_line(text) for text in plaintext.split(b"\n") if text]
         for operation in operations:
-            _refuse_unsound(vault, operation)
+            refuse_unsound(vault, operation)
     except (AttributeError, KeyError, ValueError, TypeError, OverflowError):
         # Signed, so its author wrote it so: a broken writer must not close the vault for everybody else's envelopes.
         raise Tampered("a stored envelope holds no operations") from None
     return operations
 
 
-def _refuse_unsound(vault: str, operation: Operation) -> None:
+def refuse_unsound(vault: str, operation: Operation) -> None:
     """Whatever would fail later, when an image is built or a resource read. Raises as what it is unsound in."""
     _expect(type(operation.local) is str and _LOCAL.fullmatch(operation.local))
     _expect(type(operation.resource_type) is str)

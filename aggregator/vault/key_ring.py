@@ -204,6 +204,8 @@ class KeyRing:
 
     def create_vault(self, vault: str, verification_key: bytes) -> None:
         shred = self._rows.wrap(vault, "shred", os.urandom(KEY_BYTES))
+        if not self.remembered([vault]):  # an import that ended before its commit has left a key that locks nothing
+            self._rows.run("DELETE FROM vault WHERE id = ?", vault)
         self._rows.run("INSERT INTO vault VALUES (?, ?, ?)", vault, verification_key, shred)
 
     def destroy_vault(self, vault: str) -> None:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from aggregator.audit.receipts import ReceiptWriter
+from aggregator.identity.accounts import Owner
+from aggregator.identity.signing import Signing
 from aggregator.portability.archive import File
 from aggregator.portability.export import Place, export
+from aggregator.portability.imported import Imported, import_record
+from aggregator.vault.key_ring import KeyRing, WorkerKeys
+from aggregator.vault.keys import Root
 from connectors.contract import Batch
 from fhir_profiles import codes
 from fhir_profiles.text import Number, Resource
 from tests.audit import chains
 from tests.sync.sync_world import SyncWorld, batch, condition, deleted, observation, patient, skipped
-from tests.vault.world import DR_B, LABORATORY, World
+from tests.vault import world as worlds
+from tests.vault.world import DR_B, LABORATORY, PASSWORD, FrozenClock, World
 
 PDF, SCAN = random.Random(1).randbytes(70_000), random.Random(2).randbytes(200_001)
 SECRET = "Kanarienvogel F32.1"
@@ -105,3 +113,51 @@ def values(text: bytes) -> list[Any]:
 
 def as_files(made: dict[str, bytes]) -> list[File]:
     return [File(path, len(content), [content]) for path, content in made.items()]
+
+
+def elsewhere(folder: Path, clock: FrozenClock) -> World:
+    """Another installation, with nobody in it. Its owner is set once somebody has moved in."""
+    (folder / "store").mkdir(parents=True)
+    ring = KeyRing.create(folder / "keys")
+    store = worlds._store(folder, ring)
+    accounts = worlds._accounts(store, ring, clock)
+    nobody = Owner("", Root.generate(), {}, clock(), clock())
+    return World(
+        folder=folder,
+        clock=clock,
+        store=store,
+        ring=ring,
+        worker=WorkerKeys.read(folder / "keys"),
+        accounts=accounts,
+        signing=Signing(store, ring, accounts, [DR_B, LABORATORY], clock),
+        owner=nobody,
+    )
+
+
+def moved(world: World, made: dict[str, bytes], login: str = "erika.neu") -> Imported:
+    """Import into this world, whose owner is the person from then on, and proves the recovery code."""
+    there = place(world)
+    try:
+        imported = import_record(there, world.worker, world.accounts, lambda: iter(as_files(made)), login, PASSWORD)
+    finally:
+        there.receipts.close()
+    world.accounts.prove_recovery(login, imported.signed_up.recovery_code)
+    world.owner = imported.signed_up.owner
+    return imported
+
+
+def relisted(made: dict[str, bytes], **changed: Any) -> dict[str, bytes]:
+    """The same with a manifest that fits: what somebody makes who writes an export by hand. changed: its members."""
+    told = orjson.loads(made["manifest.json"]) | changed
+    told["files"] = [
+        {
+            "path": path,
+            "bytes": len(text),
+            "sha256": hashlib.sha256(text).hexdigest(),
+            "lines": text.count(b"\n") if path.endswith(".ndjson") else None,
+        }
+        for path, text in made.items()
+        if path != "manifest.json"
+    ]
+    rest = {path: text for path, text in made.items() if path != "manifest.json"}
+    return rest | {"manifest.json": orjson.dumps(told)}

@@ -372,7 +372,7 @@ def test_another_source_does_not_write_what_one_wrote(world: World) -> None:
 
 
 @pytest.mark.attack(28, 46)
-@weakens("aggregator.vault.envelope", "_refuse_unsound", lambda *_: None, about=(28,))
+@weakens("aggregator.vault.envelope", "refuse_unsound", lambda *_: None, about=(28,))
 def test_a_signed_but_malformed_operation_closes_no_vault(world: World) -> None:
     mandate = world.connect()
     position = world.append("results", replace(world.put("Observation/9"), updated="notadate"), writer=mandate.writer)
