@@ -76,7 +76,8 @@ def _bind(session: Session, ring: KeyRing) -> None:
     if row is None:
         if ring.remembered([SYSTEM]):  # an empty database in the place of one that this ring belongs to
             raise RolledBack
-        session.add(Installation(id=1, key_ring=ring.ring, format=FORMAT))
+        generation = ring.counter_generation()
+        session.add(Installation(id=1, key_ring=ring.ring, format=FORMAT, generation=generation))
         session.add(_system_chain(ring))
     elif row.key_ring != ring.ring:
         raise KeysMissing(
@@ -85,6 +86,11 @@ def _bind(session: Session, ring: KeyRing) -> None:
     elif row.format != FORMAT:  # the very first one has no revision of the tables, and is refused there
         raise OperatorError(
             f"store: it has format {row.format}, this version reads {FORMAT}; use the version that wrote it"
+        )
+    elif row.generation != ring.counter_generation():
+        raise RolledBack(
+            "the database and the key ring are not of the same restore: one of them was put back by hand, or a restore "
+            "was interrupted; restore both with: aggregator restore"
         )
 
 

@@ -148,6 +148,16 @@ def test_an_empty_database_in_the_place_of_the_real_one_is_refused(lived: World)
         open_service(load(configured(lived.folder, lived.folder / "keys", "again")))
 
 
+@pytest.mark.attack(24)
+@weakens("aggregator.vault.counter_file.CounterFile", "generation", lambda _: 1)
+def test_the_database_from_before_a_restore_is_refused_where_no_row_of_it_is_behind(lived: World, run: Run) -> None:
+    to, _ = backed_up(lived, run)
+    _, config = restored(lived, run, "--from", to)
+    open_service(load(config)).close()
+    with pytest.raises(RolledBack, match="not of the same restore"):
+        open_service(load(configured(lived.folder, lived.folder / "keys")))
+
+
 def test_a_restore_that_was_killed_before_its_commit_is_done_again(
     lived: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,7 @@ def _load(store: Store, ring: KeyRing, folder: Path) -> Restored:
 
         made = restoring.mend(session, ring, receipt, len(gone))
         # Before the commit: afterwards a crash would leave counters that refuse what was restored.
-        ring.new_generation(made.heads)
+        session.get_one(tables.Installation, 1).generation = ring.new_generation(made.heads)
     ring.restored()
     return made
 

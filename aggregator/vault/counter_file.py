@@ -35,7 +35,7 @@ INSERT INTO counter VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vault) DO UPDATE S
     audit_position = max(audit_position, excluded.audit_position)
 """
 # A counter is durable before the answer leaves, as the commit that it counts.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000")
+_PRAGMAS = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL")
 _MOST = 500  # vaults in one question
 
 
@@ -73,14 +73,24 @@ class CounterFile:
             rows = begun or self._db.execute("SELECT * FROM counter").fetchall()
         return {vault: Counter(*values) for vault, *values in rows}
 
-    def new_generation(self, counters: Mapping[str, Counter]) -> None:
-        """From these on: what was remembered is kept until `restored`, in case the database's commit fails."""
+    def generation(self) -> int:
+        """How often a restore has begun, and one."""
+        with self._lock:
+            (number,) = self._db.execute("SELECT coalesce(max(number), 1) FROM generation").fetchone()
+        return int(number)
+
+    def new_generation(self, counters: Mapping[str, Counter]) -> int:
+        """From these on: what was remembered is kept until `restored`, in case the database's commit fails.
+
+        Returns the generation's number.
+        """
         with self._writing():
             if not self._db.execute("SELECT 1 FROM before_restore").fetchone():
                 self._db.execute("INSERT INTO before_restore SELECT * FROM counter")
             self._db.execute("DELETE FROM counter")
             self._db.executemany(_ADVANCE, _rows(counters))
             self._db.execute("INSERT INTO generation SELECT coalesce(max(number), 1) + 1 FROM generation")
+        return self.generation()
 
     def restored(self) -> None:
         """The database's commit is durable: what was before is forgotten."""

@@ -138,9 +138,13 @@ class KeyRing:
         """All counters; see CounterFile."""
         return self._counters.before_restore()
 
-    def new_generation(self, counters: Mapping[str, Counter]) -> None:
-        """Counters of a database that is being restored, just before its commit."""
-        self._counters.new_generation(counters)
+    def counter_generation(self) -> int:
+        """Which generation of counters this is: 1, and one more with each restore."""
+        return self._counters.generation()
+
+    def new_generation(self, counters: Mapping[str, Counter]) -> int:
+        """Counters of a database that is being restored, just before its commit; the new generation's number."""
+        return self._counters.new_generation(counters)
 
     def restored(self) -> None:
         """Just after it."""

@@ -40,7 +40,7 @@ _RAISE = """
 INSERT INTO unlockers VALUES (?, ?) ON CONFLICT (vault) DO UPDATE SET generation = max(generation, excluded.generation)
 """
 # No write-ahead log: a destroyed key must not live on in one.
-_PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000")
+_PRAGMAS = ("busy_timeout=30000", "journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON")
 
 OWN = ("audit-heads", "handles", "hold", "system-audit", "tickets")
 

@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 from aggregator.errors import OperatorError
 
 # full: a receipt is durable when commit returns. secure_delete: nothing stays in free pages.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON", "secure_delete=ON")
+# The patience comes first: turning the write-ahead log on may have to wait for another process that does.
+_PRAGMAS = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
 
 
 class SQLite:

@@ -10,11 +10,15 @@ from sqlmodel import Field, SQLModel
 
 
 class Installation(SQLModel, table=True):
-    """One row: which key ring belongs to this store, and the format it was written in."""
+    """One row: which key ring belongs to this store, and the format it was written in.
+
+    generation: of the key service's counters; a restore opens a new one, so what was there before it is told apart.
+    """
 
     id: int = Field(primary_key=True)
     key_ring: str
     format: int
+    generation: int = 1
 
 
 class Vault(SQLModel, table=True):

@@ -257,7 +257,7 @@ def count(syncing: SyncWorld, table: type) -> int:
 
 @pytest.mark.attack(29, 57)
 @weakens(
-    "aggregator.vault.key_ring.KeyRing", "hold_public", lambda ring: WorkerKeys.read(ring._folder).public(), about=(29,)
+    "aggregator.vault.key_ring.KeyRing", "hold_public", lambda ring: WorkerKeys.read(ring._path).public(), about=(29,)
 )
 def test_the_worker_with_all_its_keys_opens_nothing_held(syncing: SyncWorld, queue: Queue) -> None:
     """The nightly worker has worker.key and the whole database."""

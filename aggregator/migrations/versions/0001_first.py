@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_86f27e7fb918"
+revision = "0001_819818373455"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -151,6 +151,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("key_ring", sa.String(), nullable=False),
         sa.Column("format", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
