@@ -25,7 +25,7 @@ from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
 from aggregator.vault import epochs, log
 from aggregator.vault.blob_store import BlobStore, open_blobs
-from aggregator.vault.key_ring import KeyRing, WorkerKeys
+from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.log import first_link
 from aggregator.vault.master_key import MasterKey
 from aggregator.vault.seal import FORMAT
@@ -110,7 +110,7 @@ def _system_chain(ring: KeyRing) -> Vault:
 def _compose(
     config: Config, clock: Clock, store: Store, ring: KeyRing, blobs: BlobStore, client: type[httpx.AsyncClient]
 ) -> Service:
-    keys = WorkerKeys.read(config.keys.folder)
+    keys = ring.worker_keys()
     table, registry, registered = SectionTable.load(), Registry(config.sources), register(config.clients)
     session = config.session
     base_url = (config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/")

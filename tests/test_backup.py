@@ -13,6 +13,7 @@ import pytest
 from sqlmodel import select
 
 import aggregator.__main__ as command_line
+from aggregator import memory
 from aggregator.app import open_service
 from aggregator.audit import receipts
 from aggregator.audit.receipts import Opening
@@ -31,7 +32,7 @@ Run = Callable[..., Any]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
     """Runs a command in this process; what it printed as JSON, or its sentence on stderr where it failed."""
-    monkeypatch.setattr(command_line.resource, "setrlimit", lambda *_: None)
+    monkeypatch.setattr(memory, "keep_in", lambda: None)  # of this process: pytest's
 
     def run_(*arguments: str | Path) -> Any:
         monkeypatch.setattr(sys, "argv", ["aggregator", *map(str, arguments)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -31,6 +32,7 @@ from aggregator.demo.story import people
 from aggregator.demo.world import serving
 from aggregator.errors import OperatorError
 from aggregator.identity.tables import Account, OwnerSession
+from aggregator.sync.tables import Connection
 from aggregator.vault import blob, blob_rows
 from aggregator.vault.seal import FORMAT
 from aggregator.vault.tables import Grant
@@ -101,6 +103,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, "-m", "aggregator", "demo", "--home", folder, "--once", "--port", "0"],
         check=True,
         cwd=folder.parent,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
         capture_output=True,
     )
     return folder
@@ -350,8 +353,29 @@ def test_keys_show_tells_where_the_ring_lies_and_no_secret(run: Run, config: Pat
     assert told.json["folder"] == str(home / "keys")
     assert told.json["belongs_to_store"]
     assert {row["mode"] for row in told.json["files"] if row["name"] != "destroyed"} == {"0600"}
-    for name in ("master.key", "worker.key"):
+    for name in ("master.key", "worker.key", "feed.key"):
         assert (home / "keys" / name).read_text().strip() not in told.out
+
+
+def test_a_new_worker_key_is_made_while_nobody_uses_the_ring(run: Run, config: Path, home: Path) -> None:
+    before = (home / "keys" / "worker.key").read_text()
+    service = open_service(load(config))
+    refused = run("--config", config, "keys", "rotate", "--worker")
+    service.close()
+    assert (refused.code, "is in use; end what uses it" in refused.err) == (1, True)
+    assert (home / "keys" / "worker.key").read_text() == before
+    ended = run("--config", config, "keys", "rotate", "--worker")
+    assert re.match(r"\d+ rows are sealed to a new worker key; the old one is destroyed\.", ended.out)
+    after = (home / "keys" / "worker.key").read_text()
+    assert after != before
+    assert after.strip() not in ended.out + ended.err
+    service = open_service(load(config))
+    with service.store.read() as session:
+        for row in session.exec(select(Connection)):
+            assert service.worker.settings(row)
+            service.worker.state(row.vault, row.id, row.state)
+    service.close()
+    assert run("--config", config, "keys", "rotate").code == 0
 
 
 def test_keys_init_makes_a_ring_and_its_store(run: Run, tmp_path: Path) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from aggregator.app import master_key, open_service
-from aggregator.commands.common import AsJson, config_file, print_json, say
-from aggregator.config import load
+from aggregator.commands.common import AsJson, config_file, print_json, progress, say
+from aggregator.config import Config, load
 from aggregator.errors import OperatorError
+from aggregator.sync.resealing import reseal
 from aggregator.vault.key_ring import FILES, KeyRing
+from aggregator.vault.store import Store
+from aggregator.vault.tables import Installation
 
 app = typer.Typer(help="The key ring. Example: aggregator keys show", no_args_is_help=True)
 
@@ -58,18 +63,55 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def rotate(context: typer.Context) -> None:
+def rotate(
+    context: typer.Context,
+    worker: Annotated[bool, typer.Option("--worker", help="The worker's key: what it holds is sealed anew.")] = False,
+) -> None:
     """Draw a new master key and put the ring's rows under it. No vault is touched; the service must not run meanwhile.
+
+    With --worker another key changes instead.
 
     Example: aggregator keys rotate
     """
     config = load(config_file(context))
     ring = KeyRing(config.keys.folder, config.keys.destroyed_list, master_key(config))
     try:
-        ring.rotate_master()
+        say(_rotate_worker(config, ring) if worker else _rotate_master(ring))
     finally:
         ring.close()
-    say("The key ring lies under a new master key. Back it up now: an older backup needs the older master key.")
+
+
+def _rotate_master(ring: KeyRing) -> str:
+    ring.rotate_master()
+    return "The key ring lies under a new master key. Back it up now: an older backup needs the older master key."
+
+
+def _rotate_worker(config: Config, ring: KeyRing) -> str:
+    with _store_of(config, ring) as store, ring.changing_worker_key() as keys, progress() as bars:
+        task = bars.add_task("rows", total=None)
+
+        def observe(table: str, done: int) -> None:
+            bars.update(task, description=table, completed=done)
+
+        made = reseal(store, keys, observe)
+    told = f"{made.rows} rows are sealed to a new worker key; the old one is destroyed. Back up the key ring now."
+    lost = f" {made.lost} rows opened with no key that is here and stay as they are; aggregator doctor names sources."
+    return told + (lost if made.lost else "")
+
+
+@contextmanager
+def _store_of(config: Config, ring: KeyRing) -> Iterator[Store]:
+    """The store that belongs to the ring. Raises OperatorError where it is another's."""
+    store = Store.of(config.store)
+    try:
+        store.create()
+        with store.read() as session:
+            row = session.get(Installation, 1)
+        if row is None or row.key_ring != ring.ring:
+            raise OperatorError(f"keys.folder: {store.place} does not belong to this key ring; set the one that it has")
+        yield store
+    finally:
+        store.close()
 
 
 def file_row(file: Path) -> dict[str, Any] | None:

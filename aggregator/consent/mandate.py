@@ -21,9 +21,9 @@ import orjson
 from aggregator.errors import Stale, Tampered
 from aggregator.vault import tables
 from aggregator.vault.encoding import b64, canonical, unb64
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.keys import IdKey, Root, Writer, handle, verify
 from aggregator.vault.seal import PublicKey, header
+from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Subject
 from fhir_profiles.codes import KVNR
 
@@ -119,7 +119,7 @@ def issue(vault: tables.Vault, signer: Signer, worker: PublicKey, *, authority: 
         id=writer.id,
         certificate=certificate,
         signature=signer.root.sign(_SIGNED_AS + certificate),
-        box=worker.seal(_header(vault.id, writer.id), body),
+        box=worker.seal(body_header(vault.id, writer.id), body),
     )
 
 
@@ -138,7 +138,7 @@ def open_mandate(row: tables.Mandate, worker: WorkerKeys, verification_key: byte
     stated = _certificate(row, verification_key)
     if "until" in stated:
         raise Stale("this mandate has ended")
-    body = worker.open(_header(row.vault, row.id), row.box)
+    body = worker.open(body_header(row.vault, row.id), row.box)
     if stated["body"] != hashlib.sha256(body).hexdigest():
         raise Tampered("a stored mandate is not the one its certificate names")
     return _parse(row.vault, row.id, orjson.loads(body))
@@ -220,5 +220,6 @@ def _fold(name: str) -> str:
     return "".join(char for char in composed.casefold().translate(_SPELLINGS) if char.isalnum())
 
 
-def _header(vault: str, mandate: str) -> dict[str, Any]:
+def body_header(vault: str, mandate: str) -> dict[str, Any]:
+    """Of a mandate's body, which is sealed to the worker."""
     return header("mandate", vault, name=mandate)

@@ -16,8 +16,8 @@ from aggregator.sync.routes import feed_id
 from aggregator.sync.tables import Activation, WrongCodes
 from aggregator.sync.verification import Level, Method, Verification
 from aggregator.vault.encoding import canonical
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.seal import header
+from aggregator.vault.worker_keys import WorkerKeys
 
 _LIFE = timedelta(days=30)
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no I, O, 0, 1: a code is read from paper
@@ -55,7 +55,7 @@ def issue(keys: WorkerKeys, authority: str, person: Person, level: Level, now: d
     row = Activation(
         code=handle,
         feed=feed_id(keys, authority),
-        person=keys.seal(_header(handle), canonical(told)),
+        person=keys.seal(person_header(handle), canonical(told)),
         expires=expires,
     )
     return "-".join(code[at : at + 4] for at in range(0, _LENGTH, 4)), row
@@ -71,7 +71,7 @@ def find(session: Session, keys: WorkerKeys, code: str, now: datetime) -> tuple[
     row = session.get(Activation, _handle(keys, code))
     if row is None:
         raise not_valid()
-    told: dict[str, Any] = orjson.loads(keys.open(_header(row.code), row.person))
+    told: dict[str, Any] = orjson.loads(keys.open(person_header(row.code), row.person))
     if told["expires"] < now.timestamp():
         raise not_valid()
     verification = Verification(
@@ -140,5 +140,6 @@ def _handle(keys: WorkerKeys, code: str) -> bytes:
     return keys.feed_tag("activation", "".join(char for char in code.upper() if char.isalnum()))
 
 
-def _header(handle: bytes) -> dict[str, Any]:
+def person_header(handle: bytes) -> dict[str, Any]:
+    """Of the person to whom a code was given."""
     return header("activation", "", name=handle.hex())

@@ -18,6 +18,7 @@ from sqlmodel import Session, col, delete, select, update
 
 from aggregator.errors import AggregatorError, Stale
 from aggregator.sync import hold, routes
+from aggregator.sync.quarantine import note_header
 from aggregator.sync.registry import Source
 from aggregator.sync.routes import feed_id
 from aggregator.sync.run import (
@@ -36,7 +37,6 @@ from aggregator.sync.run import (
 from aggregator.sync.tables import Connection, Feed, Hold, Quarantine, Route
 from aggregator.sync.writing import SOMEBODY_ELSES, Prepared, VaultWriter, standing_items
 from aggregator.vault.encoding import canonical
-from aggregator.vault.seal import header
 from connectors.contract import Batch, Cursor, Item, Reason, Skipped
 
 
@@ -203,7 +203,7 @@ def feed_quarantine(worker: Worker, source: Source, item: Skipped) -> Quarantine
         connection=feed.hex(),
         reason=item.reason,
         at=worker.clock().timestamp(),
-        note=worker.keys.seal(header("quarantine", "", name=name), canonical(note)),
+        note=worker.keys.seal(note_header("", name), canonical(note)),
         payload=None,
     )
 

@@ -21,10 +21,10 @@ from aggregator.sync.routes import feed_id
 from aggregator.sync.run import Worker
 from aggregator.sync.tables import Feed, Hold
 from aggregator.vault.encoding import b64, canonical, unb64
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.key_service import Held, HoldClaim, KeyService
 from aggregator.vault.keys import Root
 from aggregator.vault.seal import PublicKey
+from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Deleted, Found, Identifier, Item, Origin, Reason, Skipped, Subject
 from fhir_profiles.text import dumps, loads
 

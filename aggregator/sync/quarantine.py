@@ -84,6 +84,11 @@ def opened(store: Store, vault: str, unsorted: Callable[[int], SectionSeed]) -> 
     return made
 
 
+def note_header(vault: str, item: str) -> dict[str, Any]:
+    """The header of a note, which is sealed to the worker. vault: "" for a feed's own."""
+    return header("quarantine", vault, name=item)
+
+
 def payload_header(vault: str, item: str, section: SectionKey | SectionSeed) -> dict[str, Any]:
     """The header of a payload, which is sealed to the owner's own section."""
     return header("quarantine", vault, section=section.id, epoch=section.epoch, name=item)

@@ -17,7 +17,7 @@ from aggregator.consent.mandate import Person, comparable_name, comparable_numbe
 from aggregator.sync.registry import Source
 from aggregator.sync.tables import Route
 from aggregator.sync.verification import Level
-from aggregator.vault.key_ring import WorkerKeys
+from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Identifier, Reason, Subject
 from fhir_profiles.codes import KVNR
 

@@ -29,10 +29,10 @@ from aggregator.vault import epochs, ledger, tables
 from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.encoding import canonical
 from aggregator.vault.epochs import Writable
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.seal import header
 from aggregator.vault.store import Store
+from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import (
     Batch,
     Client,

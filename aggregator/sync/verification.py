@@ -14,8 +14,8 @@ import orjson
 
 from aggregator.consent.mandate import Person
 from aggregator.vault.encoding import canonical
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.seal import header
+from aggregator.vault.worker_keys import WorkerKeys
 
 
 class Method(StrEnum):
@@ -62,12 +62,12 @@ def seal_facts(keys: WorkerKeys, vault: str, connection: str, facts: tuple[Fact,
         {"method": one.method, "level": one.level, "by": one.by, "at": one.at.isoformat(timespec="seconds")}
         for one in facts
     ]
-    return keys.seal(_header(vault, connection), canonical(told))
+    return keys.seal(facts_header(vault, connection), canonical(told))
 
 
 def open_facts(keys: WorkerKeys, vault: str, connection: str, box: bytes | None) -> tuple[Fact, ...]:
     """Oldest first. They decide nothing: whoever has the database and the worker's public key could seal others."""
-    told: list[dict[str, Any]] = orjson.loads(keys.open(_header(vault, connection), box)) if box else []
+    told: list[dict[str, Any]] = orjson.loads(keys.open(facts_header(vault, connection), box)) if box else []
     return tuple(
         Fact(
             method=Method(one["method"]),
@@ -79,5 +79,6 @@ def open_facts(keys: WorkerKeys, vault: str, connection: str, box: bytes | None)
     )
 
 
-def _header(vault: str, connection: str) -> dict[str, Any]:
+def facts_header(vault: str, connection: str) -> dict[str, Any]:
+    """Of what stands beside a connection."""
     return header("verification", vault, name=connection)

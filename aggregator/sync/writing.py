@@ -19,7 +19,7 @@ from aggregator.consent.mandate import Mandate
 from aggregator.errors import Stale
 from aggregator.sync.attached import decoded
 from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
-from aggregator.sync.quarantine import payload_header
+from aggregator.sync.quarantine import note_header, payload_header
 from aggregator.sync.tables import Quarantine
 from aggregator.vault import blob, blob_rows, counter, ledger, log, tables
 from aggregator.vault.blob import Blob
@@ -27,10 +27,9 @@ from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.encoding import b64, canonical, instant
 from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
 from aggregator.vault.epochs import Writable
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.keys import SectionKey
 from aggregator.vault.ledger import Ledger, Line
-from aggregator.vault.seal import header
+from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Deleted, Found, Item, Origin, Reason
 from fhir_profiles.text import dumps
 
@@ -290,7 +289,7 @@ class VaultWriter:
             session.merge(one)
 
     def _row(self, one: Aside, now: datetime) -> Quarantine:
-        head = header("quarantine", self.mandate.vault, name=one.item)
+        head = note_header(self.mandate.vault, one.item)
         note = canonical({"source": self.mandate.authority, "locator": one.origin.locator})
         payload = None
         if one.raw is not None:

@@ -2,6 +2,7 @@
 
     <sha256 of the line before, its first 32 hex digits> grant <vault> <id> ended|replaced
     <...> vault <vault>
+    <...> worker <name of a worker key: 32 hex digits of its public key's hash>
     <...> unlockers <vault> <generation>: unlockers of an earlier generation
 
 A ring that was put back from an older backup has the keys again; the list, which belongs on another disk, takes them

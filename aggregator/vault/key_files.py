@@ -81,7 +81,11 @@ class FolderLock:
 
     def alone(self) -> None:
         """Raises OperatorError where somebody else uses the folder."""
-        self._lock(fcntl.LOCK_EX)
+        try:
+            self._lock(fcntl.LOCK_EX)
+        except OperatorError:
+            self.shared()  # the system gives up what was held before it tries
+            raise
 
     def close(self) -> None:
         if self._fd >= 0:

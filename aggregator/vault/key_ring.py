@@ -1,7 +1,7 @@
 """The embedded key service: rows under one master key, in a folder of its own.
 
     keys/master.key     32 bytes in hex: what ring.db lies under (master_key.py)
-    keys/worker.key     32 bytes in hex: all that a syncing worker needs
+    keys/worker.key     what a syncing worker needs, with feed.key (worker_keys.py)
     keys/ring.db        SQLite: pinned verification keys, wrapped shred and grant keys (ring_rows.py)
     keys/counters.db    SQLite: what is remembered of each vault's head (counter_file.py)
     keys/destroyed      one line per destroyed key, only ever appended to (destroyed.py); it may lie elsewhere
@@ -18,8 +18,8 @@ import hmac
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aggregator.errors import KeysMissing, OperatorError, Refused
-from aggregator.vault import key_files
+from aggregator.vault import key_files, worker_keys
 from aggregator.vault.counter import Counter, Opened
 from aggregator.vault.counter_file import CounterFile
 from aggregator.vault.destroyed import DestroyedList
@@ -49,39 +49,15 @@ from aggregator.vault.key_service import (
 from aggregator.vault.keys import handle, verify
 from aggregator.vault.master_key import FileKey, MasterKey
 from aggregator.vault.ring_rows import RingRows
-from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, expand, header, unwrap, wrap
+from aggregator.vault.seal import KEY_BYTES, PrivateKey, PublicKey, header, unwrap, wrap
+from aggregator.vault.worker_keys import WorkerKeys
 
-FILES = ("master.key", "worker.key", "ring.db", "counters.db", "destroyed")
+FILES = ("master.key", "worker.key", "feed.key", "ring.db", "counters.db", "destroyed")
+_KEY_FILES = ("master.key", worker_keys.FILE, worker_keys.NEW, worker_keys.FEED)
 
 _CLAIM_SECONDS = 300  # a claim to held items is made in the request that verifies
 _PROOF_SECONDS = 300  # a person's proof is made in the request that opens
 _OPENING_LIFE = 60.0  # seconds between the receipt and the opening that it permits
-
-
-class WorkerKeys:
-    """What the syncing worker holds: opens mandates, settings and cursors, and nothing that it seals to a section."""
-
-    def __init__(self, seed: bytes) -> None:
-        self._private = PrivateKey(seed)
-        self._feed = expand(seed, "feed")
-
-    @classmethod
-    def read(cls, folder: Path) -> WorkerKeys:
-        """From keys/worker.key. Raises KeysMissing, OperatorError."""
-        return cls(key_files.read_key(folder / "worker.key"))
-
-    def public(self) -> PublicKey:
-        return self._private.public()
-
-    def open(self, head: dict[str, Any], box: bytes) -> bytes:
-        return self._private.open(head, box)
-
-    def seal(self, head: dict[str, Any], plaintext: bytes) -> bytes:
-        return self.public().seal(head, plaintext)
-
-    def feed_tag(self, *parts: str) -> bytes:
-        """A routing tag under the operator's feed key."""
-        return handle(self._feed, *parts)
 
 
 class KeyRing:
@@ -114,7 +90,7 @@ class KeyRing:
         made = folder.with_name(f".{folder.name}.part")
         rmtree(made, ignore_errors=True)
         made.mkdir(mode=0o700, parents=True)
-        key_files.write_key(made / "worker.key", os.urandom(KEY_BYTES))
+        worker_keys.create(made)
         key_files.write(made / "counters.db", b"")
         RingRows.create(made / "ring.db", master or FileKey.create(made / "master.key"))
         made.rename(folder)
@@ -154,7 +130,7 @@ class KeyRing:
         """All that the ring is, into an empty folder; the list of destroyed keys last, so that it lacks nothing."""
         self._rows.backup(into / "ring.db")
         self._counters.backup(into / "counters.db")
-        for name in ("master.key", "worker.key"):
+        for name in _KEY_FILES:
             if (self._path / name).exists():  # a master key in a token is backed up with the token
                 key_files.write(into / name, (self._path / name).read_bytes())
         if self._list.path.exists():
@@ -171,8 +147,8 @@ class KeyRing:
         made = folder.with_name(f".{folder.name}.part")
         rmtree(made, ignore_errors=True)
         made.mkdir(mode=0o700, parents=True)
-        for name in FILES:
-            if name != "destroyed" and (backup / name).exists():
+        for name in (*_KEY_FILES, "ring.db", "counters.db"):
+            if (backup / name).exists():
                 key_files.write(made / name, (backup / name).read_bytes())
         kept = destroyed if destroyed.exists() else backup / "destroyed"
         if kept.exists() and destroyed.parent == folder:
@@ -195,6 +171,35 @@ class KeyRing:
             self._rows.rewrap(successor)
             successor.settle()
             self._master = successor
+        finally:
+            self._folder.shared()
+
+    def worker_keys(self) -> WorkerKeys:
+        """The worker's, as they lie in the folder. Raises OperatorError for a key that was destroyed elsewhere."""
+        found = WorkerKeys.read(self._path)
+        if not self._rows.retired(found.old_name()):
+            return found
+        if not found.changing:
+            raise OperatorError(
+                f"{self._path / worker_keys.FILE} was put back from a backup: it was replaced since. Put the newer one "
+                "back, or replace it again with: aggregator keys rotate --worker"
+            )
+        worker_keys.settle(self._path)  # killed between the list's line and the file's new name
+        return WorkerKeys.read(self._path)
+
+    @contextmanager
+    def changing_worker_key(self) -> Iterator[WorkerKeys]:
+        """A new worker key, for a context that puts every row under it; at its end the old one is destroyed.
+
+        Nobody else may use the ring meanwhile: OperatorError. What ends the context early leaves both keys; the next
+        one goes on from there.
+        """
+        self._folder.alone()
+        try:
+            both = worker_keys.begin(self._path)
+            yield both
+            self._rows.destroy("worker", both.old_name())
+            worker_keys.settle(self._path)
         finally:
             self._folder.shared()
 

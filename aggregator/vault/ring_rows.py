@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, verification_key BLOB NOT
 CREATE TABLE IF NOT EXISTS grant_key
     (vault TEXT, id TEXT, key BLOB NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (vault, id));
 CREATE TABLE IF NOT EXISTS exposed (vault TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS retired (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS unlockers (vault TEXT PRIMARY KEY, generation INTEGER NOT NULL);
 """
 _EXPOSE = """
@@ -114,6 +115,10 @@ class RingRows:
         self._destroyed.append(*words)
         self.apply()
 
+    def retired(self, name: str) -> bool:
+        """Is this worker key one that was destroyed?"""
+        return self.get("SELECT 1 FROM retired WHERE name = ?", name) is not None
+
     def apply(self) -> None:
         """Take away what the list names and this ring still has. Raises OperatorError for a list that was cut off."""
         with self._writing():
@@ -155,6 +160,8 @@ class RingRows:
             case ["vault", vault]:
                 self._db.execute("DELETE FROM vault WHERE id = ?", (vault,))
                 self._db.execute("DELETE FROM grant_key WHERE vault = ?", (vault,))
+            case ["worker", name]:
+                self._db.execute("INSERT INTO retired VALUES (?) ON CONFLICT DO NOTHING", (name,))
             case ["unlockers", vault, generation]:
                 self._db.execute(_RAISE, (vault, int(generation)))
             case _:

@@ -53,7 +53,7 @@ def test_it_carries_what_a_blind_writer_needs(world: World, row: tables.Mandate)
 
 @pytest.mark.attack(29)
 def test_it_carries_no_private_key_of_a_section_and_no_root(world: World, row: tables.Mandate) -> None:
-    body = world.worker.open(mandate._header(row.vault, row.id), row.box)
+    body = world.worker.open(mandate.body_header(row.vault, row.id), row.box)
     secrets = [world.owner.root.secret, world.owner.root.owner_key(), world.owner.root.image_key()]
     secrets += [world.owner.root.section(section).seed for section in world.owner.sections.values()]
     assert not any(secret in body or b64(secret).encode() in body for secret in secrets)
@@ -134,7 +134,7 @@ def test_a_mandate_of_another_vault_does_not_serve_this_one(world: World) -> Non
 @pytest.mark.attack(29)
 def test_whoever_holds_the_workers_key_alone_forges_none(world: World, row: tables.Mandate) -> None:
     """The worker opens a mandate, puts a writer of its own in, seals it again, and signs with what it has."""
-    head = mandate._header(row.vault, row.id)
+    head = mandate.body_header(row.vault, row.id)
     body = orjson.loads(world.worker.open(head, row.box))
     writer = Writer.generate(row.id)
     box = world.worker.seal(head, canonical(body | {"writer": b64(writer.seed)}))

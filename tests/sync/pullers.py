@@ -22,7 +22,8 @@ from sqlmodel import Session, col, update
 from aggregator.sync.run import Worker
 from aggregator.sync.schedule import Schedule, sync
 from aggregator.vault.blob_store import LocalBlobs
-from aggregator.vault.key_ring import KeyRing, WorkerKeys
+from aggregator.vault.key_ring import KeyRing
+from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Batch, Cursor
 from tests.databases import opened
 from tests.sync.sync_world import Script, Scripted, batch, observation, patient

@@ -19,9 +19,9 @@ from aggregator.sync.routes import feed_id
 from aggregator.sync.tables import Hold, Quarantine, Route
 from aggregator.sync.writing import VaultWriter
 from aggregator.vault import tables
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.key_service import Held
 from aggregator.vault.keys import Root
+from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Item, Reason
 from fhir_profiles.text import loads
 from tests.sync.queue_source import Queue, serving

@@ -1,8 +1,8 @@
 """The worker's keys, the whole database and a debugger: `python -m tests.vault.blind_worker FOLDER STORE`.
 
-FOLDER holds `worker.key`; STORE is a copy of the database, or PostgreSQL's URL. The program opens all that a worker
-may open, takes every key that it holds, finds or can derive, and tries each on every box there is, past headers and
-commitments. It prints {"keys", "boxes": {kind: number}, "opened": {kind: number}} as JSON.
+FOLDER holds `worker.key` and `feed.key`; STORE is a copy of the database, or PostgreSQL's URL. The program opens all
+that a worker may open, takes every key that it holds, finds or can derive, and tries each on every box there is, past
+headers and commitments. It prints {"keys", "boxes": {kind: number}, "opened": {kind: number}} as JSON.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import text
 
 from aggregator.errors import Tampered
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.seal import PrivateKey, expand, read_header, unwrap
 from aggregator.vault.store import Store
+from aggregator.vault.worker_keys import WorkerKeys
 from tests import databases
 
 _SIGNATURE = 64
@@ -179,10 +179,10 @@ def _names(store: Store) -> set[str]:
 
 def main(folder: Path, place: str) -> dict[str, Any]:
     """All of the above, with what lies in the folder."""
-    seed = bytes.fromhex((folder / "worker.key").read_text())
-    worker, store = WorkerKeys(seed), databases.opened(place)
+    seed, feed = (bytes.fromhex((folder / name).read_text()) for name in ("worker.key", "feed.key"))
+    worker, store = WorkerKeys(seed, feed), databases.opened(place)
     found = boxes(store)
-    own, opened = {seed}, []
+    own, opened = {seed, feed}, []
     for box in found:
         with contextlib.suppress(Tampered):
             if box.data[:4] == b"PRS1":

@@ -63,7 +63,8 @@ def second_process(world: World, folder: Path) -> dict[str, Any]:
     """A worker on another machine: it is given its key and a copy of the database, and nothing else."""
     world.store.checkpoint()
     folder.mkdir()
-    shutil.copy(world.folder / "keys" / "worker.key", folder)
+    for name in ("worker.key", "feed.key"):
+        shutil.copy(world.folder / "keys" / name, folder)
     place = databases.told(world.store)
     if not databases.on_postgresql():
         place = str(shutil.copy(world.store.place, folder))

@@ -18,10 +18,11 @@ from aggregator.consent.grant import open_grant, signed
 from aggregator.errors import KeysMissing, OperatorError, Refused, Tampered
 from aggregator.vault import tables
 from aggregator.vault.encoding import b64, canonical
-from aggregator.vault.key_ring import KeyRing, WorkerKeys
+from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.key_service import Admission, SignedGrant, Ticket
 from aggregator.vault.keys import Root
 from aggregator.vault.seal import header
+from aggregator.vault.worker_keys import WorkerKeys
 from tests.vault.world import DR_B, LABORATORY, FrozenClock, World
 from tests.weaken import weakens
 from tests.weakened import any_header
@@ -41,7 +42,7 @@ def modes(folder: Path) -> dict[str, str]:
 
 def test_its_files_are_its_owners_alone(folder: Path) -> None:
     assert oct(folder.stat().st_mode & 0o777) == "0o700"
-    assert modes(folder) == dict.fromkeys(("counters.db", "master.key", "ring.db", "worker.key"), "0o600")
+    assert modes(folder) == dict.fromkeys(("counters.db", "feed.key", "master.key", "ring.db", "worker.key"), "0o600")
 
 
 def test_it_comes_back_with_what_it_held(folder: Path) -> None:
@@ -84,7 +85,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-@pytest.mark.parametrize(("name", "open_"), [("master.key", KeyRing), ("worker.key", WorkerKeys.read)])
+@pytest.mark.parametrize(
+    ("name", "open_"), [("master.key", KeyRing), ("worker.key", WorkerKeys.read), ("feed.key", WorkerKeys.read)]
+)
 def test_a_wrong_key_file_is_the_operators(folder: Path, case: str, name: str, open_: Callable[[Path], object]) -> None:
     spoil, error, told = WRONG[case]
     spoil(folder / name)

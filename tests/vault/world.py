@@ -32,12 +32,13 @@ from aggregator.vault import epochs, log, tables, truth, view
 from aggregator.vault.blob_store import LocalBlobs
 from aggregator.vault.encoding import instant
 from aggregator.vault.envelope import Operation, Put, seal
-from aggregator.vault.key_ring import KeyRing, WorkerKeys
+from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.key_service import Admission, Ticket
 from aggregator.vault.keys import Writer
 from aggregator.vault.store import Store
 from aggregator.vault.truth import Truth
 from aggregator.vault.view import Reader, View
+from aggregator.vault.worker_keys import WorkerKeys
 from fhir_profiles import codes
 from fhir_profiles.text import Resource, dumps, loads
 from tests import databases
