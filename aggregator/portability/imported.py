@@ -28,10 +28,10 @@ from aggregator.vault.blob import Blob
 from aggregator.vault.encoding import canonical
 from aggregator.vault.envelope import Put
 from aggregator.vault.fold import State
-from aggregator.vault.key_ring import WorkerKeys
 from aggregator.vault.keys import OWNER, IdKey, Inherited
 from aggregator.vault.ledger import Ledger, Line
 from aggregator.vault.seal import PublicKey, header
+from aggregator.vault.worker_keys import WorkerKeys
 
 _TAG_BYTES, _MOST_VERSIONS, _MOST_ATTACHED = 8, 2**31 - 1, 2**16 - 1
 
