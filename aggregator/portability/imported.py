@@ -23,7 +23,7 @@ from aggregator.portability.lines import authorities
 from aggregator.portability.manifest import WRONG, Export, Listed, refused, require_section, values
 from aggregator.sync.quarantine import Kept, seal_payload
 from aggregator.sync.tables import Quarantine
-from aggregator.vault import blob, blob_rows, inheritance, ledger, snapshot, tables
+from aggregator.vault import blob, blob_rows, counter, inheritance, ledger, snapshot, tables
 from aggregator.vault.blob import Blob
 from aggregator.vault.encoding import canonical
 from aggregator.vault.envelope import Put
@@ -85,7 +85,7 @@ def import_record(
 def _refuse_known(place: Place, vault: str) -> None:
     """In the database, or remembered by the key service: erased here, or of a database that was rolled back."""
     with place.store.read() as session:
-        known = session.get(tables.Vault, vault) is not None
+        known = counter.head(session, vault) is not None
     if known:
         raise refused("this record is here already")
     if place.key_service.remembered([vault]):
