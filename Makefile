@@ -26,7 +26,8 @@ lint: $(READY)
 
 # The tests that reach a store run on PostgreSQL too: fhir_profiles and connectors import nothing of it, demo and the
 # command line are SQLite's.
-ON_POSTGRESQL := tests/api tests/audit tests/consent tests/identity tests/migrations tests/sync tests/vault
+ON_POSTGRESQL := tests/api tests/audit tests/consent tests/identity tests/migrations tests/sync tests/vault \
+	tests/faults/test_server.py
 
 test: lint  ## what CI runs
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)

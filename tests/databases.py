@@ -41,15 +41,32 @@ def start(kind: str, *, on_disk: bool = False) -> None:
     global _server
     if kind == "postgresql":
         _server = Server(on_disk)
-        _server.create(_SCHEMA)
-        store = Store(make_url(_server.url(_SCHEMA)))
-        store.create()
-        store.close()
+        _make_schema(_server)
+
+
+def _make_schema(server: Server) -> None:
+    server.create(_SCHEMA)
+    store = Store(make_url(server.url(_SCHEMA)))
+    store.create()
+    store.close()
 
 
 def stop() -> None:
     if _server is not None:
         _server.stop()
+
+
+@contextmanager
+def instead(other: Server) -> Iterator[None]:
+    """Inside, the databases are this server's, whatever they are outside."""
+    global _server, _taken, _free
+    before = _server, _taken, _free
+    _server, _taken, _free = other, {}, []
+    try:
+        _make_schema(other)
+        yield
+    finally:
+        _server, _taken, _free = before
 
 
 def server() -> Server | None:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,29 +51,34 @@ class Server:
         self._user = _NOBODY if os.geteuid() == 0 else None
         self._marks: dict[str, str] = {}
         self._count = 0
-        self._sockets = self.folder / "s"
+        self._sockets, self._data = self.folder / "s", self.folder / "data"
         self._sockets.mkdir()
-        binaries = _binaries(self.folder if self._user else None)
+        self._binaries = _binaries(self.folder if self._user else None)
         if self._user:
             for folder in (self.folder, self._sockets):
                 os.chown(folder, pwd.getpwnam(self._user).pw_uid, -1)
-        self._process = self._start(binaries)
+        self._make()
+        self._process = self._start()
         self._wait()
         self._admin = self.connect("postgres")
         self._admin.execute(f"CREATE ROLE {ROLE} LOGIN".encode())
 
-    def _start(self, binaries: Path) -> subprocess.Popen[bytes]:
-        data, log = self.folder / "data", (self.folder / "log").open("wb")
-        made = [binaries / "initdb", "-D", data, "-U", _ADMIN, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
-        with log:
+    def _make(self) -> None:
+        made = ["-D", self._data, "-U", _ADMIN, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
+        with (self.folder / "log").open("wb") as log:
             subprocess.run(
-                [*made, "--no-sync", "--wal-segsize=1"],
+                [self._binaries / "initdb", *made, "--no-sync", "--wal-segsize=1"],
                 check=True, user=self._user, cwd=self.folder, stdout=log, stderr=log,
             )  # fmt: skip
-            options = _OPTIONS | {"unix_socket_directories": str(self._sockets)}
+
+    def _start(self, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """more: for its environment."""
+        options = (_OPTIONS | {"unix_socket_directories": str(self._sockets)}).items()
+        with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
-                [binaries / "postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())],
+                [self._binaries / "postgres", "-D", self._data, *(f"--{name}={value}" for name, value in options)],
                 user=self._user, cwd=self.folder, stdout=log, stderr=log, preexec_fn=_end_with_parent,
+                env=os.environ | (more or {}),
             )  # fmt: skip
 
     def _wait(self) -> None:
@@ -129,7 +135,7 @@ class Server:
         Not the system's catalogue: it holds words like "identity" in every database.
         """
         self._admin.execute("CHECKPOINT")
-        data = self.folder / "data"
+        data = self._data
         with self.connect(name) as connection:
             own = [data / path for (path,) in connection.execute(_OWN_FILES)]
         log = [file for file in (data / "pg_wal").iterdir() if file.name >= self._marks[name]]

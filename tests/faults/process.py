@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from sqlmodel import Session
 
 from aggregator.config import StoreSettings
 from aggregator.identity.signing import Signing
-from aggregator.vault import sqlite
+from aggregator.vault import postgresql, sqlite
 from aggregator.vault.store import Store
 from tests.faults import scenario as scenarios
 from tests.faults.scenario import SCENARIOS, Facts, Home, living, look, play, sound
@@ -35,11 +36,17 @@ def _swallowed(store: Store, *names: str) -> Iterator[Session]:
         yield session
 
 
+def _forgetful() -> None:
+    postgresql._SESSION = f"{postgresql._SESSION} -c synchronous_commit=off"
+    postgresql._refuse_forgetful = lambda *_: None
+
+
 _WRITE = Store.write
 WEAKENINGS: dict[str, Callable[[], object]] = {
     "": lambda: None,
     "each statement commits": lambda: setattr(sqlite, "_begin", lambda _: None),
     "revocations are not finished": lambda: setattr(Signing, "finish_revocations", lambda _: None),
+    "the server may forget": _forgetful,
     "a failed commit is not told": lambda: setattr(Store, "write", _swallowed),
 }
 """What a build that is weakened in one place does instead; a fork that is told so has it."""
@@ -59,7 +66,7 @@ def main() -> None:
         if child == 0:
             _child(asked, told, shim)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        steps, writes = shim.counts()
+        steps, writes = (Shim(Path(asked["control"])) if asked["control"] else shim).counts()
         lines = told.read_bytes().splitlines() if told.exists() else []
         answer = {"status": status, "steps": steps, "writes": writes, "told": [orjson.loads(one) for one in lines]}
         sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
@@ -97,9 +104,10 @@ def _home(asked: Facts) -> Home:
 def _run(asked: Facts, say: Any, shim: Shim) -> None:
     """The scenario from its beginning, with a fault. Where the disk is full, room is made and it goes on."""
     home, scenario = _home(asked), SCENARIOS[asked["scenario"]]
-    done = 0
-    if home.store.url:  # what it writes, another process writes: a commit is its durable step
+    done, mended = 0, False
+    if home.store.url and not asked["control"]:  # what it writes, another process writes: a commit is its durable step
         event.listen(Engine, "commit", lambda _: shim.step())
+    faulty = Shim(Path(asked["control"])) if asked["control"] else shim
 
     def acknowledge(fact: Facts) -> None:
         nonlocal done
@@ -107,7 +115,7 @@ def _run(asked: Facts, say: Any, shim: Shim) -> None:
         done = fact["step"] + 1
         say(fact)
 
-    shim.arm(home.folder, Fault(asked["fault"]), asked["at"])
+    faulty.arm(Path(asked["under"]), Fault(asked["fault"]), asked["at"])
     try:
         with living(home, 1) as life:
             try:
@@ -116,15 +124,29 @@ def _run(asked: Facts, say: Any, shim: Shim) -> None:
                 raise
             except Exception as error:  # noqa: BLE001 - how a full disk is told is not this test's matter
                 say({"failed": type(error).__name__})
-                shim.disarm()
+                faulty.disarm()
+                mended = _reachable(life.service.store)
                 life.service.signing.finish_revocations()  # as the serving process's sweep does
                 say({"facts": look(life, scenario), "wrong": sound(life, [])})
+                life.later()
                 play(life, scenario, done, acknowledge)
     except AssertionError:
         raise
-    except Exception as error:  # noqa: BLE001 - as above, at the start or the end
+    except Exception as error:  # as above, at the start or the end
+        if mended:
+            raise
         say({"failed": type(error).__name__})
-    shim.disarm()
+    faulty.disarm()
+
+
+def _reachable(store: Store) -> bool:
+    """Wait for a server that is being started again."""
+    for _ in range(600):
+        with suppress(DBAPIError), store.read() as session:
+            session.connection().exec_driver_sql("SELECT 1")
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _after(asked: Facts, say: Any, _: Shim) -> None:

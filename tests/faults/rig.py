@@ -16,6 +16,7 @@ import orjson
 
 from tests import databases
 from tests.faults.scenario import SCENARIOS, Facts, Scenario
+from tests.faults.server import FaultyServer
 from tests.faults.shim import Fault, build
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,8 @@ class Rig:
 
     folder: Path
     process: subprocess.Popen[bytes]
+    server: FaultyServer | None = None
+    """Whose faults they are, where not the process's own."""
     made: set[str] = field(default_factory=set)
     _databases: ExitStack = field(default_factory=ExitStack)
     counts: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
@@ -37,7 +40,9 @@ class Rig:
         assert self.process.stdin
         assert self.process.stdout
         store = databases.settings(database(Path(asked["home"]))).model_dump(mode="json")
-        self.process.stdin.write(orjson.dumps({"weakening": self.weakening, "store": store} | asked) + b"\n")
+        under = {"control": str(self.server.control), "under": str(self.server.data)} if self.server else {}
+        more = {"weakening": self.weakening, "store": store, "control": "", "under": asked["home"]} | under
+        self.process.stdin.write(orjson.dumps(more | asked) + b"\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, "the process under test has ended"
@@ -93,7 +98,10 @@ class Rig:
         """One run with one fault. Raises AssertionError for anything lost, half made, or not mended by itself."""
         home = self.home(SCENARIOS[name].template)
         answer = self.ask(act="run", scenario=name, home=str(home), fault=int(fault), at=at)
-        wanted = -9 if fault in (Fault.KILL_AT_STEP, Fault.KILL_AT_WRITE) else 0
+        killed = fault in (Fault.KILL_AT_STEP, Fault.KILL_AT_WRITE) and not self.server
+        wanted = -9 if killed else 0
+        if self.server:
+            self.server.mend()
         assert answer["status"] in (wanted, 0), answer["told"]
         acknowledged = list[Facts]()
         for one in answer["told"]:
@@ -106,7 +114,7 @@ class Rig:
     def _judge_after(self, name: str, home: Path, acknowledged: list[Facts]) -> None:
         scenario, done = SCENARIOS[name], len(acknowledged)
         heads = [one["head"] for one in acknowledged if one["head"]]
-        answer = self.ask(act="after", scenario=name, home=str(home), generation=2, first=done, heads=heads)
+        answer = self.ask(act="after", scenario=name, home=str(home), generation=3, first=done, heads=heads)
         assert answer["status"] == 0, answer["told"]
         before, after = answer["told"]
         self._judge(scenario, done, before)
@@ -129,8 +137,8 @@ def database(home: Path) -> Path:
 
 
 @contextmanager
-def rig(folder: Path) -> Iterator[Rig]:
-    """Builds the shim and starts the process under test."""
+def rig(folder: Path, server: FaultyServer | None = None) -> Iterator[Rig]:
+    """Builds the shim and starts the process under test. server: whose faults they are, instead of the process's."""
     library = build(folder)
     environment = os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -141,7 +149,7 @@ def rig(folder: Path) -> Iterator[Rig]:
         stdout=subprocess.PIPE,
     )
     try:
-        made = Rig(folder, process)
+        made = Rig(folder, process, server)
         made.prepare()
         yield made
     finally:

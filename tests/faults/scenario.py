@@ -34,6 +34,8 @@ from tests.api.http_world import PARTIES, HttpWorld, consent
 from tests.sync.sync_world import Script, Scripted, batch, deleted, found, observation, patient
 from tests.vault.world import ERIKA, START, FrozenClock
 
+LEASE = 31
+"""Minutes after which nothing is held any more by a process that died."""
 PASSWORD, NEW_PASSWORD = "Korrekt Pferd Batterie", "Ganz neues langes Wort"
 LOGIN, OTHER_LOGIN = "erika", "berta"
 BATCHES = (
@@ -126,6 +128,11 @@ class Living:
         self.owner()
         return self.world.patients[LOGIN]
 
+    def later(self) -> None:
+        """A sync's lease that could not be given back has run out, and so have the sessions."""
+        self.world.clock.advance(minutes=LEASE)
+        self.world.owners.clear()
+
     def get(self, path: str) -> Any:
         """What the owner is answered; a failure is an OSError, for the disk is the only thing that is wrong here."""
         return told(self.request("GET", path)).json()
@@ -157,8 +164,11 @@ def told(answer: httpx.Response) -> httpx.Response:
 
 @contextmanager
 def living(home: Home, generation: int) -> Iterator[Living]:
-    """Start as `aggregator serve` does. generation: how many lived before it; their leases and sessions have ended."""
-    clock, clinic = FrozenClock(START + timedelta(minutes=31 * generation)), Clinic()
+    """Start as `aggregator serve` does. generation: how many leases ago the story began.
+
+    Who lived before holds nothing any more.
+    """
+    clock, clinic = FrozenClock(START + timedelta(minutes=LEASE * generation)), Clinic()
     key = ECKey.import_key(orjson.loads((home.folder / "praxis.key").read_bytes()))
     client = ClientSettings(
         name="praxis",

@@ -6,6 +6,7 @@ import ctypes
 import shutil
 import subprocess
 from enum import IntEnum
+from mmap import mmap
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
@@ -36,21 +37,50 @@ def build(folder: Path) -> Path:
     return library
 
 
-class Shim:
-    """The shim inside a process that was started with it."""
+class State(ctypes.Structure):
+    """What shim.c shares with whoever tells it what to do."""
 
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL(None)
-        self._library.fault_arm.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_long)
-        for name in ("fault_steps", "fault_writes"):
-            getattr(self._library, name).restype = ctypes.c_long
+    _fields_ = (
+        ("steps", ctypes.c_long),
+        ("writes", ctypes.c_long),
+        ("at", ctypes.c_long),
+        ("kind", ctypes.c_int),
+        ("family", ctypes.c_int),
+        ("under", ctypes.c_char * 4096),
+    )
+
+
+class Shim:
+    """The shim inside a process that was started with it, or the one of a server that was told of a control file."""
+
+    def __init__(self, control: Path | None = None) -> None:
+        if control is None:
+            self._library = ctypes.CDLL(None)
+            self._library.fault_state.restype = ctypes.c_void_p
+            self._state = State.from_address(self._library.fault_state())
+            return
+        with control.open("r+b") as file:
+            self._state = State.from_buffer(mmap(file.fileno(), ctypes.sizeof(State)))
+
+    @staticmethod
+    def control(file: Path) -> Path:
+        """Make the file that FAULT_CONTROL names; who is started with it must be able to write it."""
+        file.write_bytes(bytes(ctypes.sizeof(State)))
+        return file
 
     def arm(self, folder: Path, fault: Fault, at: int) -> None:
         """Count from nothing what is done below the folder; at the n-th time, counted from 1, the fault."""
-        self._library.fault_arm(f"{folder}/".encode(), int(fault), at)
+        self.disarm()
+        self._state.steps = self._state.writes = 0
+        self._state.under, self._state.at = f"{folder}/".encode(), at
+        self._state.kind = int(fault)
 
     def disarm(self) -> None:
-        self._library.fault_disarm()
+        self._state.kind = int(Fault.NONE)
+
+    def kill_family(self, first: int) -> None:
+        """From now on who is killed takes this process and its children along; 0: nobody."""
+        self._state.family = first
 
     def step(self) -> None:
         """A durable step that is no file's: a commit of a database elsewhere, an acknowledgement."""
@@ -58,4 +88,4 @@ class Shim:
 
     def counts(self) -> tuple[int, int]:
         """(durable steps, writes) since it was armed, in this process and those it forked."""
-        return self._library.fault_steps(), self._library.fault_writes()
+        return self._state.steps, self._state.writes
