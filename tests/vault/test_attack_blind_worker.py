@@ -14,17 +14,22 @@ from typing import Any
 import pytest
 
 from aggregator.audit.receipts import Opening, ReceiptWriter
+from aggregator.consent import mandate
 from aggregator.consent.grant import signed
 from aggregator.identity import unlockers
-from aggregator.vault.seal import PrivateKey, expand, header, wrap
+from aggregator.vault.encoding import b64
+from aggregator.vault.keys import Writer
+from aggregator.vault.seal import PrivateKey, expand, header, read_header, wrap
 from tests import databases
-from tests.vault.blind_worker import Box, Cracker, boxes
+from tests.vault.blind_worker import Box, Cracker, boxes, derived, held
 from tests.vault.source import found, skipped, sync
 from tests.vault.test_attack_stolen_database import ACCOUNT, CURSOR, DEPRESSION, GLUCOSE, PATIENT
 from tests.vault.world import DR_B, PASSWORD, World
+from tests.weaken import weakens
 
 pytestmark = pytest.mark.attack(29)
 
+BODY = mandate._body
 PROJECT = Path(__file__).parents[2]
 ITS_OWN = {"ledger": 1, "mandate": 1, "settings": 1, "state": 1, "quarantine note": 1}
 """What FORMAT.md lets a worker open."""
@@ -37,6 +42,11 @@ ALL_KINDS = {
 
 @pytest.fixture
 def yesterday(world: World) -> World:
+    write(world)
+    return world
+
+
+def write(world: World) -> None:
     """Everything that a vault has at rest: written by the worker yesterday, by the owner, by readers today."""
     world.append("results", world.put("Observation/old"))
     world.open().close()
@@ -46,14 +56,17 @@ def yesterday(world: World) -> World:
     world.clock.advance(days=1)
     world.open(world.grantee()).close()
     world.accounts.sign_in("erika.beispiel", PASSWORD)
-    return world
 
 
 @pytest.fixture
 def opening(yesterday: World) -> Opening:
+    return receipts(yesterday)
+
+
+def receipts(world: World) -> Opening:
     """An opened view's receipts."""
-    made = Opening(yesterday.vault, yesterday.owner.root.audit.public())
-    writer = ReceiptWriter(yesterday.store, yesterday.ring)
+    made = Opening(world.vault, world.owner.root.audit.public())
+    writer = ReceiptWriter(world.store, world.ring)
     writer.write_now([made.first({"kind": "opened"}), made.next({"kind": "answered"}, None)])
     writer.close()
     return made
@@ -74,9 +87,17 @@ def second_process(world: World, folder: Path) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.usefixtures("opening")
-def test_the_worker_opens_what_is_its_own_and_nothing_else(yesterday: World, tmp_path: Path) -> None:
-    told = second_process(yesterday, tmp_path / "worker")
+def _with_a_seed(signer: mandate.Signer, authority: str, account: str, writer: Writer) -> dict[str, Any]:
+    """For `mandate._body`: one section's seed is the worker's."""
+    seed = signer.root.section(signer.sections["mental-health"]).seed
+    return BODY(signer, authority, account, writer) | {"seed": b64(seed)}
+
+
+@weakens("aggregator.consent.mandate", "_body", _with_a_seed)
+def test_the_worker_opens_what_is_its_own_and_nothing_else(world: World, tmp_path: Path) -> None:
+    write(world)
+    receipts(world)
+    told = second_process(world, tmp_path / "worker")
     assert told["boxes"].keys() == ALL_KINDS
     assert told["opened"] == ITS_OWN
     assert told["keys"] > 1000
@@ -89,6 +110,36 @@ def test_the_right_keys_open_every_box_that_was_tried(yesterday: World, opening:
     shut = Counter(box.kind for box in found if cracker.opens(box) is None)
     # The worker's own seals, and a second lock each that a password, a code or a session's token opens.
     assert shut == Counter({"mandate": 1, "settings": 1, "state": 1, "quarantine note": 1, "unlocker": 2, "session": 1})
+
+
+@weakens("aggregator.identity.unlockers", "wrap", lambda _key, head, plaintext: wrap(bytes(32), head, plaintext))
+def test_database_and_key_service_open_what_a_grant_covers_and_no_more(world: World) -> None:
+    """With every key that the two hold, and all that follows from what these open. The consent names no section that
+    is sensitive, so `mental-health` stays shut; an unlocker asks for its password."""
+    write(world)
+    world.accounts.replace_password(world.vault, world.owner.root, unlockers.derive(PASSWORD))
+    receipts(world)
+    found, keys = boxes(world.store), [bytes(32), *_key_services_keys(world), _worker_seed(world)]
+    before, opened = 0, list[Box]()
+    while before < len(keys):  # until nothing new opens
+        before, cracker = len(keys), Cracker(keys)
+        told = {box: plaintext for box in found if (plaintext := cracker.opens(box)) is not None}
+        opened = list(told)
+        inside = {key for box, plaintext in told.items() if box.kind in ("grant", "mandate") for key in held(plaintext)}
+        keys = sorted({*keys, *derived(inside, [])})
+    granted = {seed.id for seed in world.opened().seeds.values()}
+    written = [box for box in found if box.kind in ("envelope", "snapshot")]
+    assert [box in opened for box in written] == [_section(box) in granted for box in written]
+    assert {box.kind for box in opened} == {"grant", "image", "envelope", "snapshot", *ITS_OWN}
+
+
+def _section(box: Box) -> str:
+    section: str = json.loads(read_header(box.data))["section"]
+    return section
+
+
+def _worker_seed(world: World) -> bytes:
+    return bytes.fromhex((world.folder / "keys" / "worker.key").read_text())
 
 
 def test_the_password_opens_the_unlocker(yesterday: World) -> None:
