@@ -20,6 +20,7 @@ from aggregator.commands.backup import backup
 from aggregator.commands.common import DEFAULT_CONFIG
 from aggregator.commands.demo import demo
 from aggregator.commands.doctor import doctor
+from aggregator.commands.erase import erase
 from aggregator.commands.export import export
 from aggregator.commands.import_ import import_
 from aggregator.commands.restore import restore
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they print the values of local variables
 )
-for command in (demo, serve, sync, export, import_, backup, restore, doctor):
+for command in (demo, serve, sync, export, import_, erase, backup, restore, doctor):
     app.command(command.__name__.rstrip("_"))(command)
 for name, group in (
     ("accounts", accounts.app),

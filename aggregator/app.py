@@ -20,6 +20,8 @@ from aggregator.identity.clients import Clients, register
 from aggregator.identity.passkeys import Passkeys
 from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
+from aggregator.portability.erase import finish_erasures
+from aggregator.portability.export import Place
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
@@ -130,6 +132,9 @@ def _compose(
         longest_backoff=config.sync.longest_backoff_hours * 3600,
         hold_seconds=config.sync.hold_days * 86400,
     )
+    receipts = ReceiptWriter(store, ring)
+    place = Place(store=store, blobs=blobs, key_service=ring, receipts=receipts, clock=clock)
+    finish_erasures(place, config.keys.backup_retention_days)
     return Service(
         config=config,
         clock=clock,
@@ -147,6 +152,6 @@ def _compose(
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
         connections=Connections(worker),
         worker=worker,
-        receipts=ReceiptWriter(store, ring),
+        receipts=receipts,
         base_url=base_url,
     )

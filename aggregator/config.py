@@ -82,6 +82,7 @@ class KeySettings(_Section):
 
     folder: Path = Path("keys")
     destroyed: str = ""
+    backup_retention_days: int = Field(default=30, ge=0)
     pkcs11: TokenSettings = TokenSettings()
 
     @property

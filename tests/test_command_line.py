@@ -47,6 +47,7 @@ COMMANDS = (
     "sync",
     "export",
     "import",
+    "erase",
     "backup",
     "restore",
     "accounts",

@@ -83,7 +83,7 @@ class Sessions:
         if row is None or row.expires <= now or row.unlocked_at > now + _SKEW:
             raise SignInFailed(_ENDED)
         try:
-            inner = self._key_service.unlock(row.vault, _header(row), row.box)
+            inner = outer(self._key_service, row)
             return row, Root(unwrap(expand(token.encode(), "row"), _header(row), inner))
         except (Tampered, Refused):
             raise SignInFailed(_ENDED) from None
@@ -126,6 +126,11 @@ class Sessions:
         """End all of the vault's sessions but the one with this id; returns how many."""
         with self._store.write(NAME) as session:
             return end_all(session, vault, but=but)
+
+
+def outer(key_service: KeyService, row: OwnerSession) -> bytes:
+    """What lies within the shred key's lock. Raises Tampered, Refused."""
+    return key_service.unlock(row.vault, _header(row), row.box)
 
 
 def hour(now: float) -> int:

@@ -85,10 +85,10 @@ def import_record(
 def _refuse_known(place: Place, vault: str) -> None:
     """In the database, or remembered by the key service: erased here, or of a database that was rolled back."""
     with place.store.read() as session:
-        known = counter.head(session, vault) is not None
-    if known:
+        known, erased = counter.head(session, vault), session.get(tables.Erasure, vault)
+    if known is not None:
         raise refused("this record is here already")
-    if place.key_service.remembered([vault]):
+    if erased is not None or place.key_service.remembered([vault]):
         raise refused("this record was here, and was erased; it does not come back under its id")
 
 

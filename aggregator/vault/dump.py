@@ -146,7 +146,9 @@ def _tables() -> list[Table]:
 
 
 def _vault(table: Table, row: Mapping[str, Any]) -> Any:
-    """Whose row it is."""
+    """Whose row it is; nobody's, where it says that a vault was erased."""
+    if table.name == "erasure":
+        return None
     return row["id"] if table.name == "vault" else row.get("vault", row.get("owner"))
 
 

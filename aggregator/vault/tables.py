@@ -163,6 +163,16 @@ class ClosedReceipts(SQLModel, table=True):
     box: bytes
 
 
+class Erasure(SQLModel, table=True):
+    """A vault that was erased, or, without a certificate, is being erased. `begun`: Unix seconds."""
+
+    vault: str = Field(primary_key=True)
+    ordered_by: str
+    begun: int = Field(sa_type=BigInteger)
+    certificate: bytes = b""
+    signature: bytes = b""
+
+
 class ImageRow(SQLModel, table=True):
     """A reader's disposable image. `built_for` is what it depends on: log position, versions, period."""
 

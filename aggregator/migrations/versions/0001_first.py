@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_819818373455"
+revision = "0001_41b33cfa899c"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -86,6 +86,15 @@ def upgrade() -> None:
         sa.Column("vault", sa.String(), nullable=False),
         sa.Column("grantee", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("vault", "grantee"),
+    )
+    op.create_table(
+        "erasure",
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("ordered_by", sa.String(), nullable=False),
+        sa.Column("begun", sa.BigInteger(), nullable=False),
+        sa.Column("certificate", sa.LargeBinary(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("vault"),
     )
     op.create_table(
         "feed",
