@@ -6,10 +6,11 @@ import contextlib
 import struct
 from typing import Any
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from aggregator.vault import fold, seal
+from aggregator.vault import fold, seal, tables
 from aggregator.vault.keys import OWNER
 from aggregator.vault.packing import Unpackable
 
@@ -49,3 +50,18 @@ class Packed(Plain):
 
     def encrypt(self, _nonce: bytes, data: bytes, _aad: bytes) -> bytes:
         return data + bytes(4)
+
+
+class Unbound(Plain):
+    """For `seal.AESGCM`: the associated data is left out."""
+
+    def encrypt(self, nonce: bytes, data: bytes, _aad: bytes) -> bytes:
+        return self._real.encrypt(nonce, data, b"")
+
+    def decrypt(self, nonce: bytes, data: bytes, _aad: bytes) -> bytes:
+        return self._real.decrypt(nonce, data, b"")
+
+
+def without_its_end(row: tables.Mandate, _verification_key: bytes) -> dict[str, Any]:
+    """For `mandate._certificate`: that a mandate has ended is not read."""
+    return {name: value for name, value in orjson.loads(row.certificate).items() if name != "until"}

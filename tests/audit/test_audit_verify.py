@@ -154,6 +154,7 @@ def test_an_earlier_state_brought_back_is_found_against_the_key_services_counter
 
 
 @pytest.mark.attack(30)
+@weakens("aggregator.audit.verify._Walk", "_memories", lambda *_: None)
 def test_a_chain_signed_twice_is_found_against_the_remembered_head(recorded: World) -> None:
     """Cut back, and gone on from there with the key service's own signatures: two histories."""
     before = [kept(recorded, position) for position in (4, 7)]

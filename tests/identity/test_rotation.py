@@ -15,7 +15,7 @@ from sqlmodel import col, select
 from aggregator.consent.decide import Party
 from aggregator.errors import RolledBack, Stale, Tampered
 from aggregator.identity.accounts import Owner
-from aggregator.identity.signing import Signing
+from aggregator.identity.signing import Archived, Signing
 from aggregator.vault import epochs, snapshot, tables, truth, view
 from aggregator.vault.envelope import claim
 from aggregator.vault.epochs import Epochs, GrantedSeeds, KeyChain
@@ -131,6 +131,7 @@ def test_signing_settles_what_waits(world: World) -> None:
 
 
 @pytest.mark.attack(24, 25)
+@weakens("aggregator.identity.signing", "archive", lambda *_: Archived([], {}), about=(24,))
 def test_a_grant_version_that_is_gone_from_the_archive_counts_as_lost(world: World) -> None:
     """Nobody can say what its grantees held, and who was ended: none has a grant until a Consent names it anew."""
     world.permit(DR_B)
@@ -142,6 +143,7 @@ def test_a_grant_version_that_is_gone_from_the_archive_counts_as_lost(world: Wor
 
 
 @pytest.mark.attack(48)
+@weakens("aggregator.identity.signing.Signing", "finish_revocations", lambda _: None)
 def test_a_crash_before_the_key_is_destroyed_still_makes_it_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.permit(DR_B, LABORATORY)
     world.clock.advance(minutes=20)

@@ -14,6 +14,7 @@ from aggregator.vault import tables
 from aggregator.vault.keys import Root
 from tests.sync.sync_world import SyncWorld, batch, observation, patient
 from tests.weaken import weakens
+from tests.weakened import without_its_end
 
 ENDINGS: dict[str, Callable[[SyncWorld, str], object]] = {
     "ended": lambda syncing, connection: syncing.end(connection),
@@ -49,6 +50,7 @@ def test_what_its_writer_signs_afterwards_is_refused(syncing: SyncWorld, how: st
 
 @pytest.mark.attack(29)
 @pytest.mark.parametrize("how", ENDINGS)
+@weakens("aggregator.consent.mandate", "_certificate", without_its_end)
 def test_no_worker_takes_it_up_again(syncing: SyncWorld, how: str) -> None:
     connection = syncing.connect()
     ENDINGS[how](syncing, connection)

@@ -37,6 +37,7 @@ from tests.sync.sync_world import (
 from tests.sync.test_feeds import MAX, NO_NUMBER, by_vault, feed_row, max_owner, report, stored
 from tests.vault.world import ERIKA
 from tests.weaken import weakens
+from tests.weakened import Plain, any_header
 
 
 @pytest.fixture
@@ -237,6 +238,7 @@ def test_a_clock_that_jumps_back_a_day_loses_nothing_held(syncing: SyncWorld, qu
 
 
 @pytest.mark.attack(20, 57)
+@weakens("aggregator.vault.seal", "AESGCM", Plain, about=(20,))
 def test_nothing_held_shows_in_a_vault_a_quarantine_a_receipt_or_in_the_clear(syncing: SyncWorld, queue: Queue) -> None:
     syncing.verify()
     receipts = count(syncing, Receipt)
@@ -295,6 +297,7 @@ def test_the_key_service_opens_for_a_patients_own_and_fresh_claim_alone(syncing:
 
 
 @pytest.mark.attack(21)
+@weakens("aggregator.vault.seal", "_split", any_header)
 def test_a_held_row_that_is_moved_or_lengthened_opens_for_nobody(syncing: SyncWorld, queue: Queue) -> None:
     queue.brings(ERIKA, "erika")
     syncing.run_feed()

@@ -17,6 +17,8 @@ from fhir_profiles.text import Resource
 from tests import databases
 from tests.sync.sync_world import SyncWorld, batch, found, observation, patient, skipped
 from tests.vault.world import ERIKA
+from tests.weaken import weakens
+from tests.weakened import any_header, without_its_end
 
 OURS: list[Item | Resource] = [patient(), observation(), observation("o2", value="7"), skipped("file/a")]
 
@@ -75,6 +77,7 @@ def test_connecting_anew_seals_the_settings_for_the_new_mandate(syncing: SyncWor
 
 
 @pytest.mark.attack(21, 24)
+@weakens("aggregator.vault.seal", "_split", any_header, about=(21,))
 def test_settings_of_another_mandate_are_none(syncing: SyncWorld) -> None:
     """Who writes the database puts back an older account's address and token."""
     connection = syncing.connect()
@@ -87,6 +90,7 @@ def test_settings_of_another_mandate_are_none(syncing: SyncWorld) -> None:
 
 
 @pytest.mark.attack(21)
+@weakens("aggregator.consent.mandate", "_certificate", without_its_end)
 def test_a_mandate_that_ended_is_not_revived_by_a_flag(syncing: SyncWorld) -> None:
     connection = syncing.connect()
     syncing.connections.end(syncing.world.vault, connection, syncing.world.owner.root)

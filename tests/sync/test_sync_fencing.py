@@ -32,11 +32,13 @@ from tests.sync.sync_world import (
     skipped,
 )
 from tests.vault.world import copy
+from tests.weaken import weakens
 
 DAY = 24.0
 
 
 @pytest.mark.attack(51)
+@weakens("aggregator.sync.run.Worker", "claim", lambda *_, **__: "lease")
 def test_of_two_runs_at_once_one_is_stale_and_nothing_is_doubled(syncing: SyncWorld) -> None:
     syncing.clinic.says([batch(patient(), observation("o1"), cursor=None), batch(observation("o2"))])
     connection = syncing.connect()
@@ -53,6 +55,7 @@ def test_of_two_runs_at_once_one_is_stale_and_nothing_is_doubled(syncing: SyncWo
 
 
 @pytest.mark.attack(51)
+@weakens("aggregator.sync.run.Worker", "claim", lambda *_, **__: "lease")
 def test_two_schedulers_of_ten_workers_pull_one_connection_once(syncing: SyncWorld) -> None:
     syncing.clinic.says([batch(patient(), *(observation(f"o{n}") for n in range(20)))])
     syncing.connect()

@@ -16,6 +16,8 @@ from fhir_profiles import codes
 from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import Resource, dumps, loads
 from tests.vault.world import DR_B, INDEX, LABORATORY, TABLE, World
+from tests.weaken import weakens
+from tests.weakened import any_header
 
 RESULTS = {"class": [{"system": SECTION_SYSTEM, "code": "results"}]}
 DEPRESSION = {"code": {"coding": [{"system": codes.ICD_10_GM, "code": "F32.1"}]}}
@@ -233,6 +235,7 @@ def test_a_damaged_image_is_a_cache_that_is_not_there(record: World, case: str) 
 
 
 @pytest.mark.attack(21)
+@weakens("aggregator.vault.seal", "_split", any_header)
 def test_an_older_image_put_in_a_newer_ones_place_is_not_taken(record: World) -> None:
     """Its header names what it was built for."""
     record.open()
@@ -246,6 +249,7 @@ def test_an_older_image_put_in_a_newer_ones_place_is_not_taken(record: World) ->
 
 
 @pytest.mark.attack(21)
+@weakens("aggregator.vault.seal", "_split", any_header)
 def test_an_image_for_another_purpose_is_not_taken(record: World) -> None:
     """One grant has one image key: what binds its images to their purposes is the header."""
     record.permit(DR_B, purpose=[{"system": codes.ACT_REASON, "code": "TREAT"}])
