@@ -94,6 +94,8 @@ def _bind(session: Session, ring: KeyRing) -> None:
             "the database and the key ring are not of the same restore: one of them was put back by hand, or a restore "
             "was interrupted; restore both with: aggregator restore"
         )
+    else:
+        ring.restored()  # whatever restore filled this store, its commit is durable
 
 
 def _system_chain(ring: KeyRing) -> Vault:

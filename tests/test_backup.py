@@ -20,6 +20,7 @@ from aggregator.audit.receipts import Opening
 from aggregator.audit.tables import Receipt
 from aggregator.config import load
 from aggregator.errors import CallerError, RolledBack
+from aggregator.identity import unlockers
 from aggregator.vault import tables
 from aggregator.vault.key_ring import KeyRing
 from tests import databases
@@ -125,6 +126,31 @@ def test_what_was_revoked_after_the_backup_stays_so_and_the_patient_sees_the_gap
     service.close()
 
 
+def test_who_changed_the_password_after_the_backup_signs_in_with_the_one_before(lived: World, run: Run) -> None:
+    to, _ = backed_up(lived, run)
+    lived.accounts.replace_password(lived.vault, lived.owner.root, unlockers.derive("Ein ganz anderes Wort"))
+    _, config = restored(lived, run, "--from", to)
+    service = open_service(load(config), lived.clock)
+    service.signing.signer(service.accounts.sign_in(LOGIN, PASSWORD))  # the recovery code is there as well
+    with pytest.raises(CallerError):
+        service.accounts.sign_in(LOGIN, "Ein ganz anderes Wort")
+    service.close()
+
+
+@pytest.mark.attack(25)
+@weakens("aggregator.vault.key_ring.KeyRing", "grants", lambda *_: set())
+def test_a_grant_made_after_the_backup_dies_with_the_restore(lived: World, run: Run) -> None:
+    """Its row is lost, a copy of it may not be: it would open, and no later revocation could find its key."""
+    to, _ = backed_up(lived, run)
+    lived.permit(DR_B)
+    kept = lived.grant()
+    _, config = restored(lived, run, "--from", to)
+    service = open_service(load(config), lived.clock)
+    assert not service.key_service.holds_grant(kept.vault, kept.id)
+    assert service.key_service.rotation_due(kept.vault) == 1  # and its keys change
+    service.close()
+
+
 @pytest.mark.attack(26)
 @weakens("aggregator.vault.ring_rows.RingRows", "_apply", lambda *_: None)
 def test_a_vault_erased_after_the_backup_does_not_come_back_with_it(lived: World, run: Run) -> None:
@@ -179,6 +205,31 @@ def test_a_restore_that_was_killed_before_its_commit_is_done_again(
             restored(lived, run, "--from", to)
     told, _ = restored(lived, run, "--from", to)
     assert told["behind"] == 1
+
+
+def test_a_restore_that_was_killed_after_its_commit_is_over_once_the_service_starts(
+    lived: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next restore would tell the patients of a gap that is not theirs, and revive what ended since."""
+    to, _ = backed_up(lived, run)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(_: KeyRing) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyRing, "restored", killed)
+        with pytest.raises(Killed):
+            restored(lived, run, "--from", to)
+    service = open_service(load(lived.folder / "again.toml"), lived.clock)
+    service.signing.end_grant(service.accounts.sign_in(LOGIN, PASSWORD), DR_B.id)
+    now = service.key_service.remembered([lived.vault])
+    service.close()
+    ring = KeyRing(lived.folder / "keys")
+    assert ring.before_restore()[lived.vault] == now[lived.vault]
+    ring.close()
 
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {

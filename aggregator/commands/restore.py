@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from aggregator.app import master_key
 from aggregator.audit import receipts
@@ -17,6 +17,8 @@ from aggregator.audit.receipts import SYSTEM, Opening
 from aggregator.commands.common import AsJson, config_file, print_json, progress, say
 from aggregator.config import Config, load
 from aggregator.errors import OperatorError
+from aggregator.identity import unlockers
+from aggregator.identity.tables import Unlocker
 from aggregator.vault import dump, restoring, tables, truth
 from aggregator.vault.blob_store import open_blobs
 from aggregator.vault.key_ring import KeyRing
@@ -95,6 +97,7 @@ def _load(store: Store, ring: KeyRing, folder: Path) -> Restored:
             bars.update(task, description=table, completed=done)
 
         dump.load(session, folder, gone, observe)
+        unlockers.restore(ring, session.exec(select(Unlocker)).all())
 
         def receipt(session: Session, row: tables.Vault, gap: str) -> None:
             _receipt(session, ring, row, gap)

@@ -110,6 +110,10 @@ class KeyRing:
         """Is this grant's key there still?"""
         return self._rows.get("SELECT 1 FROM grant_key WHERE vault = ? AND id = ?", vault, grant) is not None
 
+    def grants(self, vault: str) -> set[str]:
+        """The ids of the vault's grants whose keys are there."""
+        return {str(one) for (one,) in self._rows.all("SELECT id FROM grant_key WHERE vault = ?", vault)}
+
     def before_restore(self) -> Mapping[str, Counter]:
         """All counters; see CounterFile."""
         return self._counters.before_restore()

@@ -52,15 +52,19 @@ def mend(session: Session, ring: KeyRing, receipt: Receipt, left_out: int) -> Re
 
 
 def _end_dead_grants(session: Session, ring: KeyRing, row: tables.Vault, before: Counter | None) -> int:
-    """All grants of a vault whose Consents moved on since the backup, or one of whose grants is dead."""
+    """All grants of a vault whose Consents moved on since the backup, or one of whose grants is dead.
+
+    Those too that were made since: of them only the key is left, and a copy of the row somewhere, which would open.
+    """
     grants = session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all()
     moved_on = before is not None and before.grant_version > row.grant_version
     if not moved_on and all(ring.holds_grant(one.vault, one.id) for one in grants):
         return 0
+    for grant in {one.id for one in grants} | ring.grants(row.id):  # their keys go at the next start
+        session.merge(tables.GrantIntent(vault=row.id, grant=grant, ended=True))
     for one in grants:
         key = {name.name: getattr(one, name.name) for name in inspect(tables.EndedGrantee).primary_key}
         session.merge(tables.EndedGrantee(**key))
-        session.merge(tables.GrantIntent(vault=one.vault, grant=one.id))  # its key goes at the next start
         session.delete(one)
     row.grant_version = max(row.grant_version, before.grant_version if before else 0) + 1
     session.flush()

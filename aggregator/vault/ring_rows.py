@@ -93,6 +93,10 @@ class RingRows:
             found: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
         return found
 
+    def all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
     def must(self, query: str, *values: object) -> Any:
         """The first column. Raises Refused where there is no such row."""
         found = self.get(query, *values)

@@ -250,8 +250,8 @@ def sign_up(folder: Path) -> SignedUp:
     """Make store and key ring in this folder, and one patient in them, who has said who she is."""
     (folder / "store").mkdir()
     ring, clock = KeyRing.create(folder / "keys"), FrozenClock()
-    store = _store(folder, ring)
-    accounts = _accounts(store, ring, clock)
+    store = followed_store(_file(folder), ring)
+    accounts = accounts_of(store, ring, clock)
     signed_up = accounts.sign_up(LOGIN, PASSWORD, ERIKA)
     accounts.prove_recovery(LOGIN, signed_up.recovery_code)
     store.checkpoint()
@@ -265,8 +265,8 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
     shutil.copytree(template, folder, dirs_exist_ok=True)
     databases.copy(_file(template), _file(folder))
     ring, clock = KeyRing(folder / "keys"), FrozenClock()
-    store = _store(folder, ring)
-    accounts = _accounts(store, ring, clock)
+    store = followed_store(_file(folder), ring)
+    accounts = accounts_of(store, ring, clock)
     return World(
         folder=folder,
         clock=clock,
@@ -279,8 +279,9 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
     )
 
 
-def _store(folder: Path, ring: KeyRing) -> Store:
-    store = databases.store_in(_file(folder))
+def followed_store(file: Path, ring: KeyRing) -> Store:
+    """The store in this file, whose heads the key ring remembers."""
+    store = databases.store_in(file)
     store.follow(ring, log.extends, chain.extends, epochs.extends(ring.verification_key))
     return store
 
@@ -289,5 +290,6 @@ def _file(folder: Path) -> Path:
     return folder / "store" / "aggregator.db"
 
 
-def _accounts(store: Store, ring: KeyRing, clock: FrozenClock) -> Accounts:
+def accounts_of(store: Store, ring: KeyRing, clock: FrozenClock) -> Accounts:
+    """Sign-ups and sessions of an installation."""
     return Accounts(store, ring, clock, session_seconds=30 * 60, signing_seconds=5 * 60)
