@@ -142,6 +142,22 @@ def test_a_grant_version_that_is_gone_from_the_archive_counts_as_lost(world: Wor
     assert (world.epoch, who_may_read(world)) == (2, [LABORATORY.id, DR_B.id])
 
 
+@pytest.mark.attack(24, 25)
+def test_a_database_that_was_restored_steps_over_every_epoch_whose_seeds_somebody_has_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds come from the root: an epoch that is begun a second time has those of the first."""
+    world.permit(DR_B, LABORATORY)
+    world.append("results", world.put("Observation/1"))
+    with monkeypatch.context() as patched:
+        patched.setattr(world.ring, "rotation_due", lambda _: 3)
+        assert world.signing.settle(fresh(world))
+    assert world.epoch == 4
+    world.append("results", world.put("Observation/2"))
+    assert world.truth().refused == {}
+    assert world.open(world.grantee(LABORATORY)).image.count("Observation") == 2
+
+
 @pytest.mark.attack(48)
 @weakens("aggregator.identity.signing.Signing", "finish_revocations", lambda _: None)
 def test_a_crash_before_the_key_is_destroyed_still_makes_it_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
