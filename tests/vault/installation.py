@@ -255,7 +255,7 @@ class Installation:
     def seen(self) -> Seen:
         with self.world.store.read() as session:
             row = truth.head(session, self.vault, self._owner.root.verification_key)
-            told = archive(session, self._owner, row.grant_version)
+            told = archive(session, self.world.ring, self._owner, row.grant_version)
             ended = set(session.exec(select(tables.EndedGrantee.grantee)))
             connections = session.exec(select(Connection).where(Connection.vault == self.vault)).all()
         by_handle = {self.world.ring.handle("party", party.id): name for name, party in PARTIES.items()}
