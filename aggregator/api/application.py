@@ -21,6 +21,7 @@ from aggregator.api.access import Access
 from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
 from aggregator.api.caller import Callers
+from aggregator.api.export_routes import ExportRoutes
 from aggregator.api.fhir_routes import FhirRoutes
 from aggregator.api.service import Service
 from aggregator.api.unlocker_routes import UnlockerRoutes
@@ -69,6 +70,7 @@ def create_app(service: Service) -> FastAPI:
     app.router.routes.extend(FhirRoutes(service, callers, access).routes())
     app.include_router(AuthRoutes(service, callers, turns).router())
     app.include_router(UnlockerRoutes(service, callers, turns).router())
+    app.include_router(ExportRoutes(service, callers, turns).router())
     app.include_router(AppRoutes(service, callers, access).router())
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aggregator.api.export_routes import place
 from aggregator.commands.common import AsJson, opened, print_json, say
-from aggregator.commands.export import place
 from aggregator.commands.secrets import PasswordFile, RecoveryFile, typed
 from aggregator.errors import CallerError
 from aggregator.identity import unlockers

@@ -10,14 +10,13 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from aggregator.api.service import Service
+from aggregator.api.export_routes import place
 from aggregator.commands.common import AsJson, opened, print_json, progress, say
 from aggregator.commands.secrets import PasswordFile, RecoveryFile, signed_in, typed
 from aggregator.errors import CallerError
 from aggregator.identity.unlockers import DerivedKey, derive
 from aggregator.portability import archive, sealed_file
 from aggregator.portability.archive import File
-from aggregator.portability.export import Place
 from aggregator.portability.export import export as exported
 
 _WARNING = (
@@ -67,17 +66,6 @@ def export(
         print_json(told)
         return
     say(f"{written.files} files, {written.bytes} bytes: {to or sealed}")
-
-
-def place(service: Service) -> Place:
-    """What an export or an import works on."""
-    return Place(
-        store=service.store,
-        blobs=service.blobs,
-        key_service=service.key_service,
-        receipts=service.receipts,
-        clock=service.clock,
-    )
 
 
 def _write(files: Iterable[File], target: Path, derived: DerivedKey | None) -> None:

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from aggregator.api.export_routes import place
 from aggregator.commands.common import AsJson, note, opened, print_json, say
-from aggregator.commands.export import place
 from aggregator.commands.secrets import typed
 from aggregator.errors import CallerError
 from aggregator.portability import archive, sealed_file
