@@ -63,7 +63,7 @@ class Access:
             try:
                 held = await self._hold(principal, vault, act)
                 answer, error = _try(ask, held.view)
-                entry = self._entry(held.entry, act, "answered", shown=answer.shown if answer else 0)
+                entry = self.entry(held.entry, act, "answered", shown=answer.shown if answer else 0)
                 await self._service.receipts.write(held.opening.next(entry, held.condition))
             except Stale:
                 self.held.drop((principal.reader, vault))
@@ -78,7 +78,7 @@ class Access:
         with self._service.store.read() as session:
             row = counter.head(session, vault) or counter.known_head(session, SYSTEM)
         opening = Opening(row.id, self._audit_key(row))
-        entry = self._entry(_who(principal.toward(vault), row), act, "refused", reason=reason)
+        entry = self.entry(_who(principal.toward(vault), row), act, "refused", reason=reason)
         await self._service.receipts.write(opening.first(entry))
 
     def vaults(self, principal: Principal) -> list[str]:
@@ -122,7 +122,7 @@ class Access:
     async def _open_owner(self, principal: Principal, vault: str, act: Act) -> Held:
         owner = principal.as_owner()
         reader = views.owner(owner.root, owner.sections, owner.patient)
-        opening, entry = await self._opening(principal, vault, act)
+        opening, entry = await self.opening(principal, vault, act)
         view = await asyncio.to_thread(
             views.open_view, self._service.store, vault, reader, self._service.indexer, owner.root
         )
@@ -136,7 +136,7 @@ class Access:
             await self.refuse(principal, vault, act, "no consent")
             raise NotFound
         principal = await asyncio.to_thread(self._by_name, principal)
-        opening, entry = await self._opening(principal, vault, act)
+        opening, entry = await self.opening(principal, vault, act)
         try:
             reader, consents = await asyncio.to_thread(self._unseal, principal, row, opening.id)
         except Refused as error:
@@ -172,12 +172,12 @@ class Access:
         person = self._service.signing.person(principal.owner)
         return replace(principal, name=f"{person.given} {person.family}")
 
-    async def _opening(self, principal: Principal, vault: str, act: Act) -> tuple[Opening, dict[str, Any]]:
+    async def opening(self, principal: Principal, vault: str, act: Act) -> tuple[Opening, dict[str, Any]]:
         """A durable `opened` receipt: before the key service is asked."""
         with self._service.store.read() as session:
             row = counter.known_head(session, vault)
         opening, who = Opening(vault, self._audit_key(row)), _who(principal, row)
-        await self._service.receipts.write(opening.first(self._entry(who, act, "opened")))
+        await self._service.receipts.write(opening.first(self.entry(who, act, "opened")))
         return opening, who
 
     def _audit_key(self, row: tables.Vault) -> PublicKey:
@@ -195,7 +195,8 @@ class Access:
             head = counter.head(session, vault)
         return row, head.grant_version if head else 0
 
-    def _entry(self, who: dict[str, Any], act: Act, kind: str, **more: Any) -> dict[str, Any]:
+    def entry(self, who: dict[str, Any], act: Act, kind: str, **more: Any) -> dict[str, Any]:
+        """What a receipt says."""
         stated = {"kind": kind, "at": _recorded(self._service.clock()), "interaction": act.interaction}
         return who | stated | {"type": act.resource_type, "query": _kept(act.query)} | more
 

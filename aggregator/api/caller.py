@@ -37,7 +37,7 @@ class Principal:
     client: Caller | None = None
 
     def require(self, resource_type: str, letter: str) -> None:
-        """Raise Refused unless the token's scopes allow the interaction ("r" read, "s" search)."""
+        """Raise Refused unless the token's scopes allow the interaction ("c" create, "r" read, "s" search)."""
         if self.client and not scopes.allows(self.client.admission.scopes, resource_type, letter):
             raise Refused("the token's scopes do not allow this")
 

@@ -30,7 +30,11 @@ from fhir_profiles.codes import ACT_REASON
 Path = tuple[Rule, ...]
 
 _ONLY_NAMED = frozenset({"HMARKT", "BTG"})
-_TOUCHING = frozenset({"access", "use", "disclose"})  # a deny of any of these shuts reading too
+READ, COLLECT = "access", "collect"
+"""What is asked for: to read, or to add to the record."""
+
+# A deny of any of these shuts it.
+_TOUCHING = {READ: frozenset({"access", "use", "disclose"}), COLLECT: frozenset({"collect"})}
 
 
 class PartyKind(Enum):
@@ -58,11 +62,12 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who asks, for which purpose (a code of v3-ActReason), and when (aware)."""
+    """Who asks, for which purpose (a code of v3-ActReason), when (aware), and to do what."""
 
     party: Party
     purpose: str
     now: datetime
+    action: str = READ
 
 
 def paths(policy: Policy) -> Iterator[Path]:
@@ -77,15 +82,19 @@ def _below(path: Path) -> Iterator[Path]:
         yield from _below((*path, child))
 
 
-def may_permit(path: Path, party: frozenset[Coding]) -> bool:
-    """A permit, all understood, that names the party, reading among its actions: at some time, for some purpose."""
+def may_permit(path: Path, party: frozenset[Coding], action: str = READ) -> bool:
+    """A permit, all understood, that names the party, the action among its own: at some time, for some purpose.
+
+    Without actions it is one to read; what adds to the record must be named.
+    """
     if path[-1].effect is not Effect.PERMIT or not all(rule.clear for rule in path):
         return False
     if any(getattr(rule, name) is UNREADABLE for rule in path for name in CRITERIA):
         return False
     actors = [rule.actors for rule in path if isinstance(rule.actors, frozenset)]
-    reads = all("access" in codes for codes in map(_codes, (rule.actions for rule in path)) if codes is not None)
-    return reads and bool(actors) and not any(party.isdisjoint(wanted) for wanted in actors)
+    named = [codes for codes in map(_codes, (rule.actions for rule in path)) if codes is not None]
+    meant = all(action in codes for codes in named) and (action == READ or bool(named))
+    return meant and bool(actors) and not any(party.isdisjoint(wanted) for wanted in actors)
 
 
 def in_force(path: Path, now: datetime) -> bool:
@@ -104,11 +113,11 @@ def serves(path: Path, purpose: str) -> bool:
 def may_refuse(path: Path, context: Context) -> bool:
     """A deny that is not known to be for others, for other purposes or actions, or for another time."""
     purposes = frozenset((ACT_REASON, code) for code in _upwards(context.purpose))
-    unknown_purpose = context.purpose not in PURPOSE_PARENTS
+    unknown_purpose, touching = context.purpose not in PURPOSE_PARENTS, _TOUCHING[context.action]
     return in_force(path, context.now) and all(
         not_no(rule.actors, context.party.tokens)
         and (unknown_purpose or not_no(rule.purposes, purposes))
-        and not _TOUCHING.isdisjoint(_codes(rule.actions) or _TOUCHING)
+        and not touching.isdisjoint(_codes(rule.actions) or touching)
         for rule in path
     )
 

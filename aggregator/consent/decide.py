@@ -274,7 +274,7 @@ class _Compiler:
         return hindrance is None
 
     def _hindrance(self, path: Path) -> Reason | None:
-        if not may_permit(path, self._context.party.tokens):
+        if not may_permit(path, self._context.party.tokens, self._context.action):
             return Reason.NOT_NAMED
         if not in_force(path, self._context.now):
             return Reason.NOT_IN_FORCE

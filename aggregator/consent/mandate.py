@@ -101,26 +101,43 @@ def new_mandate_id() -> str:
 def issue(vault: tables.Vault, signer: Signer, worker: PublicKey, *, authority: str, account: str) -> tables.Mandate:
     """A mandate for one source account, signed by the root, its body sealed to the worker."""
     writer = Writer.generate(new_mandate_id())
-    body = canonical(_body(signer, authority, account, writer))
-    certificate = canonical(
-        {
-            "kind": "mandate",
-            "vault": vault.id,
-            "mandate": writer.id,
-            "writer": b64(writer.public()),
-            "sections": sorted(signer.sections.values()),
-            "source": signer.root.source(authority, account).hex(),
-            "from": vault.log_position + 1,
-            "body": hashlib.sha256(body).hexdigest(),
-        }
-    )
+    sealed = canonical(body(signer, authority, account, writer))
+    stated = certificate(vault, signer, writer, authority, account, sealed)
     return tables.Mandate(
         vault=vault.id,
         id=writer.id,
-        certificate=certificate,
-        signature=signer.root.sign(_SIGNED_AS + certificate),
-        box=worker.seal(body_header(vault.id, writer.id), body),
+        certificate=stated,
+        signature=sign(signer.root, stated),
+        box=worker.seal(body_header(vault.id, writer.id), sealed),
     )
+
+
+def certificate(
+    vault: tables.Vault,
+    signer: Signer,
+    writer: Writer,
+    authority: str,
+    account: str,
+    body: bytes,
+    more: Mapping[str, Any] | None = None,
+) -> bytes:
+    """What every fold checks authors against, from the next log position on. more: members beside the usual ones."""
+    stated: dict[str, Any] = {
+        "kind": "mandate",
+        "vault": vault.id,
+        "mandate": writer.id,
+        "writer": b64(writer.public()),
+        "sections": sorted(signer.sections.values()),
+        "source": signer.root.source(authority, account).hex(),
+        "from": vault.log_position + 1,
+        "body": hashlib.sha256(body).hexdigest(),
+    }
+    return canonical(stated | dict(more or {}))
+
+
+def sign(root: Root, certificate: bytes) -> bytes:
+    """The root's signature over a certificate."""
+    return root.sign(_SIGNED_AS + certificate)
 
 
 def end(row: tables.Mandate, root: Root, position: int) -> None:
@@ -130,7 +147,7 @@ def end(row: tables.Mandate, root: Root, position: int) -> None:
     """
     stated = _certificate(row, root.verification_key)
     row.certificate = canonical({"until": position} | stated)
-    row.signature = root.sign(_SIGNED_AS + row.certificate)
+    row.signature = sign(root, row.certificate)
 
 
 def open_mandate(row: tables.Mandate, worker: WorkerKeys, verification_key: bytes) -> Mandate:
@@ -138,10 +155,10 @@ def open_mandate(row: tables.Mandate, worker: WorkerKeys, verification_key: byte
     stated = _certificate(row, verification_key)
     if "until" in stated:
         raise Stale("this mandate has ended")
-    body = worker.open(body_header(row.vault, row.id), row.box)
-    if stated["body"] != hashlib.sha256(body).hexdigest():
+    opened = worker.open(body_header(row.vault, row.id), row.box)
+    if stated["body"] != hashlib.sha256(opened).hexdigest():
         raise Tampered("a stored mandate is not the one its certificate names")
-    return _parse(row.vault, row.id, orjson.loads(body))
+    return parse(row.vault, row.id, orjson.loads(opened))
 
 
 def _certificate(row: tables.Mandate, verification_key: bytes) -> dict[str, Any]:
@@ -153,7 +170,8 @@ def _certificate(row: tables.Mandate, verification_key: bytes) -> dict[str, Any]
     return stated
 
 
-def _body(signer: Signer, authority: str, account: str, writer: Writer) -> dict[str, Any]:
+def body(signer: Signer, authority: str, account: str, writer: Writer) -> dict[str, Any]:
+    """What a writer for one source account needs: the sections' ids, the keys for ids and ledger, whom to expect."""
     root = signer.root
     source = root.source(authority, account)
     expected = Expected.of(signer.person, root.tag_key())
@@ -171,7 +189,8 @@ def _body(signer: Signer, authority: str, account: str, writer: Writer) -> dict[
     }
 
 
-def _parse(vault: str, mandate: str, body: dict[str, Any]) -> Mandate:
+def parse(vault: str, mandate: str, body: Mapping[str, Any]) -> Mandate:
+    """The inverse: a body in its writer's hands."""
     key, kvnr, name = body["tags"]
     return Mandate(
         vault=vault,

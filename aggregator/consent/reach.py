@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from aggregator.consent.context import Party, Path, is_plain_payer, may_permit, named_on, not_no, paths, serves
+from aggregator.consent.context import READ, Party, Path, is_plain_payer, may_permit, named_on, not_no, paths, serves
 from aggregator.consent.facts import FIRST, LAST
 from aggregator.consent.provision import PURPOSE_PARENTS, TYPE_SYSTEM, UNREADABLE, Effect, Policy
 from aggregator.consent.section_table import DIRECTORY, UNSORTED, SectionTable
@@ -80,9 +80,9 @@ class Occasion:
         return self.low <= now < self.high and purpose in self.purposes
 
 
-def occasions(policies: Sequence[Policy], party: Party) -> list[Occasion]:
+def occasions(policies: Sequence[Policy], party: Party, action: str = READ) -> list[Occasion]:
     """When and for which purposes some permit could open something to the party: the key service opens at no other."""
-    permits = [path for policy in policies for path in paths(policy) if may_permit(path, party.tokens)]
+    permits = [path for policy in policies for path in paths(policy) if may_permit(path, party.tokens, action)]
     found = {_occasion(path) for path in permits}
     return sorted((one for one in found if one.low < one.high and one.purposes), key=lambda one: (one.low, one.high))
 

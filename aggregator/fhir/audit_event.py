@@ -16,9 +16,10 @@ TYPE = "AuditEvent"
 _REST = coding("http://terminology.hl7.org/CodeSystem/audit-event-type", "rest", "RESTful Operation")
 _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
+_ACTIONS |= {"transaction": "C"}
 # success; minor failure: a gap; serious failure: nothing was given; major failure: what is told here was changed
 _OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12", "restored": "4"}
-_OUTCOMES |= {"exported": "0", "imported": "0", "stopped": "0"}
+_OUTCOMES |= {"exported": "0", "imported": "0", "stopped": "0", "deposited": "0"}
 
 
 _OWN_READING = "Sie haben Ihre Akte gelesen. / You read your record."
@@ -97,6 +98,7 @@ def _entity(patient: str, entry: Mapping[str, Any], withheld: Mapping[str, int])
         "receipt": entry["kind"],
         "query": entry.get("query", ""),
         "shown": entry.get("shown"),
+        "added": entry.get("added"),
         "withheld": sum(withheld.values()) if entry["kind"] == "answered" else None,
         "grant-version": entry.get("grant_version"),
         "log-position": entry.get("log_position"),
@@ -129,6 +131,12 @@ def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
         return (
             "Der Betreiber hat Ihren Anmeldenamen freigegeben; wer sich vorher anmeldet, behält ihn. / "
             "The operator released your login; whoever signs in before keeps it."
+        )
+    if entry["kind"] == "deposited":
+        number = entry.get("added")
+        return (
+            f"{name} hat {_number(number, 'Eintrag', 'Einträge')} in Ihre Akte gelegt. / "
+            f"{name} added {_number(number, 'entry', 'entries')} to your record."
         )
     if entry["kind"] == "stopped":
         return (

@@ -1,4 +1,4 @@
-"""SMART v2 scopes of backend services: `system/Observation.rs`.
+"""SMART v2 scopes of backend services: `system/Observation.rs`, and `c` for who adds to a record.
 
 https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
 """
@@ -13,19 +13,22 @@ _READING = {"read": "rs", "*": "rs"}
 
 
 def granted(requested: str) -> tuple[str, ...]:
-    """Those of the requested scopes that a reading client may have, as v2 scopes; what would write is left out."""
+    """Those of the requested scopes that a client may have, as v2 scopes: to read, and to create where it says so.
+
+    What would change or delete is left out.
+    """
     found = []
     for text in requested.split():
         match = _SCOPE.fullmatch(text)
         if match:
-            letters = "".join(letter for letter in _READING.get(match[2], match[2]) if letter in "rs")
+            letters = "".join(letter for letter in _READING.get(match[2], match[2]) if letter in "crs")
             if letters:
                 found.append(f"system/{match[1]}.{letters}")
     return tuple(dict.fromkeys(found))
 
 
 def allows(scopes: Iterable[str], resource_type: str, letter: str) -> bool:
-    """Do the scopes allow this interaction ("r" read, "s" search) on this type?"""
+    """Do the scopes allow this interaction ("c" create, "r" read, "s" search) on this type?"""
     for scope in scopes:
         target, _, letters = scope.removeprefix("system/").rpartition(".")
         if target in ("*", resource_type) and letter in letters:

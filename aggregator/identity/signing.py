@@ -13,11 +13,12 @@ from typing import Any
 import orjson
 from sqlmodel import Session, col, delete, select
 
+from aggregator.consent import deposit
 from aggregator.consent.decide import Party, openable, parse
 from aggregator.consent.grant import compile_grants
 from aggregator.consent.mandate import Person, Signer
 from aggregator.errors import CallerError, Changed, Invalid, Tampered
-from aggregator.identity import patient, persons
+from aggregator.identity import deposits, patient, persons
 from aggregator.identity.accounts import Accounts, Owner, owner_put
 from aggregator.vault import counter, epochs, tables, truth
 from aggregator.vault.encoding import b32, canonical
@@ -61,18 +62,15 @@ class Signing:
         """The owner as one who may issue mandates. Raises UnlockNeeded, CallerError."""
         self._accounts.may_sign(owner)
         self._accounts.refuse_before_safe(owner.vault)
-        return Signer(
-            vault=owner.vault,
-            root=owner.root,
-            sections=owner.sections,
-            patient=owner.patient,
-            person=self.person(owner),
-        )
+        return self._signer(owner, self.person(owner))
 
     def person(self, owner: Owner) -> Person:
         """Who the vault's Patient says to be. Raises Tampered where there is none: sign-up writes it."""
         with self._store.read() as session:
-            _, state = self._open(session, owner, IDENTITY)
+            return self._person(session, owner)
+
+    def _person(self, session: Session, owner: Owner) -> Person:
+        _, state = self._open(session, owner, IDENTITY)
         versions = state.sections.get(IDENTITY, {}).get(owner.patient)
         if not versions or not isinstance(put := versions[-1].operation, Put):
             raise Tampered("the vault's Patient is gone")
@@ -106,7 +104,7 @@ class Signing:
         return put.resource, not before
 
     def end_grant(self, owner: Owner, party: str) -> int:
-        """End everything a grantee may read, at once and without a fresh unlock; returns how many grants ended.
+        """End everything a grantee may do, at once and without a fresh unlock; returns how many permissions ended.
 
         It stays ended until a Consent that names the grantee is signed anew. Without a fresh unlock nothing else is
         signed, and the keys change in the next owner session (`settle`): the key service remembers that they must.
@@ -119,7 +117,9 @@ class Signing:
                 select(tables.Grant).where(tables.Grant.vault == owner.vault, tables.Grant.grantee == grantee)
             ).all()
             intents = self._retire(session, found, ended=True)
-            if found:
+            added = deposits.of(session, owner.vault, grantee)
+            intents += deposits.retire(session, added, root=owner.root, position=row.log_position)
+            if intents:
                 before = archive(session, self._key_service, owner, row.grant_version)
                 made = before.without(grantee.hex())
                 row.grant_version += 1
@@ -128,7 +128,7 @@ class Signing:
         self._destroy(intents)
         if found and self._accounts.unlocked_lately(owner):
             self.settle(owner)
-        return len(found)
+        return len(intents)
 
     def stop_grant(self, vault: str, party: str) -> int:
         """The same by the operator, in an emergency and without the owner: nothing is opened, and nothing signed.
@@ -143,13 +143,14 @@ class Signing:
                 select(tables.Grant).where(tables.Grant.vault == vault, tables.Grant.grantee == grantee)
             ).all()
             intents = self._retire(session, found, ended=True)
-            if found:
+            intents += deposits.retire(session, deposits.of(session, vault, grantee), root=None, position=0)
+            if intents:
                 row.grant_version += 1
                 session.add(row)
                 box = self._key_service.lock(vault, stop_header(vault, row.grant_version), grantee)
                 session.add(tables.GrantArchive(vault=vault, version=row.grant_version, box=box))
         self._destroy(intents)
-        return len(found)
+        return len(intents)
 
     def settle(self, owner: Owner) -> bool:
         """Change the vault's keys, where a grant has ended since they last were; returns whether they changed.
@@ -186,6 +187,9 @@ class Signing:
     def _open(self, session: Session, owner: Owner, section: str) -> tuple[tables.Vault, State]:
         row = truth.head(session, owner.vault, owner.root.verification_key)
         return row, truth.read(session, row, OwnersSeeds(owner.root, {section: owner.sections[section]})).state
+
+    def _signer(self, owner: Owner, person: Person) -> Signer:
+        return Signer(vault=owner.vault, root=owner.root, sections=owner.sections, patient=owner.patient, person=person)
 
     def _put(self, local: str, resource: Resource, before: Sequence[Version]) -> Put:
         version = before[-1].operation.version + 1 if before else 1
@@ -234,7 +238,12 @@ class Signing:
         session.add(row)
         old = session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all()
         intents = self._retire(session, old, ended=lost or before.missing)
+        intents += deposits.retire(session, deposits.every(session, row.id), root=owner.root, position=row.log_position)
         session.flush()
+        adding = deposit.parties(consents, parties)
+        if adding:
+            signer = self._signer(owner, self._person(session, owner))
+            session.add_all(deposit.issue(row, signer, self._key_service, consents, party) for party in adding)
         made = compile_grants(row, owner.root, self._key_service, owner.sections, owner.patient, consents, parties)
         session.add_all(made)
         session.add(archive_row(owner.root, row.id, row.grant_version, Archived(consents, opened, ended)))
@@ -272,12 +281,16 @@ class Signing:
         """Whom the signed Consent names: those who were ended may have a grant again."""
         ended, policy, every = tables.EndedGrantee, parse(signed), frozenset(owner.sections)
         known = self._known(session, owner, [signed])
-        named = frozenset(self._handle(party) for party in known if openable([policy], party, every))
+        named = frozenset(
+            self._handle(party)
+            for party in known
+            if openable([policy], party, every) or deposit.parties([signed], [party])
+        )
         handles = [bytes.fromhex(one) for one in named]
         session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(handles)))
         return named
 
-    def _retire(self, session: Session, grants: Sequence[tables.Grant], *, ended: bool) -> Sequence[tables.GrantIntent]:
+    def _retire(self, session: Session, grants: Sequence[tables.Grant], *, ended: bool) -> list[tables.GrantIntent]:
         """Take the grants' rows and images away and leave the intent to destroy their keys.
 
         ended: a grantee loses something by it, so the seeds that it may have kept must come to nothing.

@@ -153,6 +153,8 @@ class Normaliser:
         source_id = f"{found[1]}/{found[2]}"
         if source_id in self.patients:
             return self._patient()
+        if found[2].startswith(f"{self.mandate.vault}."):  # the vault's own id, as who adds to it was told
+            return reference
         return f"{found[1]}/{self.mandate.vault}.{self.local(source_id)}"
 
     def _patient(self) -> str:

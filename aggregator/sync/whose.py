@@ -39,6 +39,19 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
 _PEOPLE = frozenset({"Patient", "Group"})
 
 
+def named(resource: Resource) -> set[str]:
+    """The Patients ("Patient/x") that a resource names as the ones it is about."""
+    targets = [stated.get("reference") for stated in _stated(resource)]
+    return {one for one in targets if isinstance(one, str) and one.startswith("Patient/")}
+
+
+def is_unnamed(resource: Resource) -> bool:
+    """Is anything said of whom it is about, here or in what it contains, that is no reference to a resource's id?"""
+    inside = (resource, *objects(resource.get("contained")))
+    targets = [stated.get("reference") for one in inside for stated in _stated(one)]
+    return not all(isinstance(one, str) and LITERAL.fullmatch(one) for one in targets)
+
+
 @dataclass(frozen=True, slots=True)
 class Whose:
     """One person, as an account's resources may name her.

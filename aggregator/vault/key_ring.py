@@ -37,6 +37,8 @@ from aggregator.vault.destroyed import DestroyedList
 from aggregator.vault.encoding import b64
 from aggregator.vault.key_files import FolderLock
 from aggregator.vault.key_service import (
+    DEPOSIT,
+    GRANT,
     PERSON,
     PERSONS_PURPOSE,
     Admission,
@@ -55,6 +57,7 @@ from aggregator.vault.worker_keys import WorkerKeys
 FILES = ("master.key", "worker.key", "feed.key", "ring.db", "counters.db", "destroyed")
 _KEY_FILES = ("master.key", worker_keys.FILE, worker_keys.NEW, worker_keys.FEED)
 
+_CERTIFICATES = {GRANT: "grant", DEPOSIT: "mandate"}  # what the root has signed it as
 _CLAIM_SECONDS = 300  # a claim to held items is made in the request that verifies
 _PROOF_SECONDS = 300  # a person's proof is made in the request that opens
 _OPENING_LIFE = 60.0  # seconds between the receipt and the opening that it permits
@@ -320,9 +323,10 @@ class KeyRing:
         return self._signing.public_key().public_bytes_raw()
 
     def _check(self, grant: SignedGrant, payload: bytes) -> dict[str, Any]:
-        verify(self.verification_key(grant.vault), grant.signature, b"PRA1/grant" + grant.certificate, "grant")
+        signed_as = f"PRA1/{_CERTIFICATES[grant.kind]}".encode() + grant.certificate
+        verify(self.verification_key(grant.vault), grant.signature, signed_as, grant.kind)
         certificate: dict[str, Any] = orjson.loads(grant.certificate)
-        if not _is_about(certificate, grant, payload):
+        if "grantee" not in certificate or not _is_about(certificate, grant, payload):
             raise Refused("this grant's certificate is another's")
         return certificate
 
@@ -379,8 +383,9 @@ def _is_over(expires: int, now: datetime) -> bool:
 
 
 def _is_about(certificate: dict[str, Any], grant: SignedGrant, payload: bytes) -> bool:
-    stated = (certificate["vault"], certificate["grant"], certificate["body"])
-    return stated == (grant.vault, grant.id, hashlib.sha256(payload).hexdigest())
+    kind = _CERTIFICATES[grant.kind]
+    stated = (certificate["kind"], certificate["vault"], certificate.get(kind), certificate["body"])
+    return stated == (kind, grant.vault, grant.id, hashlib.sha256(payload).hexdigest())
 
 
 def _is_grantee(certificate: dict[str, Any], party: bytes) -> bool:
@@ -395,7 +400,7 @@ def _is_occasion(occasions: list[tuple[str, str, list[str]]], purpose: str, now:
 
 
 def _grant_header(grant: SignedGrant) -> dict[str, Any]:
-    return header("grant", grant.vault, name=grant.id)
+    return header(grant.kind, grant.vault, name=grant.id)
 
 
 def _refuse_open_to_others(folder: Path) -> None:

@@ -28,6 +28,8 @@ class Ticket:
     row: bytes = field(repr=False)
 
 
+GRANT, DEPOSIT = "grant", "deposit"
+
 PERSON = "person/"
 """What the id of a party begins with that is a person with a vault here; the vault's id follows."""
 
@@ -49,13 +51,17 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class SignedGrant:
-    """A grant as it is stored: the root-signed certificate, and the payload in two locks once it is registered."""
+    """A grant as it is stored: the root-signed certificate, and the payload in two locks once it is registered.
+
+    kind: GRANT, or DEPOSIT for a mandate that is kept and opened in the same way.
+    """
 
     vault: str
     id: str
     certificate: bytes
     signature: bytes
     box: bytes = b""
+    kind: str = "grant"
 
 
 @dataclass(frozen=True, slots=True)

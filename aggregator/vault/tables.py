@@ -102,7 +102,10 @@ class Ledger(SQLModel, table=True):
 
 
 class Mandate(SQLModel, table=True):
-    """Permission to write: an open certificate, and a body sealed to the worker."""
+    """Permission to write: an open certificate, and a body sealed to the worker.
+
+    grantee: of a deposit, whose body lies in two locks as a grant's does; empty for a connection's.
+    """
 
     vault: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
@@ -111,6 +114,7 @@ class Mandate(SQLModel, table=True):
     box: bytes
     version: int = 1
     ended: bool = False
+    grantee: bytes = Field(default=b"", index=True)
 
 
 class Grant(SQLModel, table=True):

@@ -20,7 +20,7 @@ REFUSALS = (
     ("/fhir/Observation?" + "&".join(f"a{n}=1" for n in range(300)), 400),
     ("/fhir/Observation/../../etc/passwd", 404),
     ("/fhir/Observation/%00", 404),
-    ("/fhir", 404),
+    ("/fhir", 405),
     ("/nowhere", 404),
 )
 

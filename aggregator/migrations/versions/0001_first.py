@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_41b33cfa899c"
+revision = "0001_f6365c5d264e"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -188,8 +188,10 @@ def upgrade() -> None:
         sa.Column("box", sa.LargeBinary(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("ended", sa.Boolean(), nullable=False),
+        sa.Column("grantee", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("vault", "id"),
     )
+    op.create_index(op.f("ix_mandate_grantee"), "mandate", ["grantee"], unique=False)
     op.create_table(
         "owner_session",
         sa.Column("token", sa.LargeBinary(), nullable=False),
