@@ -65,3 +65,16 @@ class Unbound(Plain):
 def without_its_end(row: tables.Mandate, _verification_key: bytes) -> dict[str, Any]:
     """For `mandate._certificate`: that a mandate has ended is not read."""
     return {name: value for name, value in orjson.loads(row.certificate).items() if name != "until"}
+
+
+class EqualToAll(str):
+    """For a hash: it is compared, and whatever it is compared with is the same."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, _other: object) -> bool:
+        return True
+
+    def __ne__(self, _other: object) -> bool:
+        return False

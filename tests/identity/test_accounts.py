@@ -25,6 +25,7 @@ from aggregator.vault.seal import header
 from tests.sync.sync_world import KilledHere, broken_commits
 from tests.vault.world import LOGIN, PASSWORD, World
 from tests.weaken import weakens
+from tests.weakened import Plain
 
 UWE = Person(family="Anders", given="Uwe", birth_date="1961-02-03")
 WRONG = "login or password is wrong"
@@ -140,6 +141,7 @@ def test_a_login_has_a_length(world: World, login: str) -> None:
 
 
 @pytest.mark.attack(20)
+@weakens("aggregator.vault.seal", "AESGCM", Plain)
 def test_neither_login_nor_secrets_lie_in_the_store(world: World, code: str) -> None:
     owner = world.accounts.sign_in(LOGIN, PASSWORD)
     stored = world.raw()
