@@ -141,9 +141,14 @@ def _member(stream: IO[bytes]) -> tuple[str, int] | None:
         told = tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, ValueError):
         raise CallerError("this is no archive of an export") from None
-    if block[156:157] not in (b"0", b"\0") or told.size < 0:  # a link, a device, a folder, a header about headers
+    if not _is_plain(block) or told.size < 0:
         raise CallerError("the archive holds what is no plain file")
     return _sound(told.name), told.size
+
+
+def _is_plain(header: bytes) -> bool:
+    """No link, device or folder, and no header about headers."""
+    return header[156:157] in (b"0", b"\0")
 
 
 def _sound(path: str) -> str:

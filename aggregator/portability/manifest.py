@@ -81,10 +81,14 @@ def read(files: Files) -> Export:
         raise refused("it has no manifest, so it was interrupted")
     del found[MANIFEST]
     manifest = _parse(texts.pop(MANIFEST))
-    if found != manifest.files:
-        raise refused("its files are not those of its manifest")
+    _refuse_others(found, manifest.files)
     _refuse_long(texts)
     return Export(manifest, texts)
+
+
+def _refuse_others(found: Mapping[str, Listed], listed: Mapping[str, Listed]) -> None:
+    if found != listed:
+        raise refused("its files are not those of its manifest")
 
 
 def _listed(path: str, parts: Iterable[bytes]) -> Listed:
