@@ -119,8 +119,8 @@ def elsewhere(folder: Path, clock: FrozenClock) -> World:
     """Another installation, with nobody in it. Its owner is set once somebody has moved in."""
     (folder / "store").mkdir(parents=True)
     ring = KeyRing.create(folder / "keys")
-    store = worlds._store(folder, ring)
-    accounts = worlds._accounts(store, ring, clock)
+    store = worlds.followed_store(folder / "store" / "aggregator.db", ring)
+    accounts = worlds.accounts_of(store, ring, clock)
     nobody = Owner("", Root.generate(), {}, clock(), clock())
     return World(
         folder=folder,

@@ -313,7 +313,7 @@ def test_files_that_are_not_the_manifests_are_refused(syncing: SyncWorld, there:
         case "changed":
             made[attachment] = made[attachment][:-1] + b"."
         case "more":
-            made = {"fhir/Basic.ndjson": b"", **made}
+            made = {"history/Basic.ndjson": b"", **made}
         case _:
             del made[attachment]
     with pytest.raises(CallerError, match="cannot be imported"):
