@@ -25,7 +25,7 @@ from aggregator.portability.export import Place
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
-from aggregator.vault import epochs, log
+from aggregator.vault import epochs, snapshot
 from aggregator.vault.blob_store import BlobStore, open_blobs
 from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.log import first_link
@@ -47,7 +47,9 @@ def open_service(
         ring = _key_ring(config, store.exists())
         opened.callback(ring.close)
         store.create()
-        store.follow(ring, log.extends, chain.extends, epochs.extends(ring.verification_key))
+        store.follow(
+            ring, snapshot.extends(ring.verification_key), chain.extends, epochs.extends(ring.verification_key)
+        )
         with store.write() as session:
             _bind(session, ring)
         service = _compose(config, clock, store, ring, open_blobs(config.blobs), client)

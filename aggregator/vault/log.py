@@ -10,8 +10,7 @@ from sqlalchemy import insert
 from sqlmodel import Session, col, delete, select
 
 from aggregator.errors import Tampered
-from aggregator.vault.counter import Counter
-from aggregator.vault.tables import LogEntry, Snapshot, Vault
+from aggregator.vault.tables import LogEntry, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +58,6 @@ def after(session: Session, vault: Vault, position: int, chain: bytes) -> list[E
     if chain != vault.chain:
         raise Tampered("a vault's log does not end where its head says")
     return [Entry(found, envelope) for found, _, envelope in rows]
-
-
-def extends(session: Session, vault: Vault, before: Counter) -> bool:
-    """Does the log lead from what the key service remembers to the vault's head?
-
-    What a newer snapshot let go is not there any more; the snapshot, which the root signed, stands for it.
-    """
-    newest = session.get(Snapshot, vault.id)
-    if before.log_position == vault.log_position or (newest and newest.position > before.log_position):
-        return True
-    try:
-        after(session, vault, before.log_position, before.chain)
-    except Tampered:
-        return False
-    return True
 
 
 def until(session: Session, vault: str, position: int) -> list[Entry]:

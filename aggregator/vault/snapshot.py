@@ -6,7 +6,7 @@ Current bodies lie here and nowhere else: the owner's image, made together with 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlmodel import Session, col, delete
 
 from aggregator.errors import Stale, Tampered
 from aggregator.vault import log, tables
+from aggregator.vault.counter import Counter, Extends
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.epochs import KeyChain
 from aggregator.vault.fold import State, Version
@@ -44,18 +45,46 @@ class Manifest:
     numbers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-def manifest(session: Session, vault: tables.Vault) -> Manifest:
-    """The newest snapshot's manifest, verified; position 0 where there is none. Raises Tampered."""
+def manifest(session: Session, vault: tables.Vault, verification_key: bytes) -> Manifest:
+    """The newest snapshot's manifest, under the key that the reader trusts; position 0 where there is none.
+
+    Raises Tampered.
+    """
     row = session.get(tables.Snapshot, vault.id)
     if row is None:
         return Manifest(0, first_link(vault.id), {})
-    verify(vault.verification_key, row.signature, b"PRA1/snapshot" + row.manifest, "snapshot")
+    verify(verification_key, row.signature, b"PRA1/snapshot" + row.manifest, "snapshot")
     made = orjson.loads(row.manifest)
     if made["vault"] != vault.id or made["position"] != row.position:
         raise Tampered("a stored snapshot belongs elsewhere")
     refused = {int(position): sha256 for position, sha256 in made["refused"].items()}
     chain = unb64(made["chain"])
     return Manifest(row.position, chain, made["sections"], made["epochs"], refused, made["numbers"])
+
+
+def extends(pinned: Callable[[str], bytes]) -> Extends:
+    """What the key service asks before it remembers a head: does the log lead there from what it remembers?
+
+    What a newer snapshot let go is not there any more: that snapshot stands for it, where the root signed it and the
+    log leads on from its end. pinned: vault -> the verification key that the key service pinned, since whoever has the
+    database alone can write any row, that of a snapshot too.
+    """
+
+    def check(session: Session, vault: tables.Vault, before: Counter) -> bool:
+        if before.log_position == vault.log_position:
+            return True
+        try:
+            position, chain = before.log_position, before.chain
+            if session.get(tables.Snapshot, vault.id) is not None:
+                listed = manifest(session, vault, pinned(vault.id))
+                if listed.position > position:
+                    position, chain = listed.position, listed.chain
+            log.after(session, vault, position, chain)
+        except Tampered:
+            return False
+        return True
+
+    return check
 
 
 def kept(session: Session, vault: str, listed: Manifest) -> list[Entry]:

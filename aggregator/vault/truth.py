@@ -62,7 +62,7 @@ def read(session: Session, vault: tables.Vault, seeds: Seeds) -> Truth:
     """
     chain, since = KeyChain(session, vault.id, seeds), epochs.read(vault, vault.verification_key)
     chain.reach(since.newest)
-    listed = snapshot.manifest(session, vault)
+    listed = snapshot.manifest(session, vault, vault.verification_key)
     entries = log.after(session, vault, listed.position, listed.chain)
     state, bodies = snapshot.read(session, vault.id, listed, chain)
     truth = Truth(vault, state, len(entries), texts=snapshot.stored(session, vault.id), bodies=bodies)

@@ -15,7 +15,7 @@ from aggregator.audit import chain
 from aggregator.errors import OperatorError, Tampered
 from aggregator.sync import resealing, routes
 from aggregator.sync.tables import Connection
-from aggregator.vault import epochs, key_files, log
+from aggregator.vault import epochs, key_files, snapshot
 from aggregator.vault.key_ring import FILES, KeyRing
 from aggregator.vault.seal import read_header
 from aggregator.vault.store import Store
@@ -72,7 +72,9 @@ def restart(syncing: SyncWorld) -> WorkerKeys:
     """The next process: it opens the ring anew, and whatever the worker does, it does with these."""
     syncing.world.ring.close()
     ring = syncing.world.ring = KeyRing(syncing.world.folder / "keys")
-    syncing.store.follow(ring, log.extends, chain.extends, epochs.extends(ring.verification_key))
+    syncing.store.follow(
+        ring, snapshot.extends(ring.verification_key), chain.extends, epochs.extends(ring.verification_key)
+    )
     keys = syncing.world.worker = ring.worker_keys()
     syncing.worker = replace(syncing.worker, keys=keys, key_service=ring)
     syncing.connections = type(syncing.connections)(syncing.worker)

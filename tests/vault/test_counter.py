@@ -16,9 +16,11 @@ from sqlmodel import SQLModel, col
 from aggregator.audit import receipts
 from aggregator.audit.receipts import Condition, Opening, ReceiptWriter
 from aggregator.errors import KeysMissing, RolledBack, Stale
-from aggregator.vault import counter, tables
+from aggregator.vault import counter, snapshot, tables
 from aggregator.vault.counter import Counter
 from aggregator.vault.counter_file import CounterFile
+from aggregator.vault.encoding import b64, canonical
+from aggregator.vault.keys import Root
 from tests.vault.world import LOGIN, PASSWORD, World
 from tests.weaken import weakens
 
@@ -194,6 +196,61 @@ def test_a_longer_log_of_another_history_is_found(world: World) -> None:
         world.append_raw(b"forged", b"forged", b"forged")
     with pytest.raises(RolledBack):
         world.open()
+
+
+def rolled_back_and_filled_up(world: World) -> tuple[int, bytes]:
+    """By somebody with the database: a true envelope twice in the place of a newer one. Position and chain then."""
+    kept = world.append("results", world.put("Observation/1"))
+    world.append("results", world.put("Observation/1", {"status": "entered-in-error"}, version=2))
+    with world.store.read() as session:
+        one = session.get_one(tables.LogEntry, (world.vault, kept))
+    world.sql("DELETE FROM log WHERE vault = ? AND position > ?", world.vault, kept)
+    world.sql("UPDATE vault SET log_position = ?, chain = ? WHERE id = ?", kept, one.chain, world.vault)
+    with world.unwatched():
+        position = world.append_raw(one.envelope, one.envelope)
+    return position, in_the_database(world).chain
+
+
+def listed(world: World, position: int, chain: bytes) -> bytes:
+    """A manifest that says so."""
+    same: dict[str, object] = {"kind": "snapshot", "vault": world.vault, "sections": {}, "epochs": {}}
+    return canonical(same | {"position": position, "chain": b64(chain), "refused": {}, "numbers": {}})
+
+
+def put_snapshot(world: World, position: int, manifest: bytes, signature: bytes) -> None:
+    world.sql("INSERT INTO snapshot VALUES (?, ?, ?, ?)", world.vault, position, manifest, signature)
+
+
+_MANIFEST = snapshot.manifest
+
+
+@pytest.mark.attack(24)
+@weakens("aggregator.vault.snapshot", "verify", lambda *_: None)
+@weakens("aggregator.vault.snapshot", "manifest", lambda session, row, _: _MANIFEST(session, row, row.verification_key))
+def test_a_snapshot_that_the_root_did_not_sign_stands_for_no_log(world: World) -> None:
+    """With it in the database for a moment alone, the key service would remember the log that was rolled back."""
+    position, chain = rolled_back_and_filled_up(world)
+    before, other = remembered(world), Root(bytes(32))
+    manifest = listed(world, position, chain)
+    put_snapshot(world, position, manifest, other.sign(b"PRA1/snapshot" + manifest))
+    world.sql("UPDATE vault SET verification_key = ? WHERE id = ?", other.verification_key, world.vault)
+    with world.store.read() as session, pytest.raises(RolledBack):
+        counter.head(session, world.vault)
+    assert remembered(world) == before
+
+
+@pytest.mark.attack(24)
+@weakens("aggregator.vault.log", "after", lambda *_: [])
+def test_a_signed_snapshot_stands_for_the_log_up_to_its_own_end(world: World) -> None:
+    """It reaches beyond the counter since a crash came between: what is behind it must still lead to the row."""
+    with world.unwatched():
+        world.append("results", world.put("Observation/1"))
+        world.append("results", world.put("Observation/2"))
+        world.open()
+        world.append("results", world.put("Observation/3"))
+    world.sql("UPDATE log SET envelope = ? WHERE vault = ?", b"another", world.vault)
+    with world.store.read() as session, pytest.raises(RolledBack):
+        counter.head(session, world.vault)
 
 
 @pytest.mark.attack(24)
