@@ -21,7 +21,7 @@ from sqlmodel import Session, SQLModel, col
 
 from aggregator.audit import chain, merkle
 from aggregator.audit.tables import Receipt, SignedHead
-from aggregator.errors import Stale, Tampered
+from aggregator.errors import Refused, RolledBack, Stale, Tampered
 from aggregator.vault import counter
 from aggregator.vault.counter import Counter
 from aggregator.vault.key_service import KeyService
@@ -91,7 +91,10 @@ def commit(session: Session, key_service: KeyService, batch: Sequence[Sealed]) -
     made = _Made([False] * len(batch))
     remembered = counter.remembered(session, by_vault)
     for row in connection.execute(_HEADS, {"vaults": sorted(by_vault)}):
-        if row.id in remembered and Counter.of(row).behind(remembered[row.id]):
+        before = remembered.get(
+            row.id
+        )  # None: this transaction made the vault, or a crash came behind the one that did
+        if before not in (None, Counter.of(row)) and not _follows(session, row.id):
             continue  # nothing leaves from a vault that was rolled back: whoever opens it anew hears why
         _append(row, [(index, batch[index]) for index in by_vault[row.id]], made)
     if made.rows:
@@ -104,6 +107,18 @@ def commit(session: Session, key_service: KeyService, batch: Sequence[Sealed]) -
         if durable and sealed.number == 0:
             counter.opened(session, sealed.vault, sealed.opening)
     return done
+
+
+def _follows(session: Session, vault: str) -> bool:
+    """Does the vault's row go on from what the key service remembers? Asked only where the two are not the same.
+
+    A row that is ahead is another server's commit, or somebody's who has the database: unasked, the key service would
+    sign the head of a chain that was written anew, and remember it.
+    """
+    try:
+        return counter.head(session, vault) is not None
+    except (RolledBack, Stale, Tampered, Refused):  # Refused: its keys are destroyed
+        return False
 
 
 @dataclass(frozen=True, slots=True)

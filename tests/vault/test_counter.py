@@ -170,7 +170,7 @@ def test_one_row_rolled_back_is_found(world: World, column: str) -> None:
 
 
 @pytest.mark.attack(24, 31)
-@weakens("aggregator.vault.counter.Counter", "behind", lambda *_: False, about=(24,))
+@weakens("aggregator.audit.receipts", "_follows", lambda *_: True, about=(24,))
 def test_no_receipt_is_appended_to_a_chain_that_was_cut(world: World) -> None:
     """So nothing is answered through a view that is open already. The other vaults' receipts of the batch count."""
     receipt(world)
@@ -182,6 +182,34 @@ def test_no_receipt_is_appended_to_a_chain_that_was_cut(world: World) -> None:
         row = session.get_one(tables.Vault, world.vault)
         now = Condition(row.grant_version, row.log_position)
         assert receipts.commit(session, world.ring, [opening.next({"kind": "answered"}, now)]) == [False]
+
+
+@pytest.mark.attack(24, 30)
+@weakens("aggregator.audit.receipts", "_follows", lambda *_: True, about=(24, 30))
+def test_no_receipt_is_appended_to_a_chain_that_was_written_anew(world: World) -> None:
+    """Longer than it was, so nothing in its row is older: the key service neither signs its head nor remembers it."""
+    put_back = copied(world)
+    receipt(world)
+    put_back()
+    with world.unwatched():
+        receipt(world)
+        receipt(world)
+    before, opening = remembered(world), Opening(world.vault, world.owner.root.audit.public())
+    with world.store.write(world.vault) as session:
+        row = session.get_one(tables.Vault, world.vault)
+        now = Condition(row.grant_version, row.log_position)
+        assert receipts.commit(session, world.ring, [opening.next({"kind": "answered"}, now)]) == [False]
+    assert remembered(world) == before
+
+
+@pytest.mark.attack(48)
+def test_a_receipt_follows_one_of_which_the_key_service_was_not_told(world: World) -> None:
+    """Another server's, or one before a crash: true, and ahead."""
+    with world.unwatched():
+        receipt(world)
+    receipt(world)
+    assert remembered(world) == in_the_database(world)
+    assert in_the_database(world).audit_position == 2
 
 
 @pytest.mark.attack(24)
