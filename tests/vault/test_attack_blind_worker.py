@@ -29,7 +29,7 @@ from tests.weaken import weakens
 
 pytestmark = pytest.mark.attack(29)
 
-BODY = mandate._body
+BODY = mandate.body
 PROJECT = Path(__file__).parents[2]
 ITS_OWN = {"ledger": 1, "mandate": 1, "settings": 1, "state": 1, "quarantine note": 1}
 """What FORMAT.md lets a worker open."""
@@ -88,12 +88,12 @@ def second_process(world: World, folder: Path) -> dict[str, Any]:
 
 
 def _with_a_seed(signer: mandate.Signer, authority: str, account: str, writer: Writer) -> dict[str, Any]:
-    """For `mandate._body`: one section's seed is the worker's."""
+    """For `mandate.body`: one section's seed is the worker's."""
     seed = signer.root.section(signer.sections["mental-health"]).seed
     return BODY(signer, authority, account, writer) | {"seed": b64(seed)}
 
 
-@weakens("aggregator.consent.mandate", "_body", _with_a_seed)
+@weakens("aggregator.consent.mandate", "body", _with_a_seed)
 def test_the_worker_opens_what_is_its_own_and_nothing_else(world: World, tmp_path: Path) -> None:
     write(world)
     receipts(world)
