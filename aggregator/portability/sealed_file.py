@@ -22,8 +22,9 @@ _LEVEL = 9
 _WINDOW = 2**23
 _MOST_HEADER = 4096
 _BITE = 512  # bytes unpacked at a time: four can stand for 128 KiB, so no more than 16 MiB come at once
-# What unpacks to more than this many times its size is a bomb: FHIR JSON packs to a tenth, at best to a fiftieth.
-_MOST_TIMES, _ALWAYS = 200, 64 * 2**20
+# What unpacks to more than this many times its size is a bomb: FHIR JSON packs to a tenth, at best to a fiftieth. An
+# attachment may be mostly empty, so some room is always there: it costs disk, never memory.
+_MOST_TIMES, _ALWAYS = 200, 4 * 2**30
 
 
 def seal(derived: DerivedKey, plaintext: Iterable[bytes]) -> Iterator[bytes]:
