@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo test faults machine bench lint migration lock clean
+.PHONY: demo test faults machine mutate bench lint migration lock clean
 .DEFAULT_GOAL := test
 
 $(READY): requirements.lock pyproject.toml
@@ -39,6 +39,9 @@ faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk a
 
 machine: $(READY)  ## the state machine with many examples, the shortest way to a failure; AGGREGATOR_MACHINE=500
 	AGGREGATOR_MACHINE=$${AGGREGATOR_MACHINE:-200} AGGREGATOR_SHRINK=1 $(BIN)/pytest tests/vault/test_state_machine.py $(ARGS)
+
+mutate: $(READY)  ## every small wrong in keys, envelope, ledger, fold and chain is noticed, or explained: minutes
+	nice $(BIN)/python -m tests.mutation $(ARGS)
 
 bench: $(READY)  ## one JSON line a figure; ARGS="--quick --store postgresql"
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -1,0 +1,149 @@
+"""The fold's rules, one by one: who counts, what is newest, what a position holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from aggregator.errors import Tampered
+from aggregator.vault.envelope import Delete, Operation, Put, Remove
+from aggregator.vault.fold import State, Version, fold
+from aggregator.vault.keys import OWNER
+
+AT = "2026-11-21T20:30:00.000Z"
+COPY = "it is a copy of an older one, or stands elsewhere than where it was written"
+
+
+def put(local: str, version: int) -> Put:
+    return Put(local=local, resource_type="Basic", version=version, updated=AT, resource=b"%d" % version)
+
+
+def delete(local: str, version: int) -> Delete:
+    return Delete(local=local, resource_type="Basic", version=version, updated=AT)
+
+
+def made(*entries: tuple[str, str, Operation]) -> State:
+    """(section, writer, operation), each an envelope."""
+    state = State()
+    for position, (section, writer, operation) in enumerate(entries, 1):
+        fold(state, section, position, writer, [operation])
+    return state
+
+
+def test_a_new_state_is_before_the_log() -> None:
+    assert State() == State(0, {}, {})
+
+
+@pytest.mark.parametrize(("number", "position", "counts"), [(5, 5, True), (4, 5, False), (6, 5, False)])
+def test_the_owners_envelope_counts_at_its_position_alone(number: int, position: int, counts: bool) -> None:
+    state = State(numbers={(OWNER, "s"): 9})
+    if counts:
+        state.expect(OWNER, "s", number, position)
+        return
+    with pytest.raises(Tampered, match=COPY):
+        state.expect(OWNER, "s", number, position)
+
+
+@pytest.mark.parametrize(("number", "counts"), [(4, True), (9, True), (3, False), (2, False), (0, False)])
+def test_a_writers_envelope_counts_while_its_numbers_rise(number: int, counts: bool) -> None:
+    state = State(numbers={("m", "s"): 3, ("m", "t"): 1, ("n", "s"): 2})
+    if counts:
+        state.expect("m", "s", number, 1)
+        return
+    with pytest.raises(Tampered, match=COPY):
+        state.expect("m", "s", number, number)
+
+
+def test_a_writers_first_number_is_at_least_1() -> None:
+    State().expect("m", "s", 1, 7)
+    with pytest.raises(Tampered, match=COPY):
+        State().expect("m", "s", 0, 0)
+
+
+def test_each_writers_number_is_remembered_by_section_and_the_owners_is_not() -> None:
+    state = State()
+    state.count("m", "s", 3)
+    state.count("m", "t", 4)
+    state.count("n", "s", 5)
+    state.count(OWNER, "s", 6)
+    assert state.numbers == {("m", "s"): 3, ("m", "t"): 4, ("n", "s"): 5}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_two_sections_the_owners_counts_then_the_higher_version_then_the_later(swapped: bool) -> None:
+    sections = ["problems", "results"][:: -1 if swapped else 1]
+    for older, newer in (
+        (Version(9, "m", put("a", 9)), Version(1, OWNER, put("a", 1))),
+        (Version(9, "m", put("a", 1)), Version(1, "m", put("a", 2))),
+        (Version(1, "m", put("a", 1)), Version(2, "m", delete("a", 1))),
+    ):
+        held = dict(zip(sections, [older, newer], strict=True))
+        state = State(9, {name: {"a": [version]} for name, version in sorted(held.items())})
+        assert list(state.newest()) == [(sections[1], [newer])]
+
+
+def test_of_each_section_the_newest_version_is_compared() -> None:
+    first = [Version(1, "m", put("a", 1)), Version(5, "m", put("a", 5))]
+    second = [Version(2, "m", put("a", 2)), Version(3, "m", put("a", 3))]
+    for one, other in (("s", "t"), ("t", "s")):
+        assert list(State(5, dict(sorted({one: {"a": first}, other: {"a": second}}.items()))).newest()) == [
+            (one, first)
+        ]
+
+
+def test_of_two_that_are_equal_the_first_counts() -> None:
+    version = Version(1, "m", put("a", 1))
+    assert list(State(1, {"s": {"a": [version]}, "t": {"a": [version]}}).newest()) == [("s", [version])]
+
+
+def test_what_ended_is_not_current() -> None:
+    state = made(("s", "m", put("a", 1)), ("s", "m", delete("a", 2)), ("t", "m", put("b", 1)), ("t", "m", put("b", 4)))
+    assert list(state.current()) == [("t", put("b", 4))]
+    assert [len(versions) for _, versions in state.newest()] == [2, 2]
+
+
+def test_a_position_holds_what_came_up_to_it() -> None:
+    state = made(("s", "m", put("a", 1)), ("s", "m", put("a", 2)), ("t", "m", put("b", 1)))
+    first = {"s": {"a": [Version(1, "m", put("a", 1))]}, "t": {}}
+    assert state.at(1) == State(1, first)
+    assert state.at(2) == State(2, {"s": state.sections["s"], "t": {}})
+    assert state.at(3) == State(3, state.sections)
+
+
+def test_a_version_counts_where_it_is_higher() -> None:
+    state = made(("s", "m", put("a", 2)), ("s", "m", put("a", 2)), ("s", "m", delete("a", 1)), ("s", "m", put("a", 3)))
+    assert [version.position for version in state.sections["s"]["a"]] == [1, 4]
+
+
+def test_an_envelope_is_applied_to_its_end_whatever_it_removes() -> None:
+    state = State()
+    batch: list[Operation] = [put("a", 1), Remove(local="a", resource_type="Basic"), put("b", 1)]
+    fold(state, "s", 1, "m", iter(batch))
+    fold(state, "t", 2, "m", [Remove(local="never was", resource_type="Basic")])
+    assert state == State(2, {"s": {"b": [Version(1, "m", put("b", 1))]}, "t": {}})
+
+
+@pytest.mark.parametrize("position", [2, 3, 4])
+def test_a_removal_takes_what_came_before_it_and_with_it(position: int) -> None:
+    state = made(("s", "m", put("a", 1)), ("s", "m", put("a", 2)), ("s", "m", put("a", 3)))
+    fold(state, "s", position, "m", [Remove(local="a", resource_type="Basic")])
+    left = [one.position for one in state.sections["s"].get("a", [])]
+    assert left == [one for one in (1, 2, 3) if one > position]
+    assert ("a" in state.sections["s"]) == bool(left)
+
+
+def test_what_the_owner_has_changed_is_the_owners() -> None:
+    state = made(("s", "m", put("a", 1)), ("s", OWNER, put("a", 2)))
+    with pytest.raises(Tampered, match="it changes what its author did not write"):
+        fold(state, "s", 3, "m", [put("a", 3)])
+
+
+def test_who_wrote_last_owns_and_the_owner_may_change_everything() -> None:
+    state = made(("s", "m", put("a", 1)), ("t", OWNER, put("a", 2)), ("s", OWNER, put("a", 3)))
+    for operation in (put("a", 9), put("b", 1)):
+        if operation.local == "b":
+            fold(state, "t", 4, "m", [operation])
+            continue
+        with pytest.raises(Tampered, match="it changes what its author did not write"):
+            fold(state, "u", 4, "m", [put("c", 1), operation])
+    assert "u" not in state.sections
+    assert state.sections["t"]["b"] == [Version(4, "m", put("b", 1))]
