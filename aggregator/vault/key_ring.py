@@ -145,12 +145,19 @@ class KeyRing:
 
     @classmethod
     def restore(cls, backup: Path, folder: Path, destroyed: Path) -> None:
-        """Put a backup in an empty folder's place. The list of destroyed keys that is there already counts."""
+        """Put a backup in an empty folder's place. The list of destroyed keys that is there already counts.
+
+        Killed anywhere, it is done again: the list is always in the folder, or in what the folder was.
+        """
+        before = folder.with_name(f".{folder.name}.before")
+        if before.exists() and not folder.exists():  # killed between the two names
+            before.rename(folder)
         found = list(folder.iterdir()) if folder.exists() else []
         if any(path != destroyed for path in found):
             raise OperatorError(f"{folder} is not empty; a key ring never replaces what is there")
         if not (backup / "ring.db").exists():
             raise OperatorError(f"{backup} holds no backup of a key ring")
+        rmtree(before, ignore_errors=True)
         made = folder.with_name(f".{folder.name}.part")
         rmtree(made, ignore_errors=True)
         made.mkdir(mode=0o700, parents=True)
@@ -162,10 +169,11 @@ class KeyRing:
             key_files.write(made / "destroyed", kept.read_bytes())
         elif kept.exists() and kept != destroyed:
             key_files.write(destroyed, kept.read_bytes())
-        if found:
-            destroyed.unlink()
+        if folder.exists():
+            folder.rename(before)
         made.rename(folder)
         key_files.sync_folder(folder.parent)
+        rmtree(before, ignore_errors=True)
 
     def rotate_master(self) -> None:
         """A new master key, and a new row key under it: no vault is touched, and every other key stays what it is.

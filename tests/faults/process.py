@@ -24,8 +24,10 @@ from aggregator.config import StoreSettings
 from aggregator.identity.signing import Signing
 from aggregator.vault import postgresql, sqlite
 from aggregator.vault.store import Store
+from tests.faults import operator
 from tests.faults import scenario as scenarios
-from tests.faults.scenario import SCENARIOS, Facts, Home, living, look, play, sound
+from tests.faults.living import Facts, Home, living
+from tests.faults.scenario import SCENARIOS, look, play, sound
 from tests.faults.shim import Fault, Shim
 
 
@@ -76,6 +78,7 @@ def main() -> None:
 def _child(asked: Facts, told: Path, shim: Shim) -> None:
     """Never returns."""
     status = 1
+    os.dup2(2, 1)  # commands speak to a user on stdout; ours is the rig's
     try:
         WEAKENINGS[asked["weakening"]]()
         with told.open("ab", buffering=0) as out:
@@ -126,6 +129,8 @@ def _run(asked: Facts, say: Any, shim: Shim) -> None:
                 say({"failed": type(error).__name__})
                 faulty.disarm()
                 mended = _reachable(life.service.store)
+                operator.mend(home)
+                life.start()
                 life.service.signing.finish_revocations()  # as the serving process's sweep does
                 say({"facts": look(life, scenario), "wrong": sound(life, [])})
                 life.later()
@@ -152,6 +157,7 @@ def _reachable(store: Store) -> bool:
 def _after(asked: Facts, say: Any, _: Shim) -> None:
     """Start again, look, and do what is left."""
     home, scenario = _home(asked), SCENARIOS[asked["scenario"]]
+    operator.mend(home)
     with living(home, asked["generation"]) as life:
         say({"facts": look(life, scenario), "wrong": sound(life, asked["heads"])})
         play(life, scenario, asked["first"], lambda _: None)

@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from tests import databases
-from tests.faults.scenario import SCENARIOS, Facts, Scenario
+from tests.faults.living import Facts
+from tests.faults.scenario import SCENARIOS, Scenario
 from tests.faults.server import FaultyServer
 from tests.faults.shim import Fault, build
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from mmap import mmap
 from pathlib import Path
@@ -81,6 +83,13 @@ class Shim:
     def kill_family(self, first: int) -> None:
         """From now on who is killed takes this process and its children along; 0: nobody."""
         self._state.family = first
+
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """What is done inside is no matter of the process under test."""
+        under, self._state.under = self._state.under, b""
+        yield
+        self._state.under = under
 
     def step(self) -> None:
         """A durable step that is no file's: a commit of a database elsewhere, an acknowledgement."""

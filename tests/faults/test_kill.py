@@ -20,6 +20,14 @@ from tests.weaken import weakens
 ALL = os.environ.get("AGGREGATOR_FAULTS") == "all"
 REASON = missing()
 pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON), pytest.mark.timeout(0 if ALL else 300)]
+OFTEN = ("sync", "grants")
+"""The scenarios that a share looks at more closely."""
+FULL = [
+    (name, fault)
+    for name in SCENARIOS
+    for fault in (Fault.DISK_FULL, Fault.DISK_FULL_ONCE, Fault.DISK_BROKEN)
+    if ALL or name in OFTEN or fault is Fault.DISK_FULL
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +38,14 @@ def faults() -> Iterator[Rig]:
         yield made
 
 
+def share(total: int, few: int, name: str) -> Sequence[int]:
+    """As `spread`, fewer of most scenarios."""
+    return spread(total, few if name in OFTEN else max(1, few // 2))
+
+
 def spread(total: int, few: int) -> Sequence[int]:
     """1 to total, or few of them, evenly."""
-    return range(1, total + 1) if ALL or few >= total else [1 + total * n // few for n in range(few)]
+    return range(1, total + 1) if ALL or few >= total else [1 + total * (2 * n + 1) // (2 * few) for n in range(few)]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -40,7 +53,7 @@ def spread(total: int, few: int) -> Sequence[int]:
 def test_killed_at_a_durable_step(faults: Rig, name: str) -> None:
     steps, _ = faults.count(name)
     assert steps > 10
-    for at in spread(steps, 4):
+    for at in share(steps, 4, name):
         faults.fail(name, Fault.KILL_AT_STEP, at)
 
 
@@ -49,17 +62,16 @@ def test_killed_at_a_durable_step(faults: Rig, name: str) -> None:
 def test_killed_in_the_middle_of_a_write(faults: Rig, name: str) -> None:
     """A torn write: half of it is there."""
     _, writes = faults.count(name)
-    for at in spread(writes, 2):
+    for at in share(writes, 2, name):
         faults.fail(name, Fault.KILL_AT_WRITE, at)
 
 
-@pytest.mark.parametrize("fault", [Fault.DISK_FULL, Fault.DISK_FULL_ONCE, Fault.DISK_BROKEN], ids=lambda one: one.name)
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(("name", "fault"), FULL, ids=str)
 @pytest.mark.attack(49)
 def test_the_disk_is_full_or_broken(faults: Rig, name: str, fault: Fault) -> None:
     """What failed is told; with room again, the same process and the next one go on."""
     _, writes = faults.count(name)
-    for at in spread(writes, 1 + (fault is Fault.DISK_FULL)):
+    for at in share(writes, 1 + (fault is Fault.DISK_FULL), name):
         faults.fail(name, fault, at)
 
 
@@ -71,7 +83,7 @@ def test_the_disk_is_full_or_broken(faults: Rig, name: str, fault: Fault) -> Non
 @weakens("tests.faults.rig.Rig", "weakening", "each statement commits")
 def test_a_transaction_that_is_none_is_found(faults: Rig) -> None:
     steps, _ = faults.count("sync")
-    for at in range(7, steps + 1, 1 if faults.weakening else 9):
+    for at in range(7, steps + 1, 1 if faults.weakening else 15):
         faults.fail("sync", Fault.KILL_AT_STEP, at)
 
 
@@ -80,7 +92,7 @@ def test_a_transaction_that_is_none_is_found(faults: Rig) -> None:
 def test_a_revocation_that_nobody_finishes_is_found(faults: Rig) -> None:
     """The grant's end is committed, and the process killed before its key is destroyed: start-up does it."""
     steps, _ = faults.count("grants")
-    for at in range(20, steps + 1, 1 if faults.weakening else 21):
+    for at in range(20, steps + 1, 1 if faults.weakening else 50):
         faults.fail("grants", Fault.KILL_AT_STEP, at)
 
 
@@ -89,5 +101,5 @@ def test_a_revocation_that_nobody_finishes_is_found(faults: Rig) -> None:
 @weakens("tests.faults.rig.Rig", "weakening", "a failed commit is not told")
 def test_a_failed_commit_that_nobody_is_told_of_is_found(faults: Rig) -> None:
     _, writes = faults.count("sync")
-    for at in range(3, writes, 4 if faults.weakening else 50):
+    for at in range(3, writes, 4 if faults.weakening else 90):
         faults.fail("sync", Fault.DISK_FULL_ONCE, at)

@@ -101,6 +101,46 @@ def test_a_grant_destroyed_after_the_backup_stays_dead(world: World, tmp_path: P
     assert ring.rotation_due(world.vault) == 1  # what the ended grant held is told again too
 
 
+@pytest.mark.attack(25, 48)
+@weakens("aggregator.vault.ring_rows.RingRows", "_apply", lambda *_: None)
+def test_a_restore_of_the_ring_that_is_killed_loses_no_line_of_the_list(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of its renames, the last of them the folder's own: done again, what was destroyed stays so."""
+    world.permit()
+    grant, older, folder = world.grant(), backup(world, tmp_path / "backup"), world.folder / "keys"
+    world.ring.destroy_grant(world.vault, grant.id)
+    world.ring.close()
+    for file in folder.iterdir():
+        if file.name != "destroyed":
+            file.unlink()
+    renames = 0
+    while True:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", _killed_after(renames))
+            try:
+                KeyRing.restore(older, folder, folder / "destroyed")
+                break
+            except Killed:
+                renames += 1
+    assert renames > 5
+    world.ring = KeyRing(folder)
+    with pytest.raises(Refused, match="holds no such key"):
+        world.ring.open_grant(signed(grant), world.ticket(), world.opening(), world.clock())
+
+
+def _killed_after(renames: int) -> Callable[[Path, Path], Path]:
+    real, left = Path.rename, [None] * renames
+
+    def rename(path: Path, target: Path) -> Path:
+        if not left:
+            raise Killed
+        left.pop()
+        return real(path, target)
+
+    return rename
+
+
 @pytest.mark.attack(26)
 @weakens("aggregator.vault.ring_rows.RingRows", "_apply", lambda *_: None)
 def test_a_vault_erased_after_the_backup_stays_unreadable_with_the_right_password(world: World, tmp_path: Path) -> None:
