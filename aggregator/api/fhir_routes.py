@@ -17,9 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from aggregator import __version__
-from aggregator.api import binary, bodies, deposits
+from aggregator.api import binary, bodies
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
+from aggregator.api.create_routes import CreateRoutes
+from aggregator.api.deposits import NOT_ADDED
 from aggregator.api.errors import FHIR_JSON
 from aggregator.api.owner_views import SYNTHESISED
 from aggregator.api.pages import Pages
@@ -32,11 +34,9 @@ from aggregator.fhir.outcome import BadQuery, NotFound, TooCostly
 from aggregator.fhir.page import PAGE, Links, Pairs
 from aggregator.fhir.read import read
 from aggregator.fhir.search import search
-from aggregator.sync.deposit import Added, linked
 from aggregator.vault import counter
 from aggregator.vault.view import View
 from fhir_profiles.structure import RESOURCES
-from fhir_profiles.text import Resource, dumps
 
 _NOT_STORED = frozenset({"Parameters", "OperationOutcome", "CapabilityStatement"})
 _TYPES = frozenset(RESOURCES) - _NOT_STORED
@@ -69,7 +69,7 @@ class FhirRoutes:
         self._callers = callers
         self._access = access
         self._base = f"{service.base_url}/fhir"
-        self._deposits = deposits.Deposits(service, access)
+        self._creating = CreateRoutes(service, callers, access, self._base)
         self._pages = Pages(service.key_service, self._base)
         self._capability = capability(
             _served(), base_url=self._base, software="Patient record aggregator", version=__version__, date=_BUILT
@@ -87,8 +87,8 @@ class FhirRoutes:
             Route(f"{kind}/_search", self.search_form, methods=["POST"]),
             Route("/fhir/Consent", self.create_consent, methods=["POST"]),
             Route("/fhir/Consent/{whole_id}", self.update_consent, methods=["PUT"]),
-            Route(kind, self.create, methods=["POST"]),
-            Route("/fhir", self.create_all, methods=["POST"]),
+            Route(kind, self._creating.create, methods=["POST"]),
+            Route("/fhir", self._creating.create_all, methods=["POST"]),
             Route("/fhir/metadata", self.metadata, methods=["GET"]),
             Route("/fhir/.well-known/smart-configuration", self.smart_configuration, methods=["GET"]),
         ]
@@ -187,40 +187,6 @@ class FhirRoutes:
         """https://hl7.org/fhir/R4/http.html#vsearch"""
         (whole_id,) = _path(request, "whole_id")
         return await self._search(request, [("patient", whole_id), *_pairs(request)])
-
-    async def create(self, request: Request) -> Response:
-        """A provider adds a resource: https://hl7.org/fhir/R4/http.html#create"""
-        (resource_type,) = _path(request, "resource_type")
-        self._callers.of(request).as_client()
-        resource = await bodies.resource(request, self._service.config.http.max_body_bytes)
-        (made,) = await self._add(request, Act("create", resource_type), deposits.one(resource, resource_type))
-        headers = {"Location": f"{self._base}/{_location(made)}", "ETag": f'W/"{made[1].version}"'}
-        return Response(status_code=201 if made[1].created else 200, headers=headers)
-
-    async def create_all(self, request: Request) -> Response:
-        """A provider adds what a Bundle holds, all or nothing: https://hl7.org/fhir/R4/http.html#transaction"""
-        self._callers.of(request).as_client()
-        bundle = await bodies.resource(request, self._service.config.http.max_body_bytes)
-        made = await self._add(request, Act("transaction", "Bundle"), deposits.entries(bundle))
-        told = [
-            {"response": {"status": "201" if one.created else "200", "location": _location((vault, one))}}
-            for vault, one in made
-        ]
-        return _fhir(dumps({"resourceType": "Bundle", "type": "transaction-response", "entry": told}))
-
-    async def _add(self, request: Request, act: Act, found: list[tuple[str, Resource]]) -> list[tuple[str, Added]]:
-        """What was added to which vault."""
-        if "if-none-exist" in request.headers:
-            raise CallerError("If-None-Exist is not supported")
-        vault = _vault(deposits.patient(found))
-        principal = self._callers.of(request)
-        try:
-            for _, resource in found:
-                principal.require(resource["resourceType"], "c")
-        except Refused as error:
-            await self._access.refuse(principal, vault, act, str(error))
-            raise
-        return [(vault, one) for one in await self._deposits.add(principal, vault, act, linked(found))]
 
     async def create_consent(self, request: Request) -> Response:
         """An owner signs a new Consent: https://hl7.org/fhir/R4/http.html#create"""
@@ -391,16 +357,11 @@ def _served() -> list[Served]:
     return [
         Served(
             resource_type=name,
-            interactions=("read", "search-type", *special.get(name, () if name in deposits.NOT_ADDED else ("create",))),
+            interactions=("read", "search-type", *special.get(name, () if name in NOT_ADDED else ("create",))),
             operations=operations.get(name, ()),
         )
         for name in sorted(_TYPES)
     ]
-
-
-def _location(made: tuple[str, Added]) -> str:
-    vault, one = made
-    return f"{one.resource_type}/{vault}.{one.local}/_history/{one.version}"
 
 
 def _path(request: Request, *names: str) -> tuple[str, ...]:

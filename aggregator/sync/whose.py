@@ -40,9 +40,10 @@ _PEOPLE = frozenset({"Patient", "Group"})
 
 
 def named(resource: Resource) -> set[str]:
-    """The Patients ("Patient/x") that a resource names as the ones it is about."""
+    """The Patients ("Patient/x") that a resource names by their ids as the ones it is about."""
     targets = [stated.get("reference") for stated in _stated(resource)]
-    return {one for one in targets if isinstance(one, str) and one.startswith("Patient/")}
+    found = [LITERAL.fullmatch(one) for one in targets if isinstance(one, str)]
+    return {f"Patient/{one[2]}" for one in found if one and one[1] == "Patient"}
 
 
 def is_unnamed(resource: Resource) -> bool:
