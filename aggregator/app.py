@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from aggregator.api.service import Service
 from aggregator.audit import chain
+from aggregator.audit import keys as audit_keys
 from aggregator.audit.chain import first_head
 from aggregator.audit.receipts import SYSTEM, ReceiptWriter
 from aggregator.config import Config
@@ -52,6 +53,7 @@ def open_service(
         )
         with store.write() as session:
             _bind(session, ring)
+        audit_keys.settle(store, ring)
         service = _compose(config, clock, store, ring, open_blobs(config.blobs), client)
         opened.pop_all()
     return service

@@ -379,6 +379,20 @@ def test_a_new_worker_key_is_made_while_nobody_uses_the_ring(run: Run, config: P
     assert run("--config", config, "keys", "rotate").code == 0
 
 
+def test_a_new_audit_key_leaves_every_chain_and_every_kept_head_good(run: Run, config: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "heads.json"
+    kept.write_text(run("--config", config, "audit", "head", "--json").out)
+    ended = run("--config", config, "keys", "rotate", "--audit")
+    assert re.match(r"Audit heads are signed by key 2 now, \d+ chains end under it\.", ended.out)
+    ended = run("--config", config, "audit", "verify", "--remembered", kept, "--json")
+    assert ended.code == 0
+    assert {row["finding"] for row in ended.json["chains"]} == {""}
+    again = run("--config", config, "audit", "head", "--json").json["heads"]
+    before = json.loads(kept.read_text())["heads"]
+    assert {one["head"] for one in again} == {one["head"] for one in before}
+    assert {one["key"] for one in again}.isdisjoint(one["key"] for one in before)
+
+
 def test_keys_init_makes_a_ring_and_its_store(run: Run, tmp_path: Path) -> None:
     (tmp_path / "config.toml").touch()
     assert run("--config", tmp_path / "config.toml", "keys", "show").code == 1

@@ -20,7 +20,7 @@ from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
 from aggregator.api.front_page import front_page
 from aggregator.api.service import Service
-from aggregator.audit import chain_file, remembered
+from aggregator.audit import chain_file, keys, remembered
 from aggregator.errors import CallerError, RolledBack, Tampered
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import NotFound
@@ -194,9 +194,9 @@ class AppRoutes:
         owner = self._callers.of(request).as_owner()
         with self._service.store.read() as session:
             head = remembered.newest(session, owner.vault)
-        if head is None:
-            raise CallerError("there is no receipt yet: nobody has read this record")
-        told = remembered.as_json(head, self._service.key_service.audit_verification_key())
+            if head is None:
+                raise CallerError("there is no receipt yet: nobody has read this record")
+            told = remembered.as_json(head, keys.signer(session, head))
         return _json(told | {"line": remembered.as_line(head.vault, head.position, head.head)})
 
     async def audit_chain(self, request: Request) -> Response:

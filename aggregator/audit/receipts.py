@@ -134,7 +134,8 @@ class _Made:
 def _signed(key_service: KeyService, heads: Sequence[tuple[str, int, bytes]]) -> list[dict[str, Any]]:
     """One signature for all, and with each head what shows to its own vault that it was among them."""
     root, paths = merkle.tree([chain.leaf(*head) for head in heads])
-    same = {"size": len(heads), "signature": key_service.sign_heads(root)}
+    number = key_service.audit_keys()[-1].number
+    same = {"size": len(heads), "signature": key_service.sign_heads(root), "key_number": number}
     return [
         same | {"vault": vault, "position": position, "head": head, "leaf": index, "path": path}
         for index, ((vault, position, head), path) in enumerate(zip(heads, paths, strict=True))

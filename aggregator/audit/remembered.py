@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -34,7 +34,10 @@ def newest(session: Session, vault: str) -> SignedHead | None:
 
 
 def as_json(signed: SignedHead, key: bytes) -> dict[str, Any]:
-    """{vault, position, head, leaf, size, path, signature, key}: bytes in hex, all that shows who signed it."""
+    """{vault, position, head, leaf, size, path, signature, key}: bytes in hex, all that shows who signed it.
+
+    key: the one that did.
+    """
     return {
         "vault": signed.vault,
         "position": signed.position,
@@ -54,12 +57,12 @@ def as_line(vault: str, position: int, head: bytes) -> str:
     return " ".join((_WORD.upper(), vault, str(position), *groups, _check(vault, position, letters)))
 
 
-def read(text: str, key: bytes) -> list[Remembered]:
-    """The heads of a file: what `audit head --json` prints, or one a line in either form. key: the service's own.
+def read(text: str, *keys: bytes) -> list[Remembered]:
+    """The heads of a file: what `audit head --json` prints, or one a line in either form. keys: the service's own.
 
     Raises CallerError for what is none, was mistyped, or is not signed by the key that it names or by the service's.
     """
-    return [one for told in _told(text) for one in _read(told, key)]
+    return [one for told in _told(text) for one in _read(told, keys)]
 
 
 def _told(text: str) -> Iterator[object]:
@@ -73,7 +76,7 @@ def _told(text: str) -> Iterator[object]:
     yield from whole if isinstance(whole, list) else [whole]
 
 
-def _read(told: object, key: bytes) -> Iterable[Remembered]:
+def _read(told: object, keys: Collection[bytes]) -> Iterable[Remembered]:
     if isinstance(told, str) and told.lstrip().startswith("{"):
         try:
             told = orjson.loads(told)
@@ -82,11 +85,11 @@ def _read(told: object, key: bytes) -> Iterable[Remembered]:
     if isinstance(told, str):
         return [_of_line(told)]
     if isinstance(told, dict):
-        return [_of_json(told, key)]
+        return [_of_json(told, keys)]
     raise CallerError("a remembered head is a JSON object or a line that begins with PRA1-AUDIT")
 
 
-def _of_json(told: Mapping[str, Any], key: bytes) -> Remembered:
+def _of_json(told: Mapping[str, Any], keys: Collection[bytes]) -> Remembered:
     try:
         signed = SignedHead(
             vault=str(told["vault"]),
@@ -102,7 +105,7 @@ def _of_json(told: Mapping[str, Any], key: bytes) -> Remembered:
         raise CallerError("a remembered head lacks a member, or one is not what it should be") from None
     if not is_signed(signed, named):
         raise CallerError(f"the remembered head at receipt {signed.position} was not signed by the key that it names")
-    if named != key:
+    if named not in keys:
         raise CallerError(
             f"the remembered head at receipt {signed.position} was signed by another key service than this one"
         )

@@ -15,8 +15,9 @@ from typing import NamedTuple
 from sqlmodel import Session, col, select
 
 from aggregator.audit import chain, merkle
-from aggregator.audit.tables import Receipt, SignedHead
+from aggregator.audit.tables import AuditKeyRow, Receipt, SignedHead
 from aggregator.errors import Tampered
+from aggregator.vault.audit_key import AuditKey, trusted
 from aggregator.vault.keys import verify
 from aggregator.vault.tables import Vault
 
@@ -121,15 +122,27 @@ class Stored:
     head: bytes
     entries: Entries
     heads: Sequence[SignedHead]
+    keys: Sequence[AuditKey] = ()
     elsewhere: Callable[[bytes], bool] = _nowhere
 
 
 def examine(stored: Stored, key: bytes, remembered: Sequence[Remembered] = ()) -> Verdict:
-    """The first finding in VERIFY.md's order. key: the Ed25519 public key of the key service."""
-    for signed in stored.heads:
-        if not is_signed(signed, key):
-            return Verdict(0, chain.first_head(stored.vault), 0, Finding(Kind.SIGNATURE, signed.position))
+    """The first finding in VERIFY.md's order. key: an Ed25519 public key of the key service, from whom one trusts."""
+    wrong = _wrongly_signed(stored, trusted(stored.keys, key))
+    if wrong is not None:
+        return Verdict(0, chain.first_head(stored.vault), 0, Finding(Kind.SIGNATURE, wrong))
     return _Walk.over(stored, {one.position for one in remembered}).verdict(remembered)
+
+
+def _wrongly_signed(stored: Stored, keys: Mapping[int, bytes]) -> int | None:
+    """The first head that no trusted key signed, or one that another had replaced by then."""
+    number = 0
+    for signed in stored.heads:
+        if signed.key_number < number or not is_signed(signed, keys.get(signed.key_number, b"")):
+            return signed.position
+        number = signed.key_number
+    newest = stored.keys[-1].number if stored.keys else 1
+    return stored.heads[-1].position if stored.heads and number != newest else None
 
 
 def check(
@@ -146,6 +159,7 @@ def check(
         head=row.audit_head,
         entries=lambda behind: _entries(session, vault, behind),
         heads=heads,
+        keys=[one.told() for one in session.exec(select(AuditKeyRow).order_by(col(AuditKeyRow.number)))],
         elsewhere=lambda opening: _is_elsewhere(session, vault, opening),
     )
     return examine(stored, audit_verification_key, [one for one in remembered if one.vault == vault])
@@ -161,7 +175,7 @@ def is_signed(signed: SignedHead, key: bytes) -> bool:
         return False
     try:
         verify(key, signed.signature, chain.SIGNED + root, "audit head")
-    except Tampered:
+    except (Tampered, ValueError):  # no key is none of 32 bytes
         return False
     return True
 

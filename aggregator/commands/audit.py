@@ -11,7 +11,7 @@ import typer
 from sqlmodel import Session, col, select
 
 from aggregator.api.service import Service
-from aggregator.audit import chain_file, remembered, verify
+from aggregator.audit import chain_file, keys, remembered, verify
 from aggregator.audit.verify import Remembered, Verdict
 from aggregator.commands.common import AsJson, opened, print_json, say
 from aggregator.errors import CallerError
@@ -39,8 +39,8 @@ def verify_chains(
     Example: aggregator audit verify --remembered heads.txt
     """
     with opened(context) as service:
-        key = service.key_service.audit_verification_key()
-        heads = remembered.read(_text(kept), key) if kept else []
+        known = [one.key for one in service.key_service.audit_keys()]
+        heads = remembered.read(_text(kept), *known) if kept else []
         rows = verified(service, [vault] if vault else None, heads)
     if as_json:
         print_json({"chains": rows})
@@ -60,15 +60,14 @@ def head(
 
     Example: aggregator audit head > heads.txt
     """
-    with opened(context) as service:
-        key = service.key_service.audit_verification_key()
-        with service.store.read() as session:
-            wanted = [vault] if vault else _vaults(session)
-            heads = [found for one in wanted if (found := remembered.newest(session, one))]
+    with opened(context) as service, service.store.read() as session:
+        wanted = [vault] if vault else _vaults(session)
+        heads = [found for one in wanted if (found := remembered.newest(session, one))]
+        signers = [keys.signer(session, one) for one in heads]
     if vault and not heads:
         raise CallerError("this vault has no receipt yet, or there is no such vault")
     if as_json:
-        print_json({"heads": [remembered.as_json(one, key) for one in heads]})
+        print_json({"heads": [remembered.as_json(one, key) for one, key in zip(heads, signers, strict=True)]})
     for one in () if as_json else heads:
         say(remembered.as_line(one.vault, one.position, one.head))
 

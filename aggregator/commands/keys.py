@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from aggregator.app import master_key, open_service
+from aggregator.audit import keys as audit_keys
 from aggregator.commands.common import AsJson, config_file, print_json, progress, say
 from aggregator.config import Config, load
 from aggregator.errors import OperatorError
@@ -18,6 +19,7 @@ from aggregator.sync.resealing import reseal
 from aggregator.vault.key_ring import FILES, KeyRing
 from aggregator.vault.store import Store
 from aggregator.vault.tables import Installation
+from connectors.contract import utc_now
 
 app = typer.Typer(help="The key ring. Example: aggregator keys show", no_args_is_help=True)
 
@@ -65,18 +67,24 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def rotate(
     context: typer.Context,
-    worker: Annotated[bool, typer.Option("--worker", help="The worker's key: what it holds is sealed anew.")] = False,
+    worker: Annotated[bool, typer.Option("--worker", help="The worker's key instead.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="The key that signs audit heads instead.")] = False,
 ) -> None:
     """Draw a new master key and put the ring's rows under it. No vault is touched; the service must not run meanwhile.
 
-    With --worker another key changes instead.
+    --worker seals anew what the worker holds. --audit has the old key sign the new one, so heads that were kept count.
 
     Example: aggregator keys rotate
     """
     config = load(config_file(context))
     ring = KeyRing(config.keys.folder, config.keys.destroyed_list, master_key(config))
     try:
-        say(_rotate_worker(config, ring) if worker else _rotate_master(ring))
+        if worker:
+            say(_rotate_worker(config, ring))
+        if audit:
+            say(_rotate_audit(config, ring))
+        if not (worker or audit):
+            say(_rotate_master(ring))
     finally:
         ring.close()
 
@@ -97,6 +105,14 @@ def _rotate_worker(config: Config, ring: KeyRing) -> str:
     told = f"{made.rows} rows are sealed to a new worker key; the old one is destroyed. Back up the key ring now."
     lost = f" {made.lost} rows opened with no key that is here and stay as they are; aggregator doctor names sources."
     return told + (lost if made.lost else "")
+
+
+def _rotate_audit(config: Config, ring: KeyRing) -> str:
+    with _store_of(config, ring) as store:
+        ring.rotate_audit(utc_now())
+        made = audit_keys.settle(store, ring)
+    number = ring.audit_keys()[-1].number
+    return f"Audit heads are signed by key {number} now, {made} chains end under it. Back up the key ring now."
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from aggregator.audit.tables import Receipt, SignedHead
 from aggregator.audit.verify import Entry, Stored, Verdict
 from aggregator.errors import Tampered
 from aggregator.identity.accounts import Owner
+from aggregator.vault.audit_key import AuditKey
 from aggregator.vault.keys import Root
 from aggregator.vault.seal import PrivateKey, header, unwrap, wrap
 from aggregator.vault.tables import ClosedReceipts
@@ -32,6 +33,7 @@ class ClosedChain:
     key: bytes
     rows: Sequence[Receipt]
     heads: Sequence[SignedHead]
+    keys: Sequence[AuditKey] = ()
     audit: PrivateKey | None = None
 
     def entries(self) -> list[tuple[int, dict[str, Any] | None]]:
@@ -59,6 +61,7 @@ class ClosedChain:
                 Entry(row.position, row.opening, row.number, row.box) for row in self.rows if row.position > behind
             ),
             heads=self.heads,
+            keys=self.keys,
         )
         return verify.examine(stored, self.key)
 
@@ -66,19 +69,22 @@ class ClosedChain:
 def parse(vault: str, text: bytes, audit: bytes | None = None) -> ClosedChain:
     """A chain file. audit: the seed of the key pair that its receipts are sealed to. Raises Tampered."""
     position, head, key, rows, heads = 0, chain.first_head(vault), b"", list[Receipt](), list[SignedHead]()
+    keys = list[AuditKey]()
     try:
         for line in text.splitlines():
             told = orjson.loads(line)
             if told["line"] == "vault":
                 position, head = int(told["position"]), bytes.fromhex(told["head"])
+            elif told["line"] == "key":
+                keys.append(_key(told))
             elif told["line"] == "head":
-                heads.append(_head(vault, told))
                 key = bytes.fromhex(told["key"])
+                heads.append(_head(vault, told, next((one.number for one in keys if one.key == key), 1)))
             else:
                 rows.append(_receipt(vault, told))
     except (ValueError, KeyError, TypeError):
         raise Tampered("a chain of receipts is not of the format") from None
-    return ClosedChain(vault, text, position, head, key, rows, heads, PrivateKey(audit) if audit else None)
+    return ClosedChain(vault, text, position, head, key, rows, heads, keys, PrivateKey(audit) if audit else None)
 
 
 def numbers(session: Session, vault: str) -> Sequence[int]:
@@ -120,7 +126,17 @@ def _header(vault: str, number: int, part: int) -> dict[str, Any]:
     return header("closed", vault, name=f"{number}/{part}")
 
 
-def _head(vault: str, told: dict[str, Any]) -> SignedHead:
+def _key(told: dict[str, Any]) -> AuditKey:
+    return AuditKey(
+        number=int(told["number"]),
+        key=bytes.fromhex(told["key"]),
+        since=int(told["from"]),
+        signature=bytes.fromhex(told["signature"]),
+        vouched=bytes.fromhex(told["vouched"]),
+    )
+
+
+def _head(vault: str, told: dict[str, Any], key_number: int) -> SignedHead:
     return SignedHead(
         vault=vault,
         position=int(told["position"]),
@@ -129,6 +145,7 @@ def _head(vault: str, told: dict[str, Any]) -> SignedHead:
         size=int(told["size"]),
         path=bytes.fromhex(told["path"]),
         signature=bytes.fromhex(told["signature"]),
+        key_number=key_number,
     )
 
 

@@ -18,7 +18,7 @@ import hmac
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aggregator.errors import KeysMissing, OperatorError, Refused
 from aggregator.vault import key_files, worker_keys
+from aggregator.vault.audit_key import AuditKey
 from aggregator.vault.counter import Counter, Opened
 from aggregator.vault.counter_file import CounterFile
 from aggregator.vault.destroyed import DestroyedList
@@ -82,7 +83,7 @@ class KeyRing:
             self._counters = CounterFile(folder / "counters.db")
             opened.pop_all()
         self._openings = Openings()
-        self._signing = Ed25519PrivateKey.from_private_bytes(self._rows.own("audit-heads"))
+        self._take_audit_key()
         self.ring = self._rows.name
 
     @classmethod
@@ -186,6 +187,18 @@ class KeyRing:
             self._rows.rewrap(successor)
             successor.settle()
             self._master = successor
+        finally:
+            self._folder.shared()
+
+    def rotate_audit(self, now: datetime) -> None:
+        """A new key signs audit heads, which the old one has signed. Nobody else may use the ring: OperatorError.
+
+        Chains end under it once `audit.keys.settle` was asked, at the next start at the latest.
+        """
+        self._folder.alone()
+        try:
+            self._rows.succeed_audit_key(int(now.timestamp()))
+            self._take_audit_key()
         finally:
             self._folder.shared()
 
@@ -326,6 +339,13 @@ class KeyRing:
 
     def _hold(self) -> PrivateKey:
         return PrivateKey(self._rows.own("hold"))
+
+    def audit_keys(self) -> Sequence[AuditKey]:
+        return self._audit_keys
+
+    def _take_audit_key(self) -> None:
+        self._signing = Ed25519PrivateKey.from_private_bytes(self._rows.own("audit-heads"))
+        self._audit_keys = self._rows.audit_keys()
 
     def audit_verification_key(self) -> bytes:
         return self._signing.public_key().public_bytes_raw()

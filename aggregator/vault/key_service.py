@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from aggregator.vault.audit_key import AuditKey
 from aggregator.vault.counter import Memory
 from aggregator.vault.seal import PrivateKey, PublicKey, header
 
@@ -166,6 +168,9 @@ class KeyService(Memory, Protocol):
 
     def audit_verification_key(self) -> bytes:
         """The Ed25519 public key that `sign_heads` signs with."""
+
+    def audit_keys(self) -> Sequence[AuditKey]:
+        """All that it ever signed with, by number: the last one does so now."""
 
     def hold_public(self) -> PublicKey:
         """The key that a feed's hold is sealed to: its private half never leaves the key service."""

@@ -14,8 +14,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from aggregator.errors import KeysMissing, OperatorError, Refused, Tampered
 from aggregator.vault import key_files
+from aggregator.vault.audit_key import AuditKey, successor
 from aggregator.vault.destroyed import DestroyedList, Place
 from aggregator.vault.master_key import MasterKey
 from aggregator.vault.seal import KEY_BYTES, header, unwrap, wrap
@@ -30,6 +33,8 @@ CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, verification_key BLOB NOT
 CREATE TABLE IF NOT EXISTS grant_key
     (vault TEXT, id TEXT, key BLOB NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (vault, id));
 CREATE TABLE IF NOT EXISTS exposed (vault TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS audit_key
+    (number INTEGER PRIMARY KEY, key BLOB NOT NULL, since INTEGER NOT NULL, signature BLOB, vouched BLOB);
 CREATE TABLE IF NOT EXISTS retired (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS unlockers (vault TEXT PRIMARY KEY, generation INTEGER NOT NULL);
 """
@@ -40,6 +45,7 @@ ON CONFLICT (vault) DO UPDATE SET epoch = max(epoch, excluded.epoch)
 _RAISE = """
 INSERT INTO unlockers VALUES (?, ?) ON CONFLICT (vault) DO UPDATE SET generation = max(generation, excluded.generation)
 """
+_AUDIT_KEY = "INSERT INTO audit_key VALUES (?, ?, ?, ?, ?)"
 # No write-ahead log: a destroyed key must not live on in one.
 _PRAGMAS = ("busy_timeout=30000", "journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON")
 
@@ -77,8 +83,11 @@ class RingRows:
         empty = Place()
         values = (os.urandom(16).hex(), master.wrap(row_key), empty.size, empty.head)
         db.execute("INSERT INTO ring VALUES (1, ?, ?, ?, ?)", values)
-        own = [(name, wrap(row_key, _head("", f"own/{name}"), os.urandom(KEY_BYTES))) for name in OWN]
+        seeds = {name: os.urandom(KEY_BYTES) for name in OWN}
+        own = [(name, wrap(row_key, _head("", f"own/{name}"), seed)) for name, seed in seeds.items()]
         db.executemany("INSERT INTO own VALUES (?, ?)", own)
+        first = Ed25519PrivateKey.from_private_bytes(seeds["audit-heads"]).public_key().public_bytes_raw()
+        db.execute(_AUDIT_KEY, (1, first, 0, b"", b""))
         db.close()
 
     def close(self) -> None:
@@ -118,6 +127,23 @@ class RingRows:
         """A line in the list, then the rows."""
         self._destroyed.append(*words)
         self.apply()
+
+    def audit_keys(self) -> list[AuditKey]:
+        """By number."""
+        with self._lock:
+            rows = self._db.execute("SELECT * FROM audit_key ORDER BY number").fetchall()
+        return [AuditKey(number=row[0], key=row[1], since=row[2], signature=row[3], vouched=row[4]) for row in rows]
+
+    def succeed_audit_key(self, since: int) -> None:
+        """A new key that signs heads: the old one signs it and is gone, in one transaction."""
+        seed, last = os.urandom(KEY_BYTES), self.audit_keys()[-1]
+        old, new = (Ed25519PrivateKey.from_private_bytes(one) for one in (self.own("audit-heads"), seed))
+        made = successor(last, old, new, since)
+        with self._writing():
+            self._db.execute(_AUDIT_KEY, (made.number, made.key, made.since, made.signature, made.vouched))
+            box = self.wrap("", "own/audit-heads", seed)
+            self._db.execute("UPDATE own SET key = ? WHERE name = 'audit-heads'", (box,))
+        self._own["audit-heads"] = seed
 
     def retired(self, name: str) -> bool:
         """Is this worker key one that was destroyed?"""

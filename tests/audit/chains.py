@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from aggregator.audit import chain
+from aggregator.audit import chain, merkle
 from aggregator.audit.receipts import Opening, Sealed, commit
 from aggregator.audit.verify import Kind
 from aggregator.vault import tables
@@ -151,9 +151,20 @@ def rewrite(world: World, behind: int) -> bytes:
 def sign(world: World, position: int, head: bytes, signer: Ed25519PrivateKey) -> None:
     """A head signed by a key of one's own, in the right place."""
     signature = signer.sign(chain.SIGNED + chain.leaf(world.vault, position, head))
-    values = (world.vault, position, head, 0, 1, b"", signature)
+    values = (world.vault, position, head, 0, 1, b"", signature, 1)
     world.sql("DELETE FROM signed_head WHERE vault = ?", world.vault)
-    world.sql("INSERT INTO signed_head VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
+    world.sql("INSERT INTO signed_head VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
+
+
+def forge(world: World, signer: Ed25519PrivateKey, number: int) -> None:
+    """One more receipt, the vault's row and a signed head, by somebody with the database and a key."""
+    (one,) = receipts(world.vault, 1)
+    head = chain.next_head(head_at(world, 7), one.opening, one.number, one.box)
+    _, (path,) = merkle.tree([leaf := chain.leaf(world.vault, 8, head)])
+    world.sql("INSERT INTO receipt VALUES (?, 8, ?, ?, ?)", world.vault, one.opening, one.number, one.box)
+    values = (world.vault, head, path, signer.sign(chain.SIGNED + leaf), number)
+    world.sql("INSERT INTO signed_head VALUES (?, 8, ?, 0, 1, ?, ?, ?)", *values)
+    world.sql("UPDATE vault SET audit_head = ?, audit_position = 8 WHERE id = ?", head, world.vault)
 
 
 def cut_back(world: World, position: int) -> None:

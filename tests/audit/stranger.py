@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -19,13 +20,13 @@ Verdict = tuple[str, int]
 """(finding, first); ("", 0) where the chain holds."""
 
 
-def read(text: str) -> tuple[Line, list[Line], list[Line]]:
-    """Section 2: the vault's line, the signed heads, the receipts."""
+def read(text: str) -> tuple[Line, list[Line], list[Line], list[Line]]:
+    """Section 2: the vault's line, the keys, the signed heads, the receipts."""
     lines = [json.loads(line) for line in text.splitlines()]
-    by_kind: dict[str, list[Line]] = {"vault": [], "head": [], "receipt": []}
+    by_kind: dict[str, list[Line]] = {"vault": [], "key": [], "head": [], "receipt": []}
     for line in lines:
         by_kind[line["line"]].append(line)
-    return by_kind["vault"][0], by_kind["head"], by_kind["receipt"]
+    return by_kind["vault"][0], by_kind["key"], by_kind["head"], by_kind["receipt"]
 
 
 def sha(*parts: bytes) -> bytes:
@@ -62,11 +63,50 @@ def is_signed(signed: Line, key: bytes) -> bool:
     found = root(signed)
     if found is None:
         return False
+    return verifies(key, bytes.fromhex(signed["signature"]), b"PRA1/heads" + found)
+
+
+def verifies(key: bytes, signature: bytes, data: bytes) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(bytes.fromhex(signed["signature"]), b"PRA1/heads" + found)
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
     except InvalidSignature:
         return False
     return True
+
+
+def trusted(lines: Sequence[Line], key: bytes) -> dict[str, int]:
+    """Section 3: public key in hex -> number, of those that the one that is trusted leads to."""
+    if not lines:
+        return {key.hex(): 1}
+    found = {line["key"]: line["number"] for line in lines if line["key"] == key.hex()}
+    reached = True
+    while reached:
+        reached = False
+        for before, line in pairwise(lines):
+            forward, back = before["key"] in found, line["key"] in found
+            if forward == back or line["number"] != before["number"] + 1:
+                continue
+            told = {name: line[name] for name in ("from", "key", "number")} | {"before": before["key"]}
+            stated = json.dumps(told | {"kind": "audit-key"}, sort_keys=True, separators=(",", ":")).encode()
+            signer, signature = (before, line["signature"]) if forward else (line, line["vouched"])
+            if verifies(bytes.fromhex(signer["key"]), bytes.fromhex(signature), b"PRA1/audit-key" + stated):
+                new = line if forward else before
+                found[new["key"]], reached = new["number"], True
+    return found
+
+
+def wrongly_signed(row: Line, lines: Sequence[Line], heads: Sequence[Line], key: bytes) -> int | None:
+    """Section 4, 1."""
+    keys, number = trusted(lines, key), 0
+    for signed in heads:
+        named = signed["key"] if lines else key.hex()
+        if signed["vault"] != row["vault"] or keys.get(named, 0) < max(number, 1):
+            return int(signed["position"])
+        if not is_signed(signed, bytes.fromhex(named)):
+            return int(signed["position"])
+        number = keys[named]
+    newest = lines[-1]["number"] if lines else 1
+    return int(heads[-1]["position"]) if heads and number != newest else None
 
 
 def paper(line: str) -> tuple[str, int, bytes]:
@@ -80,10 +120,10 @@ def paper(line: str) -> tuple[str, int, bytes]:
 
 def verdict(text: str, key: bytes, remembered: Iterable[tuple[str, int, bytes]] = ()) -> Verdict:
     """Section 4. remembered: (vault, position, the head or its first bytes)."""
-    row, heads, receipts = read(text)
-    for signed in heads:
-        if signed["vault"] != row["vault"] or not is_signed(signed, key):
-            return "signature", signed["position"]
+    row, lines, heads, receipts = read(text)
+    wrong = wrongly_signed(row, lines, heads, key)
+    if wrong is not None:
+        return "signature", wrong
     walked = [sha(b"PRA1/audit/", row["vault"].encode())]
     for receipt in receipts:
         expected = len(walked)

@@ -16,6 +16,7 @@ from aggregator.audit.tables import SignedHead
 from aggregator.audit.verify import Entry, Finding, Kind, Remembered, Stored, Verdict
 from aggregator.commands.audit import verified
 from aggregator.errors import CallerError
+from aggregator.vault.audit_key import AuditKey
 from tests import databases
 from tests.audit import chains, stranger
 from tests.audit.chains import OTHER, TAMPERING, cut_back, head_at, rewrite, sign, tamper
@@ -284,8 +285,13 @@ def _text(line: dict[str, Any]) -> str:
 
 def _stored(lines: list[dict[str, Any]]) -> Stored:
     row = lines[0]
+    keys = [_key(one) for one in lines if one["line"] == "key"]
+    numbers = {one.key.hex(): one.number for one in keys}
     heads = [
-        SignedHead(**{name: bytes.fromhex(one[name]) if name in _BYTES else one[name] for name in _HEAD})
+        SignedHead(
+            **{name: bytes.fromhex(one[name]) if name in _BYTES else one[name] for name in _HEAD},
+            key_number=numbers.get(one["key"], 0) if keys else 1,
+        )
         for one in lines
         if one["line"] == "head"
     ]
@@ -300,7 +306,13 @@ def _stored(lines: list[dict[str, Any]]) -> Stored:
         head=bytes.fromhex(row["head"]),
         entries=lambda behind: [entry for entry in entries if entry.position > behind],
         heads=heads,
+        keys=keys,
     )
 
 
-_HEAD, _BYTES = SignedHead.model_fields, ("head", "path", "signature")
+def _key(line: dict[str, Any]) -> AuditKey:
+    key, signature, vouched = (bytes.fromhex(line[name]) for name in ("key", "signature", "vouched"))
+    return AuditKey(number=line["number"], key=key, since=line["from"], signature=signature, vouched=vouched)
+
+
+_HEAD, _BYTES = set(SignedHead.model_fields) - {"key_number"}, ("head", "path", "signature")

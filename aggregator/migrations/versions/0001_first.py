@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_f6365c5d264e"
+revision = "0001_b8c1f8ff9d17"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -43,6 +43,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("login"),
     )
     op.create_index(op.f("ix_attempts_next_at"), "attempts", ["next_at"], unique=False)
+    op.create_table(
+        "audit_key",
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("key", sa.LargeBinary(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.Column("vouched", sa.LargeBinary(), nullable=False),
+        sa.Column("settled", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
     op.create_table(
         "blob",
         sa.Column("vault", sa.String(), nullable=False),
@@ -262,6 +272,7 @@ def upgrade() -> None:
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("path", sa.LargeBinary(), nullable=False),
         sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.Column("key_number", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("vault", "position"),
     )
     op.create_table(
