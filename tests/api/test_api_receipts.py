@@ -108,7 +108,7 @@ def test_the_owners_app_keeps_a_head_and_verifies_the_chain_elsewhere(shared: Ht
     heads = [(vault, kept["position"], bytes.fromhex(kept["head"])), stranger.paper(kept["line"])]
     assert stranger.is_signed(kept, key)
     assert stranger.verdict(answer.text, key, heads) == ("", 0)
-    _, _, receipts = stranger.read(answer.text)
+    *_, receipts = stranger.read(answer.text)
     assert len(receipts) > kept["position"]
     assert {shared.get(f"/app/audit-{one}", shared.token("praxis")).status_code for one in ("head", "chain")} == {403}
     assert stranger.verdict(shared.get("/app/audit-chain", shared.owner("berta")).text, key, heads) == ("", 0)

@@ -19,6 +19,7 @@ from aggregator.vault import epochs, key_files, snapshot
 from aggregator.vault.key_ring import FILES, KeyRing
 from aggregator.vault.seal import read_header
 from aggregator.vault.store import Store
+from aggregator.vault.tables import Mandate
 from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Reason
 from tests.sync.sync_world import KilledHere, SyncWorld, batch, broken_commits, observation, patient, skipped
@@ -175,6 +176,18 @@ def test_an_old_worker_key_that_is_put_back_seals_nothing(filled: SyncWorld) -> 
     made = rotate(filled)  # the newer one is gone: what lay under it is lost, and said to be
     assert (made.rows, made.lost) == (0, sum(ALL.values()))
     assert not restart(filled).changing
+
+
+def test_a_deposits_mandate_is_not_the_workers(filled: SyncWorld) -> None:
+    deposit = Mandate(
+        vault=filled.world.vault, id="d" * 32, certificate=b"", signature=b"", box=b"two locks", grantee=b"b"
+    )
+    with filled.store.write() as session:
+        session.add(deposit)
+    made = rotate(filled)
+    assert (made.rows, made.lost) == (sum(ALL.values()), 0)
+    with filled.store.read() as session:
+        assert session.get_one(Mandate, (filled.world.vault, "d" * 32)).box == b"two locks"
 
 
 def test_a_row_that_was_moved_is_not_made_good_by_it(filled: SyncWorld) -> None:
