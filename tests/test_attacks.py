@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.weaken import _found as found
+
 TESTS = Path(__file__).parent
 DUE = (*range(20, 37), *range(48, 53), *range(55, 58))
 
@@ -74,6 +76,28 @@ def test_every_attack_has_a_test_that_was_seen_to_fail_against_a_weakened_build(
 
 def test_what_a_weakening_is_about_the_test_is_about() -> None:
     assert [one.test for one in attacks() if not one.weakened <= one.numbers] == []
+
+
+def test_every_place_that_is_weakened_is_there() -> None:
+    """So that who renames one hears of it here, and not in a test that they did not run."""
+    gone = [(target, name) for target, name in _places() if not hasattr(found(target), name)]
+    assert gone == []
+
+
+def _places() -> set[tuple[str, str]]:
+    """(target, attribute) of every weakening that names them plainly."""
+    calls = (
+        node
+        for path in TESTS.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "weakens"
+    )
+    named = (call.args[:2] for call in calls)
+    return {
+        (target.value, name.value)
+        for target, name in named
+        if isinstance(target, ast.Constant) and isinstance(name, ast.Constant)
+    }
 
 
 def report() -> str:
