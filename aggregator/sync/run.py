@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 FRESH, LATE, BROKEN, SIGN_IN = "fresh", "late", "broken", "sign-in"
 _MOST_RESEALS = 5
 _FIRST_BACKOFF = 60.0  # seconds; doubled with each failure in a row
+_SKEW_SECONDS = (
+    300.0  # servers' clocks are never quite the same: only what is further ahead was before ours was set back
+)
 
 T = TypeVar("T")
 
@@ -103,7 +106,7 @@ class Worker:
     def due(self, model: Any) -> ColumnElement[bool]:
         """Its time has come; or it was last pulled in the future, before the clock was set back."""
         now = self.clock().timestamp()
-        return or_(col(model.next_at) <= now, col(model.last_success) > now)
+        return or_(col(model.next_at) <= now, col(model.last_success) > now + _SKEW_SECONDS)
 
     def claim(self, session: Session, model: Any, identity: Any, *, due_only: bool) -> str | None:
         """Take the row's lease if nobody holds it: the token, or None. A conditional UPDATE, so two cannot both win.
@@ -113,7 +116,7 @@ class Worker:
         token, now = secrets.token_hex(16), self.clock().timestamp()
         until = col(model.lease_until)
         # One that ends later than any taken now could was taken before the clock was set back.
-        free = or_(col(model.lease) == "", until < now, until > now + self.lease_seconds)
+        free = or_(col(model.lease) == "", until < now, until > now + self.lease_seconds + _SKEW_SECONDS)
         changed = session.exec(
             update(model)
             .where(col(model.id) == identity, free, self.due(model) if due_only else true())

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ from aggregator.sync.tables import Connection, Feed
 from connectors.contract import Batch, Cursor, Kind, Transient
 from tests.sync.sync_world import Script, SyncWorld, batch, patient
 from tests.vault.world import World
+from tests.weaken import weakens
 
 INTERVAL = 6 * 3600.0
 
@@ -206,6 +208,39 @@ def test_by_hand_what_another_run_holds_is_told(syncing: SyncWorld) -> None:
         "this connection is being synced already",
     )
     assert (syncing.clinic.cursors, len(syncing.feed.cursors)) == ([], 1)
+
+
+@pytest.mark.attack(51)
+@weakens("aggregator.sync.run", "_SKEW_SECONDS", 0.0)
+@pytest.mark.parametrize("ahead", [timedelta(seconds=2), timedelta(minutes=4)])
+def test_another_servers_clock_that_is_ahead_takes_no_lease_and_makes_nothing_due(
+    syncing: SyncWorld, ahead: timedelta
+) -> None:
+    connection = syncing.connect()
+    syncing.world.clock.advance(seconds=ahead.total_seconds())
+    syncing.run(connection)
+    syncing.world.clock.advance(seconds=-ahead.total_seconds())
+    claims = {due_only: claimed(syncing, connection, due_only=due_only) for due_only in (True, False)}
+    assert claims[True] is None  # it was pulled just now
+    lease = claims[False]
+    assert lease is not None
+    syncing.world.clock.advance(seconds=-ahead.total_seconds())
+    assert claimed(syncing, connection, due_only=False) is None
+
+
+def test_a_clock_that_was_set_back_by_a_day_neither_ends_syncing_nor_leaves_a_lease_for_ever(
+    syncing: SyncWorld,
+) -> None:
+    connection = syncing.connect()
+    syncing.run(connection)
+    assert claimed(syncing, connection, due_only=False)
+    syncing.world.clock.advance(days=-1)
+    assert claimed(syncing, connection, due_only=True)
+
+
+def claimed(syncing: SyncWorld, connection: str, *, due_only: bool) -> str | None:
+    with syncing.store.write(connection) as session:
+        return syncing.worker.claim(session, Connection, connection, due_only=due_only)
 
 
 def test_the_feeds_due_time_is_its_own(syncing: SyncWorld) -> None:
