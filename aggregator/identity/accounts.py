@@ -143,6 +143,7 @@ class Accounts:
         """
         found, _ = self._unlock(login, unlockers.RECOVERY, code)
         with self._store.write(found.vault) as session:
+            _still_opens(session, found)
             codes = [row for row in self.unlockers(session, found.vault) if row.kind == unlockers.RECOVERY]
             for row in codes:
                 if row.id == found.id:
@@ -169,17 +170,25 @@ class Accounts:
         return self.open_session(row, root, device, logins.handle(self._key_service, login))
 
     def recover(self, login: str, code: str, new_password: str, device: str = "") -> Owner:
-        """Unlock by recovery code and set a new password; no data is touched. Raises SignInFailed, CallerError."""
+        """Unlock by recovery code and set a new password; no data is touched.
+
+        Raises SignInFailed, CallerError, Stale where the code was replaced meanwhile.
+        """
         device = labels.stated(device)
         row, root = self._unlock(login, unlockers.RECOVERY, code)
-        self.replace_password(row.vault, root, unlockers.derive(new_password))
-        with self._store.read() as session:
-            row = session.get_one(Unlocker, (row.vault, row.id))  # it was carried to the next generation
-        return self.open_session(row, root, device, logins.handle(self._key_service, login))
+        carried = self.replace_password(row.vault, root, unlockers.derive(new_password), by=row)
+        return self.open_session(carried or row, root, device, logins.handle(self._key_service, login))
 
-    def replace_password(self, vault: str, root: Root, derived: unlockers.DerivedKey, but: str = "") -> None:
-        """The password's row goes, a new one comes, and every session ends but the one with the id `but`."""
+    def replace_password(
+        self, vault: str, root: Root, derived: unlockers.DerivedKey, but: str = "", by: Unlocker | None = None
+    ) -> Unlocker | None:
+        """The password's row goes, a new one comes, and every session ends but the one with the id `but`.
+
+        by: the unlocker that opened the root, returned as it is then. Raises Stale where that one went meanwhile:
+        what was changed away sets no password.
+        """
         with self._store.write(vault) as session:
+            carried = _still_opens(session, by) if by else None
             old = [row for row in self.unlockers(session, vault) if row.kind == unlockers.PASSWORD]
             generation = self.retire(session, vault, old, but=but)
             session.flush()
@@ -189,6 +198,7 @@ class Accounts:
             session.add(made)
             sessions.end_all(session, vault, but=but)
         self._key_service.raise_generation(vault, generation)
+        return carried
 
     def unlockers(self, session: Session, vault: str) -> list[Unlocker]:
         """The vault's unlockers that open, given their secret: the oldest first."""
@@ -258,9 +268,7 @@ class Accounts:
         Raises Stale where an unlocker went since the row was read: that ended the sessions, and none comes after it.
         """
         with self._store.write(row.vault, sessions.NAME, attempts.NAME) as session:
-            now = session.get(Unlocker, (row.vault, row.id))
-            if now is None or now.generation != row.generation:
-                raise Stale("a way into this record was changed just now; try again")
+            _still_opens(session, row)
             if login is not None:
                 attempts.forget(session, login)
             logins.keep(session, row.vault)
@@ -309,6 +317,14 @@ class Accounts:
         unlocked_at, expires = (datetime.fromtimestamp(at, zone) for at in (held.unlocked_at, held.expires))
         heir, sections = _opened(session, held.vault, root)
         return Owner(held.vault, heir, sections, unlocked_at, expires, token, held.id, held.seen)
+
+
+def _still_opens(session: Session, row: Unlocker) -> Unlocker:
+    """The row as it is now, inside a writer's transaction. Raises Stale where any unlocker went since it was read."""
+    now = session.get(Unlocker, (row.vault, row.id))
+    if now is None or now.generation != row.generation:
+        raise Stale("a way into this record was changed just now; try again")
+    return now
 
 
 def owner_put(local: str, resource: Resource, version: int, now: datetime) -> Put:
