@@ -36,22 +36,23 @@ def records(vault: str, state: State) -> Iterator[Record]:
 
 
 def _resource(vault: str, put: Put) -> Resource:
-    origin = put.origin
+    origin = put.origin  # as its writer told it: what is left out there must not close what others wrote
     made: Resource = {
         "resourceType": TYPE,
         "id": f"{vault}.{put.local}",
         "target": [reference(f"{put.resource_type}/{vault}.{put.local}")],
         "recorded": put.updated,
         "activity": codeable(coding(_LIFECYCLE, "receive" if "hash" in origin else "originate")),
-        "agent": [{"type": codeable(coding(_AGENT, "author")), "who": {"display": origin["source"]}}],
+        "agent": [{"type": codeable(coding(_AGENT, "author")), "who": {"display": origin.get("source", "unknown")}}],
     }
     if put.warnings:
         made["extension"] = [{"url": WARNING_URL, "valueString": warning} for warning in put.warnings]
     if "connector" in origin:
         assembler = {"type": codeable(coding(_AGENT, "assembler")), "who": {"display": origin["connector"]}}
         made["agent"].append(assembler)
-    if "hash" in origin:
+    if "fetched_at" in origin:
         made["occurredDateTime"] = origin["fetched_at"]
+    if "hash" in origin and "locator" in origin:
         told = {"identifier": identifier(codes.URI, f"nih:{origin['hash']}"), "display": origin["locator"]}
         made["entity"] = [{"role": "source", "what": told}]
     return made

@@ -210,10 +210,9 @@ class Accounts:
 
         but: the id of a session that lives on.
 
+        A generation is taken even where no row was found: one that somebody hid from this look must not come back.
         The caller tells it to the key service once this is committed: from then on no copy of what went opens anything.
         """
-        if not rows:
-            return self._key_service.generation(vault)
         gone = {row.id for row in rows}
         others = [row for row in self.unlockers(session, vault) if row.id not in gone]
         generation = self._key_service.generation(vault) + 1

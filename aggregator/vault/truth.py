@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ class Truth:
     """What one reader's seeds open: the state, how far it reaches, and which log positions were refused and why.
 
     left: the refused envelopes themselves, as far as they are there. texts: the snapshot it was read from. bodies:
-    where in it the newest bodies lie. settled: that snapshot is all there is, under the newest epoch.
+    where in it the newest bodies lie. settled: that snapshot is all there is, under the newest epoch. appointed: which
+    certificates there were, where an envelope was refused.
     """
 
     vault: tables.Vault
@@ -38,6 +40,7 @@ class Truth:
     texts: snapshot.Texts | None = None
     bodies: Outside = field(default_factory=lambda: Outside(texts=(), starts={}))
     settled: bool = False
+    appointed: str = ""
 
 
 def head(session: Session, vault: str, verification_key: bytes) -> tables.Vault:
@@ -77,6 +80,7 @@ def read(session: Session, vault: tables.Vault, seeds: Seeds) -> Truth:
             _refuse(truth, entry.position, str(error))
             truth.left.append(entry)
     truth.state.position = vault.log_position
+    truth.appointed = appointed(session, vault.id) if truth.refused else ""
     truth.settled = (
         truth.texts is not None
         and not entries
@@ -128,6 +132,14 @@ def audit_key(vault: tables.Vault, verification_key: bytes) -> PublicKey:
     stated = canonical({"kind": "vault", "vault": vault.id, "audit": vault.audit_key.hex()})
     verify(verification_key, vault.certificate, b"PRA1/vault" + stated, "vault")
     return PublicKey(vault.audit_key)
+
+
+def appointed(session: Session, vault: str) -> str:
+    """What changes whenever a mandate's certificate does: for what depends on which envelopes were refused."""
+    mandate = tables.Mandate
+    rows = session.exec(select(mandate.id, mandate.certificate, mandate.signature).where(mandate.vault == vault))
+    parts = (part for id_, *row in sorted(rows.all()) for part in (id_.encode(), *row))
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 def _authors(session: Session, vault: tables.Vault, ids: Mapping[str, str]) -> dict[str, Certificate]:

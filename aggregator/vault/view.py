@@ -126,14 +126,21 @@ def read_truth(store: Store, vault: str, reader: Reader) -> State:
         return truth.read(session, row, reader.seeds).state
 
 
-def _built_for(row: tables.Vault, reader: Reader, indexer: Indexer, texts: snapshot.Texts | None) -> str:
+_APPOINTED = "/by:"
+
+
+def _built_for(
+    row: tables.Vault, reader: Reader, indexer: Indexer, texts: snapshot.Texts | None, appointed: str = ""
+) -> str:
     """What an image depends on, the snapshot that has its bodies too.
 
-    The reader's own part is keyed: a grant's periods are the Consent's, not a row's.
+    The reader's own part is keyed: a grant's periods are the Consent's, not a row's. appointed: the certificates there
+    were, where an envelope was refused: a mended one lets it in.
     """
     own = handle(reader.image_key, "depends", reader.depends).hex()
     place = f"{row.log_position}.{row.epoch}"
-    return "/".join((place, str(indexer.version), own, *([texts.id] if texts else [])))
+    mended = _APPOINTED + appointed if appointed else ""
+    return "/".join((place, str(indexer.version), own, *([texts.id] if texts else []))) + mended
 
 
 def _stored_image(store: Store, session: Session, row: tables.Vault, reader: Reader, indexer: Indexer) -> Image | None:
@@ -142,8 +149,9 @@ def _stored_image(store: Store, session: Session, row: tables.Vault, reader: Rea
     if stored is None:
         return None
     texts = snapshot.stored(session, row.id) if reader.permits is None else None
+    appointed = truth.appointed(session, row.id) if _APPOINTED in stored.built_for else ""
     for bodies in (texts, None):
-        if stored.built_for == _built_for(row, reader, indexer, bodies):
+        if stored.built_for == _built_for(row, reader, indexer, bodies, appointed):
             try:
                 data = unwrap(reader.image_key, _header(row.id, reader, stored.built_for), stored.box)
                 return Image.open(data, _fetch(store, reader, bodies))
@@ -171,7 +179,7 @@ def _build(store: Store, found: truth.Truth, reader: Reader, indexer: Indexer, r
     made = _snapshot(found, reader, root) if root and not found.settled else None
     texts, bodies = (made.texts, made.bodies) if made else (found.texts, found.bodies) if root else (None, None)
     data = _data(found, reader, indexer, bodies)
-    built_for = _built_for(row, reader, indexer, texts)
+    built_for = _built_for(row, reader, indexer, texts, found.appointed)
     box = wrap(reader.image_key, _header(row.id, reader, built_for), data)
     with store.write(row.id) as session:
         kept = _unchanged(session, found)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlmodel import col, delete, select
 
 from aggregator.errors import SignInFailed, Stale
 from aggregator.identity import unlockers
 from aggregator.identity.passkeys import Passkeys
+from aggregator.identity.tables import Unlocker
 from aggregator.identity.ways_in import WaysIn
 from tests.vault.world import LOGIN, PASSWORD, World
 from tests.weaken import weakens
@@ -80,3 +82,34 @@ def test_the_old_and_the_new_code_typed_back_at_once_leave_one(
         world.accounts.prove_recovery(LOGIN, old)
     assert world.accounts.sign_in_by_code(LOGIN, new).vault == world.vault
     assert world.accounts.recovery_proven(world.vault)
+
+
+@pytest.mark.attack(24, 25)
+@weakens("aggregator.vault.key_ring.KeyRing", "raise_generation", lambda *_: None)
+def test_a_row_that_is_hidden_while_it_is_replaced_does_not_come_back(world: World, ways: WaysIn) -> None:
+    """Whoever has the database takes the row away for a moment, and puts it back behind the owner's change."""
+    kept = hidden(world, unlockers.PASSWORD)
+    ways.set_password(world.owner, "Ganz neues Passwort 1")
+    put_back(world, kept)
+    with pytest.raises(SignInFailed):
+        world.accounts.sign_in(LOGIN, PASSWORD)
+    code = ways.renew_recovery(world.owner)
+    old_code = hidden(world, unlockers.RECOVERY)
+    new_code = ways.renew_recovery(world.owner)
+    put_back(world, old_code)
+    with pytest.raises(SignInFailed):
+        world.accounts.sign_in_by_code(LOGIN, code)
+    assert world.accounts.sign_in_by_code(LOGIN, new_code).vault == world.vault
+
+
+def hidden(world: World, kind: str) -> list[dict[str, Any]]:
+    with world.store.write() as session:
+        rows = [one.model_dump() for one in session.exec(select(Unlocker).where(Unlocker.kind == kind))]
+        session.exec(delete(Unlocker).where(col(Unlocker.kind) == kind))
+    return rows
+
+
+def put_back(world: World, rows: list[dict[str, Any]]) -> None:
+    with world.store.write() as session:
+        for row in rows:
+            session.merge(Unlocker(**row))

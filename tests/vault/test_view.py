@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlmodel import select
 
+from aggregator.fhir import provenance
 from aggregator.vault import tables, view
 from aggregator.vault.envelope import Delete, Remove
 from aggregator.vault.image import Image, Tombstone
@@ -307,3 +308,24 @@ def test_the_truth_can_be_read_with_its_history(record: World) -> None:
     state = view.read_truth(record.store, record.vault, record.reader())
     versions = state.sections["results"][record.local("Observation/2")]
     assert [version.operation.version for version in versions] == [1, 2]
+
+
+@weakens("aggregator.vault.truth", "appointed", lambda *_: "as ever")
+def test_a_mended_certificate_lets_in_what_was_refused_without_it(world: World) -> None:
+    """An image that was made meanwhile is not right any more, however quiet the log is."""
+    clinic = world.connect()
+    world.append("results", world.put("Observation/1"), writer=clinic.writer)
+    with world.store.read() as session:
+        signature = session.exec(select(tables.Mandate.signature)).one()
+    world.sql("UPDATE mandate SET signature = ?", bytes(64))
+    assert world.open().image.count("Observation") == 0
+    world.sql("UPDATE mandate SET signature = ?", signature)
+    assert world.open().image.count("Observation") == 1
+
+
+def test_a_writer_that_does_not_say_whence_closes_no_provenance(world: World) -> None:
+    clinic = world.connect()
+    untold = replace(world.put("Observation/1"), origin={"hash": "sha-256-64;00"})
+    world.append("results", untold, writer=clinic.writer)
+    made = list(provenance.records(world.vault, world.truth().state))
+    assert [b"unknown" in one.body for one in made if one.local == untold.local] == [True]
