@@ -151,6 +151,25 @@ def test_a_grant_made_after_the_backup_dies_with_the_restore(lived: World, run: 
     service.close()
 
 
+@pytest.mark.attack(25)
+@weakens("aggregator.vault.key_ring.KeyRing", "expose", lambda *_: None)
+def test_what_a_grantee_kept_before_a_restore_opens_nothing_that_comes_after(lived: World, run: Run) -> None:
+    """Its grant's key was destroyed as replaced, and the newer one's never was in this ring: it is from the backup."""
+    to, keys_to = backed_up(lived, run)
+    lived.permit(DR_B)
+    new = lived.folder / "new-keys"
+    new.mkdir(mode=0o700)
+    shutil.copy2(lived.folder / "keys" / "destroyed", new / "destroyed")
+    told, config = restored(lived, run, "--from", to, "--keys-from", keys_to, keys=new)
+    assert told["ended_grants"] == 2
+    service = open_service(load(config), lived.clock)
+    assert service.key_service.rotation_due(lived.vault) == 1
+    assert service.signing.settle(service.accounts.sign_in(LOGIN, PASSWORD))
+    with service.store.read() as session:
+        assert session.get_one(tables.Vault, lived.vault).epoch == 2
+    service.close()
+
+
 @pytest.mark.attack(26)
 @weakens("aggregator.vault.ring_rows.RingRows", "_apply", lambda *_: None)
 def test_a_vault_erased_after_the_backup_does_not_come_back_with_it(lived: World, run: Run) -> None:

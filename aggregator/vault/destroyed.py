@@ -1,6 +1,7 @@
 """The list of what the key service destroyed: only ever appended to, applied whenever a ring is opened.
 
-    <sha256 of the line before, its first 32 hex digits> grant <vault> <id> ended|replaced
+    <sha256 of the line before, its first 32 hex digits> grant <vault> <id> <its epoch> ended|replaced
+    <...> exposed <vault> <epoch>: grants up to this epoch ended in a restore
     <...> vault <vault>
     <...> worker <name of a worker key: 32 hex digits of its public key's hash>
     <...> unlockers <vault> <generation>: unlockers of an earlier generation

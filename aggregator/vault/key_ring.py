@@ -118,6 +118,14 @@ class KeyRing:
         """The ids of the vault's grants whose keys are there."""
         return {str(one) for (one,) in self._rows.all("SELECT id FROM grant_key WHERE vault = ?", vault)}
 
+    def listed_epochs(self) -> Mapping[str, int]:
+        """Vault -> the newest epoch that grants were of, as far as the list of destroyed keys tells."""
+        return self._rows.listed_epochs()
+
+    def expose(self, vault: str, epoch: int) -> None:
+        """Grants up to this epoch have ended, whether or not their keys are there: the vault's must be a later one."""
+        self._rows.destroy("exposed", vault, str(epoch))
+
     def before_restore(self) -> Mapping[str, Counter]:
         """All counters; see CounterFile."""
         return self._counters.before_restore()
@@ -285,7 +293,9 @@ class KeyRing:
         return payload
 
     def destroy_grant(self, vault: str, grant: str, *, ended: bool = True) -> None:
-        self._rows.destroy("grant", vault, grant, "ended" if ended else "replaced")
+        found = self._rows.get("SELECT epoch FROM grant_key WHERE vault = ? AND id = ?", vault, grant)
+        epoch = int(found[0]) if found else 0
+        self._rows.destroy("grant", vault, grant, str(epoch), "ended" if ended else "replaced")
 
     def rotation_due(self, vault: str) -> int:
         found = self._rows.get("SELECT epoch FROM exposed WHERE vault = ?", vault)

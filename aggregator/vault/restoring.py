@@ -34,12 +34,16 @@ class Restored:
 def mend(session: Session, ring: KeyRing, receipt: Receipt, left_out: int) -> Restored:
     """Inside the transaction that loads: end what ended since, leave a receipt of each gap, count the heads."""
     made = Restored(left_out=left_out)
-    lost = ring.before_restore()
+    lost, listed = ring.before_restore(), ring.listed_epochs()
     for vault in session.exec(select(tables.Vault.id).order_by(col(tables.Vault.id))).all():
         row = session.get_one(tables.Vault, vault)
         made.vaults += 1
-        made.ended_grants += _end_dead_grants(session, ring, row, lost.get(vault))
+        ended = _end_dead_grants(session, ring, row, lost.get(vault))
+        made.ended_grants += ended or 0
         now, before = Counter.of(row), lost.get(vault)
+        if ended is not None:
+            # Their keys may be gone already, or never have been in this ring; their seeds are with who held them.
+            ring.expose(vault, max(row.epoch, before.epoch if before else 0, listed.get(vault, 0)))
         if before is not None and now.behind(before):
             made.behind += 1
             if row.certificate:  # the system's own chain tells no patient
@@ -51,15 +55,17 @@ def mend(session: Session, ring: KeyRing, receipt: Receipt, left_out: int) -> Re
     return made
 
 
-def _end_dead_grants(session: Session, ring: KeyRing, row: tables.Vault, before: Counter | None) -> int:
-    """All grants of a vault whose Consents moved on since the backup, or one of whose grants is dead.
+def _end_dead_grants(session: Session, ring: KeyRing, row: tables.Vault, before: Counter | None) -> int | None:
+    """All grants of a vault whose Consents moved on since the backup, or one of whose grants is dead: how many.
+
+    None where neither is so.
 
     Those too that were made since: of them only the key is left, and a copy of the row somewhere, which would open.
     """
     grants = session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all()
     moved_on = before is not None and before.grant_version > row.grant_version
     if not moved_on and all(ring.holds_grant(one.vault, one.id) for one in grants):
-        return 0
+        return None
     for grant in {one.id for one in grants} | ring.grants(row.id):  # their keys go at the next start
         session.merge(tables.GrantIntent(vault=row.id, grant=grant, ended=True))
     for one in grants:

@@ -39,8 +39,7 @@ CREATE TABLE IF NOT EXISTS retired (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS unlockers (vault TEXT PRIMARY KEY, generation INTEGER NOT NULL);
 """
 _EXPOSE = """
-INSERT INTO exposed SELECT vault, epoch FROM grant_key WHERE vault = ? AND id = ?
-ON CONFLICT (vault) DO UPDATE SET epoch = max(epoch, excluded.epoch)
+INSERT INTO exposed VALUES (?, ?) ON CONFLICT (vault) DO UPDATE SET epoch = max(epoch, excluded.epoch)
 """
 _RAISE = """
 INSERT INTO unlockers VALUES (?, ?) ON CONFLICT (vault) DO UPDATE SET generation = max(generation, excluded.generation)
@@ -145,6 +144,18 @@ class RingRows:
             self._db.execute("UPDATE own SET key = ? WHERE name = 'audit-heads'", (box,))
         self._own["audit-heads"] = seed
 
+    def listed_epochs(self) -> dict[str, int]:
+        """Vault -> the newest epoch whose seeds a grant may have held, by what the whole list tells of those that went.
+
+        Of those that came when one had ended, and are lost since, there is no line: they were of the next epoch.
+        """
+        found: dict[str, int] = {}
+        for words, _ in self._destroyed.behind(Place()):
+            match words:
+                case ["grant", vault, _, epoch, how]:
+                    found[vault] = max(found.get(vault, 0), int(epoch) + (how == "ended"))
+        return found
+
     def retired(self, name: str) -> bool:
         """Is this worker key one that was destroyed?"""
         return self.get("SELECT 1 FROM retired WHERE name = ?", name) is not None
@@ -183,13 +194,15 @@ class RingRows:
 
     def _apply(self, words: list[str]) -> None:
         match words:
-            case ["grant", vault, one, how]:
-                if how == "ended":
-                    self._db.execute(_EXPOSE, (vault, one))
+            case ["grant", vault, one, epoch, how]:
+                if how == "ended":  # its key may never have been in this ring, where it is from a backup
+                    self._db.execute(_EXPOSE, (vault, int(epoch)))
                 self._db.execute("DELETE FROM grant_key WHERE vault = ? AND id = ?", (vault, one))
             case ["vault", vault]:
                 self._db.execute("DELETE FROM vault WHERE id = ?", (vault,))
                 self._db.execute("DELETE FROM grant_key WHERE vault = ?", (vault,))
+            case ["exposed", vault, epoch]:
+                self._db.execute(_EXPOSE, (vault, int(epoch)))
             case ["worker", name]:
                 self._db.execute("INSERT INTO retired VALUES (?) ON CONFLICT DO NOTHING", (name,))
             case ["unlockers", vault, generation]:

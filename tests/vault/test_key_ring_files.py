@@ -141,6 +141,16 @@ def _killed_after(renames: int) -> Callable[[Path, Path], Path]:
     return rename
 
 
+@pytest.mark.attack(25)
+@weakens("aggregator.vault.destroyed.DestroyedList", "behind", lambda *_: iter(()))
+def test_a_grant_made_and_ended_after_the_backup_has_the_keys_change(world: World, tmp_path: Path) -> None:
+    """The ring from the backup never had its key: the list alone knows of which epoch it was."""
+    older = backup(world, tmp_path / "backup")
+    world.permit()
+    world.ring.destroy_grant(world.vault, world.grant().id)
+    assert put_back(world, older).rotation_due(world.vault) == 1
+
+
 @pytest.mark.attack(26)
 @weakens("aggregator.vault.ring_rows.RingRows", "_apply", lambda *_: None)
 def test_a_vault_erased_after_the_backup_stays_unreadable_with_the_right_password(world: World, tmp_path: Path) -> None:
