@@ -73,6 +73,12 @@ def _memory(_service: Service) -> Iterator[Finding]:
     yield Finding(what="memory", ok=not memory.swaps(), told=told if memory.swaps() else "does not swap")
 
 
+def _worker_key(service: Service) -> Iterator[Finding]:
+    changing = service.worker_keys.changing
+    told = "its change is not finished; end the service and run: aggregator keys rotate --worker"
+    yield Finding(what="worker key", ok=not changing, told=told if changing else "one")
+
+
 def _sources(service: Service) -> Iterator[Finding]:
     for source in service.registry:
         found = asyncio.run(checked(service, source))
@@ -129,6 +135,7 @@ def _connections(service: Service) -> Iterator[Finding]:
 _LOOKS: tuple[Callable[[Service], Iterator[Finding]], ...] = (
     _database,
     _files,
+    _worker_key,
     _memory,
     _sources,
     _blobs,

@@ -21,7 +21,7 @@ from aggregator.portability.closed_chains import ClosedChain
 from aggregator.portability.export import Place
 from aggregator.portability.lines import authorities
 from aggregator.portability.manifest import WRONG, Export, Listed, refused, require_section, values
-from aggregator.sync.quarantine import Kept, seal_payload
+from aggregator.sync.quarantine import Kept, note_header, seal_payload
 from aggregator.sync.tables import Quarantine
 from aggregator.vault import blob, blob_rows, counter, inheritance, ledger, snapshot, tables
 from aggregator.vault.blob import Blob
@@ -30,7 +30,7 @@ from aggregator.vault.envelope import Put
 from aggregator.vault.fold import State
 from aggregator.vault.keys import OWNER, IdKey, Inherited
 from aggregator.vault.ledger import Ledger, Line
-from aggregator.vault.seal import PublicKey, header
+from aggregator.vault.seal import PublicKey
 from aggregator.vault.worker_keys import WorkerKeys
 
 _TAG_BYTES, _MOST_VERSIONS, _MOST_ATTACHED = 8, 2**31 - 1, 2**16 - 1
@@ -241,7 +241,7 @@ def _quarantine(worker: WorkerKeys, owner: Owner, epoch: int, one: Kept, authori
         connection=one.connection,
         reason=one.reason,
         at=one.at,
-        note=worker.seal(header("quarantine", owner.vault, name=one.item), note),
+        note=worker.seal(note_header(owner.vault, one.item), note),
         payload=seal_payload(owner.vault, one, owner.seed("unsorted", epoch)),
     )
 

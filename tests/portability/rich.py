@@ -17,8 +17,9 @@ from aggregator.identity.signing import Signing
 from aggregator.portability.archive import File
 from aggregator.portability.export import Place, export
 from aggregator.portability.imported import Imported, import_record
-from aggregator.vault.key_ring import KeyRing, WorkerKeys
+from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.keys import Root
+from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Batch
 from fhir_profiles import codes
 from fhir_profiles.text import Number, Resource
