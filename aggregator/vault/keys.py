@@ -208,7 +208,7 @@ class Certificate:
 
 def read_certificate(row: Mapping[str, object]) -> Certificate:
     """From the canonical JSON of a mandate's certificate, already verified. Raises Tampered."""
-    sections, source = row.get("sections"), str(row.get("source", ""))
+    sections, source = row.get("sections"), str(row.get("source"))
     if not isinstance(sections, list):
         raise Tampered("a stored mandate has no sections")
     if not _HANDLE.fullmatch(source):  # `owner` would be one that may do everything

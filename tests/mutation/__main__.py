@@ -37,9 +37,9 @@ SLOW = ("unlocker", "the_files_are_those")
 VECTORS = ("tests/vault/test_vectors.py",)
 TESTS: dict[str, tuple[str, ...]] = {
     "aggregator.vault.keys": ("tests/vault/test_key_rules.py",),
-    "aggregator.vault.envelope": ("tests/vault/test_envelope.py", *VECTORS),
+    "aggregator.vault.envelope": ("tests/vault/test_envelope_rules.py",),
     "aggregator.vault.ledger": ("tests/vault/test_ledger_rows.py",),
-    "aggregator.vault.fold": ("tests/vault/test_fold_rules.py", "tests/vault/test_fold.py"),
+    "aggregator.vault.fold": ("tests/vault/test_fold_rules.py",),
     "aggregator.audit.chain": ("tests/audit/test_chain_rows.py",),
 }
 
