@@ -70,6 +70,18 @@ def rotate_worker(life: Living) -> None:
     _alone(life, "keys", "rotate", "--worker")
 
 
+def erase(life: Living) -> None:
+    """Where a start has finished what was begun, there is nobody to sign in any more."""
+    if life.sign_in() is None:
+        return
+    vault = life.patient().partition(".")[0]
+    try:
+        _command(life.home, "erase", "--vault", vault, "--yes")
+    except OSError:
+        if life.sign_in() is not None:
+            raise
+
+
 def _alone(life: Living, *arguments: str) -> None:
     life.stop()
     _command(life.home, *arguments)

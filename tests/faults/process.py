@@ -129,8 +129,10 @@ def _run(asked: Facts, say: Any, shim: Shim) -> None:
                 say({"failed": type(error).__name__})
                 faulty.disarm()
                 mended = _reachable(life.service.store)
-                operator.mend(home)
-                life.start()
+                if scenario.by_operator:
+                    life.stop()
+                    operator.mend(home)
+                    life.start()
                 life.service.signing.finish_revocations()  # as the serving process's sweep does
                 say({"facts": look(life, scenario), "wrong": sound(life, [])})
                 life.later()

@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey
 from sqlmodel import select
 
 from aggregator.audit import remembered, verify
+from aggregator.audit.receipts import SYSTEM
 from aggregator.vault import blob_rows
 from aggregator.vault.blob_rows import Sweeper
 from aggregator.vault.tables import GrantIntent, Vault
@@ -173,6 +174,13 @@ def letter(life: Living) -> str:
     return "whole" if told(life.request("GET", f"/fhir/{url}")).content == SCAN else "broken"
 
 
+def remains(life: Living) -> bool:
+    """Is there a record that nobody can sign in to?"""
+    with life.service.store.read() as session:
+        vaults = session.exec(select(Vault.id).where(Vault.id != SYSTEM)).all()
+    return bool(vaults) and life.sign_in() is None
+
+
 def strays(life: Living) -> int:
     """Blobs that nothing names, when the sweep has come by twice."""
     store, blobs = life.service.store, life.service.blobs
@@ -191,6 +199,7 @@ LOOKS: Mapping[str, Callable[[Living], Any]] = {
     "due": due,
     "strays": strays,
     "letter": letter,
+    "remains": remains,
 }
 
 
@@ -213,8 +222,8 @@ class Scenario:
     template: str
     facts: Facts
     steps: Sequence[Step]
-    restored: bool = False
-    """Its end is older than what patients may have kept of their chains."""
+    by_operator: bool = False
+    """Somebody stops and starts it, and its end may know less of the chains than patients have kept."""
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -285,7 +294,13 @@ SCENARIOS: Mapping[str, Scenario] = {
             Step(operator.rotate_worker),
             _sync(3),
         ),
-        restored=True,
+        by_operator=True,
+    ),
+    "erasure": Scenario(
+        "record",
+        {"password": PASSWORD, "remains": False},
+        (Step(operator.erase, {"password": [None]}),),
+        by_operator=True,
     ),
 }
 
@@ -312,7 +327,7 @@ def play(life: Living, scenario: Scenario, first: int, acknowledge: Callable[[Fa
     """Do the steps from `first` on; each is acknowledged with the head of the audit chain that the owner may keep."""
     for number in range(first, len(scenario.steps)):
         scenario.steps[number].do(life)
-        acknowledge({"step": number, "head": None if scenario.restored else head(life)})
+        acknowledge({"step": number, "head": None if scenario.by_operator else head(life)})
 
 
 def head(life: Living) -> Facts | None:
