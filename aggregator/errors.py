@@ -13,6 +13,7 @@ AggregatorError
 │   └── RolledBack       the database is older than the key service remembers
 ├── Tampered             nobody can mend it here: stored bytes are not what was written
 └── Stale                nobody: the view is out of date, refresh it and try again
+    └── Busy             another writer has held the record for too long; the same may succeed later
 """
 
 from __future__ import annotations
@@ -79,3 +80,7 @@ class Tampered(AggregatorError):
 
 class Stale(AggregatorError):
     """The vault has moved on since this view was opened."""
+
+
+class Busy(Stale):
+    """Another writer has held what this one changes for longer than anybody waits. Nothing was changed."""

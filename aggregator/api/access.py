@@ -22,7 +22,7 @@ from aggregator.api.service import Service
 from aggregator.audit.receipts import SYSTEM, Condition, Opening
 from aggregator.consent import grant
 from aggregator.consent.decide import Party
-from aggregator.errors import Refused, Stale
+from aggregator.errors import Busy, Refused, Stale
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import FhirError, NotFound
 from aggregator.identity import persons
@@ -65,6 +65,8 @@ class Access:
                 answer, error = _try(ask, held.view)
                 entry = self.entry(held.entry, act, "answered", shown=answer.shown if answer else 0)
                 await self._service.receipts.write(held.opening.next(entry, held.condition))
+            except Busy:
+                raise
             except Stale:
                 self.held.drop((principal.reader, vault))
                 continue

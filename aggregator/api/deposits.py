@@ -18,7 +18,7 @@ from aggregator.api.service import Service
 from aggregator.audit import receipts
 from aggregator.audit.receipts import Condition, Opening
 from aggregator.consent import deposit
-from aggregator.errors import CallerError, Refused, Stale
+from aggregator.errors import Busy, CallerError, Refused, Stale
 from aggregator.fhir.outcome import NotFound
 from aggregator.identity import deposits
 from aggregator.sync import deposit as adding
@@ -61,6 +61,8 @@ class Deposits:
                 return await asyncio.to_thread(self._add, principal, opened, version, opening, entry, sent)
             except Refused as error:
                 await self._access.refuse(principal, vault, act, str(error))
+                raise
+            except Busy:
                 raise
             except Stale:
                 continue

@@ -10,7 +10,7 @@ import asyncio
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -35,6 +35,7 @@ SYSTEM = "system"
 _MOST = 512  # receipts in one commit
 _QUIET_TURNS = 2  # one reads a request, the next one answers it
 _ENOUGH = 32  # receipts for which a commit waits no longer: beyond that its own cost is small beside theirs
+_LANES = 8  # vaults that are waited for at a time, each with a thread and a connection of its own
 _BLOCK = 128  # bytes an entry is filled up to a multiple of
 
 
@@ -191,18 +192,27 @@ def _append(row: Any, receipts: list[tuple[int, Sealed]], made: _Made) -> None:
         made.heads.append((row.id, position, head))
 
 
+_Waiting = tuple[Sealed, asyncio.Future[bool]]
+
+
 class ReceiptWriter:
-    """Group commit: while one batch is on its way to the disk, the next one gathers."""
+    """Group commit: while one batch is on its way to the disk, the next one gathers.
+
+    A batch takes the vaults that nobody else changes just now; who writes one of them for long holds up no other's.
+    """
 
     def __init__(self, store: Store, key_service: KeyService) -> None:
         self._store = store
         self._key_service = key_service
-        self._waiting: list[tuple[Sealed, asyncio.Future[bool]]] = []
+        self._waiting: list[_Waiting] = []
+        self._held: dict[str, list[_Waiting]] = {}
+        self._apart: set[asyncio.Task[None]] = set()
         self._flushing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="receipts")
+        self._lanes = ThreadPoolExecutor(max_workers=_LANES, thread_name_prefix="receipts-apart")
 
     async def write(self, sealed: Sealed) -> None:
-        """Returns when the receipt is durable. Raises Stale when its condition no longer holds."""
+        """Returns when the receipt is durable. Raises Stale when its condition no longer holds, Busy."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bool] = loop.create_future()
         self._waiting.append((sealed, future))
@@ -218,6 +228,7 @@ class ReceiptWriter:
 
     def close(self) -> None:
         self._thread.shutdown()
+        self._lanes.shutdown()
 
     async def _gather(self) -> None:
         """Let requests that are under way already join the batch: until two turns of the loop bring no one.
@@ -231,24 +242,66 @@ class ReceiptWriter:
             before = len(self._waiting)
 
     async def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             await self._gather()
             batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-            try:
-                done = await loop.run_in_executor(self._thread, self._commit, [sealed for sealed, _ in batch])
-            except Exception as error:  # noqa: BLE001 - whatever it is, everyone who waits for this commit must hear of it
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), durable in zip(batch, done, strict=True):
+            free = [one for one in batch if one[0].vault not in self._held]
+            for one in batch:
+                if one[0].vault in self._held:
+                    self._set_aside(one)
+            if free:
+                await self._settle(self._thread, self._commit_free, free)
+
+    def _set_aside(self, one: _Waiting) -> None:
+        """Somebody else changes its vault just now: it waits for that apart, so that no other vault's receipt does."""
+        vault = one[0].vault
+        if vault not in self._held:
+            self._held[vault] = []
+            task = asyncio.get_running_loop().create_task(self._wait_for(vault))
+            self._apart.add(task)
+            task.add_done_callback(self._apart.discard)
+        self._held[vault].append(one)
+
+    async def _wait_for(self, vault: str) -> None:
+        """What comes meanwhile waits behind: tried beside it, a vault that is busy all the time would have no turn."""
+        try:
+            while batch := self._held[vault][:_MOST]:
+                del self._held[vault][:_MOST]
+                await self._settle(self._lanes, self._commit, batch)
+        finally:
+            del self._held[vault]
+
+    async def _settle(
+        self,
+        thread: ThreadPoolExecutor,
+        work: Callable[[Sequence[Sealed]], Sequence[bool | None]],
+        batch: list[_Waiting],
+    ) -> None:
+        """Commit, and tell everyone who waits for it."""
+        loop = asyncio.get_running_loop()
+        try:
+            done = await loop.run_in_executor(thread, work, [sealed for sealed, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, everyone who waits for this commit must hear of it
+            for _, future in batch:
                 if not future.done():
-                    future.set_result(durable)
+                    future.set_exception(error)
+            return
+        for one, durable in zip(batch, done, strict=True):
+            if durable is None:
+                self._set_aside(one)
+            elif not one[1].done():
+                one[1].set_result(durable)
 
     def _commit(self, batch: Sequence[Sealed]) -> list[bool]:
         with self._store.write(*{sealed.vault for sealed in batch}) as session:
             return commit(session, self._key_service, batch)
+
+    def _commit_free(self, batch: Sequence[Sealed]) -> list[bool | None]:
+        """None where another holds the vault."""
+        with self._store.write_free(*{sealed.vault for sealed in batch}) as (session, free):
+            taken = [sealed for sealed in batch if sealed.vault in free]
+            done = iter(commit(session, self._key_service, taken) if taken else ())
+        return [next(done) if sealed.vault in free else None for sealed in batch]
 
 
 def read(rows: Sequence[Receipt], vault: str, audit: PrivateKey) -> list[tuple[int, dict[str, Any] | None]]:

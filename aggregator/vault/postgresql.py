@@ -9,6 +9,8 @@ nobody changes it before it commits.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -16,7 +18,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Connection, ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
-from aggregator.errors import OperatorError
+from aggregator.errors import Busy, OperatorError
 
 _POOL, _OVERFLOW = 10, 30  # the web server's threads are 40, and each holds a connection for milliseconds
 _WAIT_SECONDS = 30
@@ -54,6 +56,25 @@ class PostgreSQL:
             return bool(made and connection.exec_driver_sql(bound).scalar_one())
 
     def lock(self, connection: Connection, names: tuple[str, ...]) -> None:
+        """Raises Busy."""
+        with _patience():
+            self._lock(connection, names)
+
+    def lock_free(self, connection: Connection, names: tuple[str, ...]) -> frozenset[str]:
+        """Lock those of the names that nobody holds; which they are. Waits for a holder of the whole database: Busy."""
+        if len(names) > _MOST_LOCKS:
+            self.lock(connection, ())
+            return frozenset(names)
+        with _patience():
+            taken = connection.exec_driver_sql(
+                "SELECT NULL::bigint FROM pg_advisory_xact_lock_shared(%s, %s) UNION ALL "
+                "SELECT k FROM unnest(%s::bigint[]) AS k WHERE pg_try_advisory_xact_lock(k)",
+                (*_DATABASE, sorted({_key(name) for name in names})),
+            )
+            keys = set(taken.scalars())
+        return frozenset(name for name in names if _key(name) in keys)
+
+    def _lock(self, connection: Connection, names: tuple[str, ...]) -> None:
         if not names or len(names) > _MOST_LOCKS:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, %s)", _DATABASE)
             return
@@ -84,6 +105,17 @@ _SIZE = """
     SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
     WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
 """
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Who has waited for `_WAIT_SECONDS` hears Busy: it may try again, and nothing is broken."""
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise Busy("another writer has held this record for too long; try again") from None
+        raise
 
 
 def _key(name: str) -> int:

@@ -38,6 +38,10 @@ class SQLite:
     def lock(self, connection: Connection, names: tuple[str, ...]) -> None:
         """BEGIN IMMEDIATE has locked the whole database already."""
 
+    def lock_free(self, connection: Connection, names: tuple[str, ...]) -> frozenset[str]:  # noqa: ARG002 - as above
+        """All of them, for the same reason."""
+        return frozenset(names)
+
     def checkpoint(self) -> None:
         with self.reading.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")

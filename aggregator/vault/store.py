@@ -6,12 +6,14 @@ SQLite has one writer at a time anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlmodel import Session
 
 from aggregator import migrations
@@ -19,6 +21,8 @@ from aggregator.config import StoreSettings
 from aggregator.vault import counter
 from aggregator.vault.postgresql import PostgreSQL
 from aggregator.vault.sqlite import SQLite
+
+T = TypeVar("T")
 
 
 class Store:
@@ -70,12 +74,22 @@ class Store:
 
         names: the vaults whose rows it changes, or what else it changes alone (a feed, a connection). Whoever names
         the same waits for it from the beginning to the end, so what was read inside is still so when it commits. It
-        must change nothing else. No name: the whole database, and everybody waits.
+        must change nothing else. No name: the whole database, and everybody waits. Raises Busy.
         """
+        with self._writing(partial(self.database.lock, names=names)) as (session, _):
+            yield session
+
+    @contextmanager
+    def write_free(self, *names: str) -> Iterator[tuple[Session, frozenset[str]]]:
+        """The same over those of the vaults that nobody changes just now: with which they are. Waits for no other."""
+        with self._writing(partial(self.database.lock_free, names=names)) as held:
+            yield held
+
+    @contextmanager
+    def _writing(self, lock: Callable[[Connection], T]) -> Iterator[tuple[Session, T]]:
         with self._session(self.database.engine) as session:
             with session.begin():
-                self.database.lock(session.connection(), names)
-                yield session
+                yield session, lock(session.connection())
                 heads = counter.moved(session) if self._watch else {}
             if self._watch:
                 counter.tell(session, heads)

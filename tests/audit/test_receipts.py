@@ -106,7 +106,7 @@ def test_a_vault_that_is_not_there_takes_no_receipt(world: World, writer: Receip
 
 
 @pytest.mark.attack(31)
-@weakens("aggregator.audit.receipts.ReceiptWriter", "_commit", lambda _, batch: [True] * len(batch))
+@weakens("aggregator.audit.receipts.ReceiptWriter", "_commit_free", lambda _, batch: [True] * len(batch))
 def test_a_receipt_that_cannot_be_written_is_the_callers_error(
     world: World, writer: ReceiptWriter, opening: Opening
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_receipt_that_cannot_be_written_is_the_callers_error(
 
 
 @pytest.mark.attack(31)
-@weakens("aggregator.audit.receipts.ReceiptWriter", "_commit", lambda _, batch: [True] * len(batch))
+@weakens("aggregator.audit.receipts.ReceiptWriter", "_commit_free", lambda _, batch: [True] * len(batch))
 def test_a_store_that_is_gone_is_the_callers_error(world: World, writer: ReceiptWriter, opening: Opening) -> None:
     world.sql("DROP TABLE receipt")
     with pytest.raises(DBAPIError):

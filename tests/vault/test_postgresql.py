@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillWaiting
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlmodel import select
+from sqlmodel import Session, select
 
-from aggregator.errors import OperatorError
-from aggregator.vault import tables
+from aggregator.api.errors import answer
+from aggregator.audit.receipts import Opening, ReceiptWriter
+from aggregator.audit.tables import Receipt
+from aggregator.consent.mandate import Person
+from aggregator.errors import Busy, OperatorError
+from aggregator.vault import postgresql, tables
 from aggregator.vault.store import Store
 from tests import databases
 from tests.postgresql import Server
 from tests.vault.world import World
+from tests.weaken import weakens
 
 SHORT = 0.3  # seconds in which nothing may happen
+ENOUGH = 3.0  # seconds in which something must
 
 
 @pytest.fixture
@@ -68,6 +75,74 @@ def test_a_writer_waits_for_who_changes_the_same(
     leave.set()
     for one in running:
         one.result(20)
+
+
+def _everything(store: Store, names: tuple[str, ...]) -> AbstractContextManager[tuple[Session, frozenset[str]]]:
+    """Waits for all of them."""
+
+    @contextmanager
+    def made() -> Iterator[tuple[Session, frozenset[str]]]:
+        with store.write(*names) as session:
+            yield session, frozenset(names)
+
+    return made()
+
+
+@pytest.mark.usefixtures("server")
+@weakens("aggregator.vault.store.Store", "write_free", lambda store, *names: _everything(store, names))
+def test_who_writes_one_record_for_long_holds_up_no_others_receipts(world: World, threads: ThreadPoolExecutor) -> None:
+    """In one batch with it, and behind it. Its own follow when it may, and so do those that came meanwhile."""
+    other = world.accounts.sign_up(
+        "uwe", "Ein anderes Wort", Person(given="Uwe", family="Muster", birth_date="1960-01-01")
+    ).owner
+    inside, leave = threading.Event(), threading.Event()
+    writing = threads.submit(_enter, world, (world.vault,), inside, leave)
+    assert inside.wait(20)
+    writer = ReceiptWriter(world.store, world.ring)
+
+    async def write() -> tuple[int, int]:
+        held = Opening(world.vault, world.owner.root.audit.public())
+        free = Opening(other.vault, other.root.audit.public())
+        waiting = [asyncio.create_task(writer.write(held.first({})))]
+        done, _ = await asyncio.wait([asyncio.create_task(writer.write(free.first({})))], timeout=ENOUGH)
+        waiting += [asyncio.create_task(writer.write(held.next({"n": n}, None))) for n in range(5)]
+        later, _ = await asyncio.wait([asyncio.create_task(writer.write(free.next({}, None)))], timeout=ENOUGH)
+        assert not any(one.done() for one in waiting)
+        leave.set()
+        await asyncio.gather(*waiting)
+        return len(done), len(later)
+
+    told = asyncio.run(write())
+    writing.result(20)
+    writer.close()
+    with world.store.read() as session:
+        numbers = [
+            sorted(session.exec(select(Receipt.number).where(Receipt.vault == vault)).all())
+            for vault in (world.vault, other.vault)
+        ]
+    assert told == (1, 1)
+    assert numbers == [[0, 1, 2, 3, 4, 5], [0, 1]]
+
+
+@pytest.mark.usefixtures("server")
+def test_who_waits_too_long_hears_that_it_may_try_again(
+    world: World, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "_SESSION", "-c lock_timeout=50ms -c timezone=UTC")
+    inside, leave = threading.Event(), threading.Event()
+    writing = threads.submit(_enter, world, (world.vault,), inside, leave)
+    assert inside.wait(20)
+    hasty = Store(world.store.database.engine.url)
+    with pytest.raises(Busy), hasty.write(world.vault):
+        pass
+    with hasty.write_free(world.vault, "another") as (_, free):
+        assert free == {"another"}
+    with pytest.raises(Busy), hasty.write():
+        pass
+    assert answer(Busy("try again")).status_code == 503
+    hasty.close()
+    leave.set()
+    writing.result(20)
 
 
 @pytest.mark.usefixtures("server")
