@@ -138,7 +138,7 @@ def test_who_changed_the_password_after_the_backup_signs_in_with_the_one_before(
 
 
 @pytest.mark.attack(25)
-@weakens("aggregator.vault.key_ring.KeyRing", "grants", lambda *_: set())
+@weakens("aggregator.vault.key_ring.KeyRing", "grants", lambda *_: {})
 def test_a_grant_made_after_the_backup_dies_with_the_restore(lived: World, run: Run) -> None:
     """Its row is lost, a copy of it may not be: it would open, and no later revocation could find its key."""
     to, _ = backed_up(lived, run)

@@ -28,25 +28,18 @@ def every(session: Session, vault: str) -> list[tables.Mandate]:
     return [row for row in session.exec(deposits) if _stands(row.certificate)]
 
 
-def retire(
-    session: Session, rows: Iterable[tables.Mandate], *, root: Root | None, position: int
-) -> list[tables.GrantIntent]:
-    """Nothing is added under these any more; returns the intents to destroy their keys.
+def retire(session: Session, rows: Iterable[tables.Mandate], *, root: Root | None, position: int) -> None:
+    """Nothing is added under these any more. Their keys are destroyed with the grants': the key service names both.
 
     root: signs that nothing behind this log position counts; None where the owner is not there: then the next signing
     does it, and meanwhile the key that is destroyed keeps everybody from writing.
     """
-    intents = []
     for row in rows:
-        if not row.ended:
-            intents.append(tables.GrantIntent(vault=row.vault, grant=row.id))
         row.ended, row.box = True, b""
         if root:
             with suppress(Tampered):  # a forger gets no signature, and keeps nobody from signing
                 mandate.end(row, root, position)
         session.add(row)
-    session.add_all(intents)
-    return intents
 
 
 def _stands(certificate: bytes) -> bool:

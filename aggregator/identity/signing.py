@@ -113,20 +113,15 @@ class Signing:
         with self._store.write(owner.vault) as session:
             row = counter.known_head(session, owner.vault)
             session.merge(tables.EndedGrantee(vault=owner.vault, grantee=grantee))
-            found = session.exec(
-                select(tables.Grant).where(tables.Grant.vault == owner.vault, tables.Grant.grantee == grantee)
-            ).all()
-            intents = self._retire(session, found, ended=True)
-            added = deposits.of(session, owner.vault, grantee)
-            intents += deposits.retire(session, added, root=owner.root, position=row.log_position)
-            if intents:
-                before = archive(session, self._key_service, owner, row.grant_version)
-                made = before.without(grantee.hex())
-                row.grant_version += 1
-                session.add(row)
+            intents = self._retire(session, row.id, self._held(row.id, grantee), ended=True)
+            deposits.retire(session, deposits.of(session, row.id, grantee), root=owner.root, position=row.log_position)
+            made = archive(session, self._key_service, owner, row.grant_version).without(grantee.hex())
+            row.grant_version += 1
+            session.add(row)
+            if not made.missing:  # else the next signing would take for told what nobody can tell any more
                 session.add(archive_row(owner.root, row.id, row.grant_version, made))
         self._destroy(intents)
-        if found and self._accounts.unlocked_lately(owner):
+        if intents and self._accounts.unlocked_lately(owner):
             self.settle(owner)
         return len(intents)
 
@@ -139,16 +134,12 @@ class Signing:
         with self._store.write(vault) as session:
             row = counter.known_head(session, vault)
             session.merge(tables.EndedGrantee(vault=vault, grantee=grantee))
-            found = session.exec(
-                select(tables.Grant).where(tables.Grant.vault == vault, tables.Grant.grantee == grantee)
-            ).all()
-            intents = self._retire(session, found, ended=True)
-            intents += deposits.retire(session, deposits.of(session, vault, grantee), root=None, position=0)
-            if intents:
-                row.grant_version += 1
-                session.add(row)
-                box = self._key_service.lock(vault, stop_header(vault, row.grant_version), grantee)
-                session.add(tables.GrantArchive(vault=vault, version=row.grant_version, box=box))
+            intents = self._retire(session, vault, self._held(vault, grantee), ended=True)
+            deposits.retire(session, deposits.of(session, vault, grantee), root=None, position=0)
+            row.grant_version += 1
+            session.add(row)
+            box = self._key_service.lock(vault, stop_header(vault, row.grant_version), grantee)
+            session.add(tables.GrantArchive(vault=vault, version=row.grant_version, box=box))
         self._destroy(intents)
         return len(intents)
 
@@ -236,10 +227,9 @@ class Signing:
                 session.flush()
             session.exec(delete(tables.ImageRow).where(col(tables.ImageRow.vault) == row.id))
         session.add(row)
-        old = session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all()
-        intents = self._retire(session, old, ended=lost or before.missing)
-        intents += deposits.retire(session, deposits.every(session, row.id), root=owner.root, position=row.log_position)
-        session.flush()
+        intents = self._retire(session, row.id, self._held(row.id), ended=lost or before.missing)
+        session.exec(delete(tables.Grant).where(col(tables.Grant.vault) == row.id))  # one without a key opens nothing
+        deposits.retire(session, deposits.every(session, row.id), root=owner.root, position=row.log_position)
         adding = deposit.parties(consents, parties)
         if adding:
             signer = self._signer(owner, self._person(session, owner))
@@ -290,19 +280,29 @@ class Signing:
         session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(handles)))
         return named
 
-    def _retire(self, session: Session, grants: Sequence[tables.Grant], *, ended: bool) -> list[tables.GrantIntent]:
+    def _held(self, vault: str, grantee: bytes | None = None) -> Sequence[str]:
+        """What could be opened, a grantee's or all, to read or to add: the key service knows, not the database's rows.
+
+        A row that is hidden just now, and put back later, would open for ever if the rows were asked.
+        """
+        return [one for one, whose in self._key_service.grants(vault).items() if grantee in (None, whose)]
+
+    def _retire(
+        self, session: Session, vault: str, grants: Sequence[str], *, ended: bool
+    ) -> Sequence[tables.GrantIntent]:
         """Take the grants' rows and images away and leave the intent to destroy their keys.
 
         ended: a grantee loses something by it, so the seeds that it may have kept must come to nothing.
         """
-        intents = [tables.GrantIntent(vault=grant.vault, grant=grant.id, ended=ended) for grant in grants]
-        session.add_all(intents)
+        intents, image = [], tables.ImageRow
         for grant in grants:
-            image = tables.ImageRow
-            session.exec(
-                delete(image).where(col(image.vault) == grant.vault, col(image.reader).startswith(f"{grant.id}/"))
-            )
-            session.delete(grant)
+            # One that a crash, or another server, has not finished yet: what was lost then stays lost.
+            intent = session.get(tables.GrantIntent, (vault, grant)) or tables.GrantIntent(vault=vault, grant=grant)
+            intent.ended = intent.ended or ended
+            session.add(intent)
+            intents.append(intent)
+            session.exec(delete(image).where(col(image.vault) == vault, col(image.reader).startswith(f"{grant}/")))
+            session.exec(delete(tables.Grant).where(col(tables.Grant.vault) == vault, col(tables.Grant.id) == grant))
         return intents
 
 

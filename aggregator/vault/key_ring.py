@@ -35,7 +35,7 @@ from aggregator.vault.audit_key import AuditKey
 from aggregator.vault.counter import Counter, Opened
 from aggregator.vault.counter_file import CounterFile
 from aggregator.vault.destroyed import DestroyedList
-from aggregator.vault.encoding import b64
+from aggregator.vault.encoding import b64, unb64
 from aggregator.vault.key_files import FolderLock
 from aggregator.vault.key_service import (
     DEPOSIT,
@@ -59,6 +59,7 @@ FILES = ("master.key", "worker.key", "feed.key", "ring.db", "counters.db", "dest
 _KEY_FILES = ("master.key", worker_keys.FILE, worker_keys.NEW, worker_keys.FEED)
 
 _CERTIFICATES = {GRANT: "grant", DEPOSIT: "mandate"}  # what the root has signed it as
+_LONGEST_NAME = 64
 _CLAIM_SECONDS = 300  # a claim to held items is made in the request that verifies
 _PROOF_SECONDS = 300  # a person's proof is made in the request that opens
 _OPENING_LIFE = 60.0  # seconds between the receipt and the opening that it permits
@@ -113,10 +114,6 @@ class KeyRing:
     def holds_grant(self, vault: str, grant: str) -> bool:
         """Is this grant's key there still?"""
         return self._rows.get("SELECT 1 FROM grant_key WHERE vault = ? AND id = ?", vault, grant) is not None
-
-    def grants(self, vault: str) -> set[str]:
-        """The ids of the vault's grants whose keys are there."""
-        return {str(one) for (one,) in self._rows.all("SELECT id FROM grant_key WHERE vault = ?", vault)}
 
     def listed_epochs(self) -> Mapping[str, int]:
         """Vault -> the newest epoch that grants were of, as far as the list of destroyed keys tells."""
@@ -275,8 +272,9 @@ class KeyRing:
     def register_grant(self, grant: SignedGrant, payload: bytes) -> bytes:
         certificate = self._check(grant, payload)
         key = os.urandom(KEY_BYTES)
-        row = (grant.vault, grant.id, self._rows.wrap(grant.vault, f"grant/{grant.id}", key), certificate["epoch"])
-        self._rows.run("INSERT INTO grant_key VALUES (?, ?, ?, ?)", *row)
+        box, grantee = self._rows.wrap(grant.vault, f"grant/{grant.id}", key), unb64(certificate["grantee"])
+        row = (grant.vault, grant.id, box, certificate["epoch"], grantee)
+        self._rows.run("INSERT INTO grant_key VALUES (?, ?, ?, ?, ?)", *row)
         return wrap(self._shred(grant.vault), _grant_header(grant), wrap(key, _grant_header(grant), payload))
 
     def open_grant(self, grant: SignedGrant, ticket: Ticket, opening: bytes, now: datetime) -> bytes:
@@ -292,7 +290,12 @@ class KeyRing:
             raise Refused("this grant opens nothing now for this purpose of use")
         return payload
 
+    def grants(self, vault: str) -> Mapping[str, bytes]:
+        return dict(self._rows.all("SELECT id, grantee FROM grant_key WHERE vault = ?", vault))
+
     def destroy_grant(self, vault: str, grant: str, *, ended: bool = True) -> None:
+        if not (_is_word(vault) and _is_word(grant)):  # an intent is a row: what else it names, no key has
+            return
         found = self._rows.get("SELECT epoch FROM grant_key WHERE vault = ? AND id = ?", vault, grant)
         epoch = int(found[0]) if found else 0
         self._rows.destroy("grant", vault, grant, str(epoch), "ended" if ended else "replaced")
@@ -411,6 +414,11 @@ class Openings:
     def use(self, opening: Opened) -> bool:
         with self._lock:
             return self._until.pop(opening, 0.0) > time.monotonic()
+
+
+def _is_word(name: str) -> bool:
+    """May it stand in the list of destroyed keys? A space or a line break in it would make another line of its own."""
+    return name.isascii() and name.isalnum() and len(name) <= _LONGEST_NAME
 
 
 # Each of these stands for one thing that is asked before a grant opens.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -134,6 +134,12 @@ class KeyService(Memory, Protocol):
         """Verify the caller's own ticket, the patient's signature, grantee, purpose and time; then the payload.
 
         opening: the id of the `opened` receipt, of which `advance` has told. It is used up.
+        """
+
+    def grants(self, vault: str) -> Mapping[str, bytes]:
+        """Every grant of the vault whose key is there: its id, and its grantee's handle as the patient signed it.
+
+        What has to be destroyed is asked here and never of a database, which may hide a row while it is asked.
         """
 
     def destroy_grant(self, vault: str, grant: str, *, ended: bool = True) -> None:

@@ -66,7 +66,7 @@ def _end_dead_grants(session: Session, ring: KeyRing, row: tables.Vault, before:
     moved_on = before is not None and before.grant_version > row.grant_version
     if not moved_on and all(ring.holds_grant(one.vault, one.id) for one in grants):
         return None
-    for grant in {one.id for one in grants} | ring.grants(row.id):  # their keys go at the next start
+    for grant in {one.id for one in grants} | set(ring.grants(row.id)):  # their keys go at the next start
         session.merge(tables.GrantIntent(vault=row.id, grant=grant, ended=True))
     for one in grants:
         key = {name.name: getattr(one, name.name) for name in inspect(tables.EndedGrantee).primary_key}

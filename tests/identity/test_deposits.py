@@ -258,3 +258,17 @@ def test_a_new_worker_key_leaves_it_as_it_is(world: World) -> None:
     assert (made.rows, made.lost) == (1, 0)
     (row,) = standing(world)
     assert opened(world, row)
+
+
+@pytest.mark.attack(24, 25, 27)
+@weakens("aggregator.vault.key_ring.KeyRing", "grants", lambda *_: {}, about=(24, 25, 27))
+def test_one_that_is_hidden_while_it_ends_opens_nothing_afterwards(world: World) -> None:
+    """Whoever has the database takes the row away meanwhile, and puts it back when all is done."""
+    world.permit(DR_B, **action("collect"))
+    (row,) = standing(world)
+    world.sql("DELETE FROM mandate WHERE id = ?", row.id)
+    assert world.signing.end_grant(world.owner, DR_B.id) == 1
+    with world.store.write() as session:
+        session.add(tables.Mandate(**row.model_dump()))
+    with pytest.raises(Refused):
+        opened(world, row)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -11,9 +14,11 @@ from sqlmodel import select
 
 from aggregator.consent.grant import open_grant
 from aggregator.consent.mandate import Person
-from aggregator.errors import CallerError, Invalid, Refused, Tampered, UnlockNeeded
+from aggregator.errors import CallerError, Invalid, OperatorError, Refused, Tampered, UnlockNeeded
+from aggregator.identity import signing
 from aggregator.identity.signing import Signing, archived
 from aggregator.vault import tables, view
+from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.keys import Writer
 from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import Resource, dumps, loads
@@ -272,11 +277,102 @@ def test_ending_a_grant_needs_no_fresh_unlock_and_spares_the_others(world: World
     assert (version(world), intents(world)) == (2, 0)
 
 
-def test_ending_what_is_not_there_changes_no_version(world: World) -> None:
+def test_ending_what_is_not_there_is_told_to_the_archive_all_the_same(world: World) -> None:
+    """The table alone could be made to forget it."""
     world.permit()
     assert world.signing.end_grant(world.owner, LABORATORY.id) == 0
     assert world.signing.end_grant(world.owner, "nobody") == 0
-    assert version(world) == 1
+    assert (version(world), set(grants(world))) == (3, {DR_B.id})
+    with world.store.read() as session:
+        ended = signing.archive(session, world.ring, world.owner, 3).ended
+    assert ended == {world.ring.handle("party", one).hex() for one in (LABORATORY.id, "nobody")}
+
+
+END = {
+    "by the owner": lambda world: world.signing.end_grant(world.owner, DR_B.id),
+    "by the operator": lambda world: world.signing.stop_grant(world.vault, DR_B.id),
+}
+
+
+@contextmanager
+def hidden(world: World) -> Iterator[tables.Grant]:
+    """Whoever has the database takes Dr B's row away meanwhile, and puts it back when all is done."""
+    row = world.grant()
+    world.sql('DELETE FROM "grant" WHERE id = ?', row.id)
+    yield row
+    world.sql('DELETE FROM "grant" WHERE grantee = ?', row.grantee)
+    world.sql("DELETE FROM ended_grantee")
+    with world.store.write() as session:
+        session.add(tables.Grant(**row.model_dump()))
+
+
+def opens(world: World) -> bool:
+    try:
+        world.opened()
+    except Refused:
+        return False
+    return True
+
+
+@pytest.mark.attack(24, 25, 27)
+@pytest.mark.parametrize("by", END)
+@weakens("aggregator.vault.key_ring.KeyRing", "grants", lambda *_: {}, about=(24, 25, 27))
+def test_a_row_that_is_hidden_while_its_grant_ends_opens_nothing_afterwards(world: World, by: str) -> None:
+    world.permit(DR_B, LABORATORY)
+    with hidden(world):
+        assert END[by](world) == 1
+    assert not opens(world)
+    assert world.opened(LABORATORY).version == 1 if by == "by the operator" else world.epoch == 2
+    world.permit(LABORATORY)
+    assert (set(grants(world)), world.epoch) == ({LABORATORY.id}, 2)  # it stays ended, and the keys have changed
+
+
+@pytest.mark.attack(24, 25, 27)
+@weakens("aggregator.vault.key_ring.KeyRing", "grants", lambda *_: {}, about=(24, 25, 27))
+def test_a_row_that_is_hidden_while_a_consent_is_signed_opens_nothing_afterwards(world: World) -> None:
+    """No section is taken away by it, but nothing is open behind its end: that stands in the new grant alone."""
+    given = world.permit(DR_B)
+    period = {"period": {"end": (world.clock() + timedelta(minutes=1)).isoformat()}}
+    with hidden(world):
+        world.signing.save_consent(world.owner, given | {"provision": given["provision"] | period}, local(given))
+    assert not opens(world)
+
+
+@pytest.mark.attack(24, 25)
+def test_an_archive_that_is_gone_stays_gone_when_a_grant_ends(world: World) -> None:
+    """Else the end of one grant would hide that nobody can say who was ended before."""
+    world.permit(DR_B, LABORATORY)
+    world.clock.advance(minutes=20)
+    world.signing.end_grant(world.owner, DR_B.id)
+    world.sql("DELETE FROM grant_archive")
+    world.sql("DELETE FROM ended_grantee")
+    world.signing.end_grant(world.owner, LABORATORY.id)
+    world.sql("DELETE FROM ended_grantee")
+    world.signing.settle(replace(world.owner, unlocked_at=world.clock()))
+    assert (grants(world), world.epoch) == ({}, 2)
+
+
+def _destroyed_unasked(ring: KeyRing, vault: str, grant: str, *, ended: bool = True) -> None:
+    ring._rows.destroy("grant", vault, grant, "0", "ended" if ended else "replaced")
+
+
+@pytest.mark.attack(27)
+@pytest.mark.parametrize("grant", ["a b c", "a\n0 vault", "", "a" * 5000, "ä"])
+@weakens("aggregator.vault.key_ring.KeyRing", "destroy_grant", _destroyed_unasked)
+def test_an_intent_made_by_sql_writes_no_line_of_its_own(world: World, grant: str) -> None:
+    """Else one row, written once, would leave a list of destroyed keys with which no key ring ever starts again."""
+    world.sql('INSERT INTO grant_intent (vault, "grant", ended) VALUES (?, ?, ?)', world.vault, grant, True)
+    before = list_of_destroyed(world)
+    try:
+        world.signing.finish_revocations()
+    except OperatorError:
+        pytest.fail("the list holds a line that no version knows")
+    assert (intents(world), list_of_destroyed(world)) == (0, before)
+
+
+def list_of_destroyed(world: World) -> bytes:
+    file = world.folder / "keys" / "destroyed"
+    return file.read_bytes() if file.exists() else b""
 
 
 def test_what_was_ended_comes_back_only_with_a_consent_that_names_it(world: World) -> None:
