@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from aggregator.audit.tables import Receipt
 from aggregator.config import load
 from aggregator.errors import CallerError, RolledBack
 from aggregator.identity import unlockers
+from aggregator.sync.tables import Route
 from aggregator.vault import tables
 from aggregator.vault.key_ring import KeyRing
 from tests import databases
+from tests.sync.sync_world import SyncWorld, second_owner
+from tests.sync.test_feeds import MAX
 from tests.vault.world import DR_B, LABORATORY, LOGIN, PASSWORD, World
 from tests.weaken import weakens
 
@@ -184,6 +188,21 @@ def test_a_vault_erased_after_the_backup_does_not_come_back_with_it(lived: World
     service = open_service(load(config), lived.clock)
     with pytest.raises(CallerError):
         service.accounts.sign_in(LOGIN, PASSWORD)
+    service.close()
+
+
+def test_no_route_of_a_feed_leads_to_a_vault_that_was_left_out(lived: World, run: Run) -> None:
+    syncing = SyncWorld(world=lived)
+    other = second_owner(lived, MAX)
+    syncing.verify()
+    kept = syncing.verify(replace(other, unlocked_at=lived.clock()), MAX)
+    to, _ = backed_up(lived, run)
+    lived.ring.destroy_vault(lived.vault)
+    told, config = restored(lived, run, "--from", to)
+    assert (told["vaults"], told["left_out"]) == (1, 1)
+    service = open_service(load(config), lived.clock)
+    with service.store.read() as session:
+        assert set(session.exec(select(Route.connection))) == {kept}
     service.close()
 
 

@@ -64,11 +64,12 @@ class Connections:
     def again(self, vault: str, connection: str, root: Root) -> None:
         """Have the next tick pull it from the beginning: what stands aside is tried once more, nothing is doubled.
 
-        What a feed's hold has for the patient is written at once.
+        What a feed's hold has for the patient is written at once. A run that is under way loses its lease: it would put
+        its cursor, and when it is due next, over this.
         """
         with self._store.write() as session:
             row = _own(session, vault, connection)
-            row.next_at = 0.0
+            row.next_at, row.lease = 0.0, ""
             source = self._registry.find(self._worker.settings(row)["authority"])
             if source is not None and source.is_feed:
                 offer(self._worker, session, root, source, row)

@@ -120,10 +120,10 @@ class _FeedRun:
         waits in the hold.
         """
         with self.worker.store.read() as session:
-            row = session.get_one(Connection, connection)
-        writer = self.writer(row)
+            row = session.get(Connection, connection)
+        writer = self.writer(row) if row else None  # of a connection that is gone, a route may be left
         try:
-            if writer is not None:
+            if row and writer:
                 return self._commit(writer, row, items)
         except LeaseLost:
             raise
@@ -252,7 +252,7 @@ async def _pull(held: _FeedRun, progress: Progress | None, *, again: bool) -> No
     cursor = None if again or state["cursor"] is None else Cursor(state["cursor"])
     held.passed = held.feed.waiting if cursor else 0
     done = 0
-    if again:  # what is still wrong comes back; what was mended does not
+    if again and held.source.spec.keeps:  # what is still wrong comes back; what was mended does not
         with commit(held.worker, held.feed, held.lease, Feed, held.feed.id.hex()) as session:
             session.exec(delete(Quarantine).where(col(Quarantine.owner) == held.feed.id.hex()))
     async with held.worker.client() as client:
@@ -283,7 +283,7 @@ def _connections(session: Session, feed: bytes) -> list[str]:
 def _served(held: _FeedRun, status: str, error: str) -> list[Outcome]:
     """An outcome for each connection: how the feed's run ended, or what kept this one vault from being written."""
     with held.worker.store.read() as session:
-        rows = [session.get_one(Connection, served) for served in _connections(session, held.feed.id)]
+        rows = [row for served in _connections(session, held.feed.id) if (row := session.get(Connection, served))]
     made = []
     for row in rows:
         writer = held.writer(row)

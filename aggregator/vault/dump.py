@@ -88,11 +88,12 @@ def read(folder: Path) -> Manifest:
 
 def load(session: Session, folder: Path, gone: Collection[str], observe: Observe) -> None:
     """All rows but those of these vaults, into empty tables, inside the caller's transaction."""
+    ended = _connections(folder, gone)
     for table in _tables():
         batch: list[dict[str, Any]] = []
         done = 0
         for row in rows(folder, table):
-            if not gone or _vault(table, row) not in gone:
+            if _vault(table, row) not in gone and row.get("connection") not in ended:
                 batch.append(row)
             if len(batch) == _AT_ONCE:
                 session.connection().execute(table.insert(), batch)
@@ -150,6 +151,13 @@ def _vault(table: Table, row: Mapping[str, Any]) -> Any:
     if table.name == "erasure":
         return None
     return row["id"] if table.name == "vault" else row.get("vault", row.get("owner"))
+
+
+def _connections(folder: Path, gone: Collection[str]) -> Collection[str]:
+    """The connections of these vaults: what hangs on one, as a feed's route does, names no vault."""
+    if not gone:
+        return frozenset()
+    return frozenset(row["id"] for row in rows(folder, SQLModel.metadata.tables["connection"]) if row["vault"] in gone)
 
 
 def _file(table: str) -> str:

@@ -245,6 +245,8 @@ class KeyRing:
         self._openings.add(openings)
 
     def create_vault(self, vault: str, verification_key: bytes) -> None:
+        if self._rows.erased(vault):  # else whoever takes the id would be who Consents of others name by it
+            raise Refused("this record was here, and was erased; it does not come back under its id")
         shred = self._rows.wrap(vault, "shred", os.urandom(KEY_BYTES))
         if not self.remembered([vault]):  # an import that ended before its commit has left a key that locks nothing
             self._rows.run("DELETE FROM vault WHERE id = ?", vault)

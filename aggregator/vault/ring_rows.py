@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS exposed (vault TEXT PRIMARY KEY, epoch INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS audit_key
     (number INTEGER PRIMARY KEY, key BLOB NOT NULL, since INTEGER NOT NULL, signature BLOB, vouched BLOB);
 CREATE TABLE IF NOT EXISTS retired (name TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS erased (vault TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS unlockers (vault TEXT PRIMARY KEY, generation INTEGER NOT NULL);
 """
 _EXPOSE = """
@@ -160,6 +161,10 @@ class RingRows:
         """Is this worker key one that was destroyed?"""
         return self.get("SELECT 1 FROM retired WHERE name = ?", name) is not None
 
+    def erased(self, vault: str) -> bool:
+        """Was its shred key destroyed?"""
+        return self.get("SELECT 1 FROM erased WHERE vault = ?", vault) is not None
+
     def apply(self) -> None:
         """Take away what the list names and this ring still has. Raises OperatorError for a list that was cut off."""
         with self._writing():
@@ -201,6 +206,7 @@ class RingRows:
             case ["vault", vault]:
                 self._db.execute("DELETE FROM vault WHERE id = ?", (vault,))
                 self._db.execute("DELETE FROM grant_key WHERE vault = ?", (vault,))
+                self._db.execute("INSERT INTO erased VALUES (?) ON CONFLICT DO NOTHING", (vault,))
             case ["exposed", vault, epoch]:
                 self._db.execute(_EXPOSE, (vault, int(epoch)))
             case ["worker", name]:

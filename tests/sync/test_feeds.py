@@ -275,6 +275,15 @@ def test_a_retry_clears_the_feeds_quarantine_of_what_was_mended(syncing: SyncWor
     assert syncing.feed.cursors == [None, None]
 
 
+def test_a_route_whose_connection_is_gone_keeps_nobody_else_waiting(syncing: SyncWorld) -> None:
+    owner = max_owner(syncing)
+    connection = syncing.verify()
+    syncing.verify(owner, MAX)
+    syncing.world.sql("DELETE FROM connection WHERE id = ?", connection)
+    syncing.feed.says([batch(*report(ERIKA, "erika"), *report(MAX, "max"))])
+    assert by_vault(syncing.run_feed()) == {owner.vault: (2, 2, 0, "fresh"), None: (0, 0, 0, "fresh")}
+
+
 def test_a_broken_item_of_a_known_person_stands_aside_with_that_person(syncing: SyncWorld) -> None:
     wrong: Resource = observation("o-erika", patient="Patient/erika") | {"status": "perhaps"}
     syncing.verify()

@@ -117,6 +117,15 @@ def test_what_a_vault_could_not_take_is_held_and_keeps_nobody_waiting(syncing: S
     assert (stored(syncing), held(syncing)) == ([1], [])
 
 
+def test_what_stands_aside_from_a_queue_is_not_forgotten_by_a_retry_that_cannot_bring_it_back(
+    syncing: SyncWorld, queue: Queue
+) -> None:
+    syncing.verify()
+    queue.brings(replace(ERIKA, birth_date="1990-01-01"), "another")
+    assert by_vault(syncing.run_feed())[None] == (2, 0, 2, "fresh")
+    assert by_vault(syncing.run_feed(again=True))[None] == (2, 0, 2, "fresh")
+
+
 def test_a_vault_that_changed_meanwhile_has_the_item_come_again(
     syncing: SyncWorld, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -262,6 +262,19 @@ def test_a_retry_asks_from_the_beginning(syncing: SyncWorld) -> None:
     assert syncing.clinic.cursors == [None, None]
 
 
+def test_an_owners_retry_is_not_undone_by_the_run_that_is_under_way(syncing: SyncWorld) -> None:
+    connection = syncing.connect()
+
+    def ask() -> None:
+        syncing.connections.again(syncing.world.vault, connection, syncing.world.owner.root)
+
+    syncing.clinic.says([batch(cursor="1"), ask, batch(cursor="2")], [batch(cursor="3")])
+    syncing.run(connection)
+    assert (syncing.row(connection).state, syncing.row(connection).next_at) == (None, 0.0)
+    syncing.run(connection)
+    assert syncing.clinic.cursors == [None, None]
+
+
 def test_a_source_that_is_no_longer_configured_breaks_its_own_connection_alone(syncing: SyncWorld) -> None:
     connection = syncing.connect()
     syncing.worker = worker(syncing.world, Scripted(syncing.other.source("praxis")))

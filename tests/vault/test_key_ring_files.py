@@ -174,6 +174,19 @@ def test_an_unlocker_removed_after_the_backup_stays_removed(world: World, tmp_pa
     assert put_back(world, older).generation(world.vault) == 7
 
 
+@pytest.mark.attack(26)
+@weakens("aggregator.vault.ring_rows.RingRows", "erased", lambda *_: False)
+def test_an_erased_vaults_id_is_nobodys_again(world: World, tmp_path: Path) -> None:
+    """Consents of others name a carer by it. After a restore no counter remembers it, and the list does."""
+    older = backup(world, tmp_path / "backup")
+    world.ring.destroy_vault(world.vault)
+    ring = put_back(world, older)
+    ring.new_generation({})
+    ring.restored()
+    with pytest.raises(Refused, match="does not come back under its id"):
+        ring.create_vault(world.vault, bytes(32))
+
+
 CUTS: dict[str, Callable[[bytes], bytes | None]] = {
     "gone": lambda _: None,
     "empty": lambda _: b"",
