@@ -101,6 +101,12 @@ def test_what_ended_is_not_current() -> None:
     assert [len(versions) for _, versions in state.newest()] == [2, 2]
 
 
+def test_of_many_versions_the_last_is_current_and_an_older_one_comes_too_late() -> None:
+    state = made(*(("s", "m", put("a", version)) for version in (1, 2, 5, 4, 3)))
+    assert [one.operation.version for one in state.sections["s"]["a"]] == [1, 2, 5]
+    assert list(state.current()) == [("s", put("a", 5))]
+
+
 def test_a_position_holds_what_came_up_to_it() -> None:
     state = made(("s", "m", put("a", 1)), ("s", "m", put("a", 2)), ("t", "m", put("b", 1)))
     first = {"s": {"a": [Version(1, "m", put("a", 1))]}, "t": {}}
