@@ -53,7 +53,7 @@ def spread(total: int, few: int) -> Sequence[int]:
 def test_killed_at_a_durable_step(faults: Rig, name: str) -> None:
     steps, _ = faults.count(name)
     assert steps > 10
-    for at in share(steps, 4, name):
+    for at in share(steps, 2, name):
         faults.fail(name, Fault.KILL_AT_STEP, at)
 
 
