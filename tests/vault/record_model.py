@@ -78,8 +78,8 @@ class Model:
 
     def end(self, party: str) -> None:
         self.ended |= {party}
-        if self.granted.pop(party, None):
-            self.version += 1
+        self.granted.pop(party, None)
+        self.version += 1
 
     def current(self) -> dict[str, tuple[str, str]]:
         return {
