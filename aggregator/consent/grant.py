@@ -97,12 +97,13 @@ def compile_grants(
     patient: str,
     consents: Sequence[Resource],
     parties: Sequence[Party],
+    now: datetime,
 ) -> list[tables.Grant]:
-    """The grants of one grant version: one for each party to whom any active Consent could open any section."""
+    """The grants of one grant version: for each party to whom an active Consent could open a section, now or later."""
     policies = [parse(consent) for consent in consents]
     made = []
     for party in parties:
-        names = openable(policies, party, frozenset(sections))
+        names = openable(policies, party, frozenset(sections), now)
         if names:
             opened = {name: sections[name] for name in names}
             payload = _payload(vault, root, opened, patient, consents, occasions(policies, party))

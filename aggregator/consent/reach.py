@@ -19,19 +19,24 @@ from fhir_profiles.profiles import SECTION_SYSTEM
 _NARROWING = ("period", "purposes", "actions", "codes", "labels", "data", "data_period")
 
 
-def openable(policies: Sequence[Policy], party: Party, sections: frozenset[str]) -> frozenset[str]:
-    """Those of these sections in which some permit could open something to the party, at any time, for any purpose.
+def openable(policies: Sequence[Policy], party: Party, sections: frozenset[str], now: datetime) -> frozenset[str]:
+    """Those of these sections in which some permit could open something to the party, now or later, for any purpose.
 
     Never too few. Too many where a deny, a code or a date decides: that is decided on each resource.
     """
     every = [path for policy in policies for path in paths(policy)]
-    permits = [path for path in every if may_permit(path, party.tokens)]
+    permits = [path for path in every if may_permit(path, party.tokens) and not _is_past(path, now)]
     denies = [path for path in every if _always_refuses(path, party)]
     return frozenset(
         section
         for section in sections - {UNSORTED}
         if any(_reaches(path, party, section) for path in permits) and not any(_shuts(path, section) for path in denies)
     )
+
+
+def _is_past(path: Path, now: datetime) -> bool:
+    """Whoever has its section's key by it alone has it no longer, and the keys have to change."""
+    return _occasion(path).high <= now
 
 
 def _reaches(path: Path, party: Party, section: str) -> bool:

@@ -144,23 +144,30 @@ class Signing:
         return len(intents)
 
     def settle(self, owner: Owner) -> bool:
-        """Change the vault's keys, where a grant has ended since they last were; returns whether they changed.
+        """Change the vault's keys, where a grant or its time has ended since they last were; returns whether they did.
 
         For the beginning of an owner session. What was written before stays open to those whose grants stand; nothing
         that is written from now on opens with what an ended grant held. Raises UnlockNeeded, Tampered.
         """
-        exposed = self._key_service.rotation_due(owner.vault)
         with self._store.read() as session:
-            if not exposed or truth.head(session, owner.vault, owner.root.verification_key).epoch > exposed:
+            if not self._unsettled(session, truth.head(session, owner.vault, owner.root.verification_key), owner):
                 return False
         self._accounts.may_sign(owner)
         with self._store.write(owner.vault) as session:
             row, state = self._open(session, owner, _CONSENTS)
-            if row.epoch > exposed:  # another session was faster
+            if not self._unsettled(session, row, owner):  # another session was faster
                 return False
             intents = self._compile(session, row, owner, consents_of(state))
         self._destroy(intents)
         return True
+
+    def _unsettled(self, session: Session, row: tables.Vault, owner: Owner) -> bool:
+        """Has a grant ended, or the time for which somebody had a section's key?"""
+        if self._key_service.rotation_due(row.id) >= row.epoch:
+            return True
+        before = archive(session, self._key_service, owner, row.grant_version)
+        known = self._known(session, owner, before.consents)
+        return before.lost(self._opened(owner, before.consents, known))
 
     def finish_revocations(self) -> None:
         """Destroy the keys of every grant with an open intent: what a process that died has left. Runs at start-up."""
@@ -217,7 +224,7 @@ class Signing:
         ended = self._ended(session, owner, before, known) - named
         parties = [party for party in known if self._handle(party) not in ended]
         opened = self._opened(owner, consents, parties)
-        lost = any(not names <= opened.get(who, frozenset()) for who, names in before.opened.items())
+        lost = before.lost(opened)
         row.grant_version += 1
         exposed = self._key_service.rotation_due(row.id)
         if lost or before.missing or exposed >= row.epoch:
@@ -234,8 +241,8 @@ class Signing:
         if adding:
             signer = self._signer(owner, self._person(session, owner))
             session.add_all(deposit.issue(row, signer, self._key_service, consents, party) for party in adding)
-        made = compile_grants(row, owner.root, self._key_service, owner.sections, owner.patient, consents, parties)
-        session.add_all(made)
+        told = (owner.root, self._key_service, owner.sections, owner.patient, consents, parties)
+        session.add_all(compile_grants(row, *told, self._clock()))
         session.add(archive_row(owner.root, row.id, row.grant_version, Archived(consents, opened, ended)))
         return intents
 
@@ -245,7 +252,7 @@ class Signing:
         """Grantee's handle in hex -> the sections that its grant opens."""
         policies = [parse(consent) for consent in consents]
         every = frozenset(owner.sections)
-        found = {self._handle(party): frozenset(openable(policies, party, every)) for party in parties}
+        found = {self._handle(party): openable(policies, party, every, self._clock()) for party in parties}
         return {who: names for who, names in found.items() if names}
 
     def _handle(self, party: Party) -> str:
@@ -274,7 +281,7 @@ class Signing:
         named = frozenset(
             self._handle(party)
             for party in known
-            if openable([policy], party, every) or deposit.parties([signed], [party])
+            if openable([policy], party, every, self._clock()) or deposit.parties([signed], [party])
         )
         handles = [bytes.fromhex(one) for one in named]
         session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(handles)))
@@ -326,6 +333,10 @@ class Archived:
     opened: Mapping[str, frozenset[str]]
     ended: frozenset[str] = frozenset()
     missing: bool = False
+
+    def lost(self, opened: Mapping[str, frozenset[str]]) -> bool:
+        """Is a section among these that one of them no longer has?"""
+        return any(not names <= opened.get(who, frozenset()) for who, names in self.opened.items())
 
     def without(self, grantee: str) -> Archived:
         """The same after a grantee's end."""

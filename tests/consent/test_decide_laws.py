@@ -178,7 +178,7 @@ def _nodes(provision: Resource) -> list[Resource]:
 @given(_consents, _contexts)
 def test_no_section_is_missing_from_the_net(consents: list[Resource], context: Context) -> None:
     policies = [parse(one) for one in consents]
-    net = openable(policies, context.party, frozenset(SECTIONS))
+    net = openable(policies, context.party, frozenset(SECTIONS), context.now)
     opened = {facts.section for facts in ABOUT if decide(policies, context, facts)}
     assert opened <= net
 

@@ -62,15 +62,15 @@ RESULTS = {"results", "directory"}
 )
 def test_the_net(provisions: list[Resource], sections: set[str]) -> None:
     policies = [parse(consent(one, f"c{n}")) for n, one in enumerate(provisions)]
-    assert openable(policies, DR_B, frozenset(SECTIONS)) == sections
+    assert openable(policies, DR_B, frozenset(SECTIONS), NOW) == sections
 
 
 def test_the_net_picks_from_what_it_is_given() -> None:
-    assert openable([parse(consent(permit()))], DR_B, frozenset({"results", "genetics"})) == {"results"}
+    assert openable([parse(consent(permit()))], DR_B, frozenset({"results", "genetics"}), NOW) == {"results"}
 
 
 def test_an_inactive_consent_catches_nothing() -> None:
-    assert openable([parse(consent(permit(), status="draft"))], DR_B, frozenset(SECTIONS)) == frozenset()
+    assert openable([parse(consent(permit(), status="draft"))], DR_B, frozenset(SECTIONS), NOW) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_an_inactive_consent_catches_nothing() -> None:
 )
 def test_the_net_of_a_payer(criteria: Resource, sections: set[str]) -> None:
     policies = [parse(consent(permit(actor=[actor("kasse")], **criteria)))]
-    assert openable(policies, INSURER, frozenset(SECTIONS)) == sections
-    assert openable(policies, Party("another"), frozenset(SECTIONS)) == frozenset()
+    assert openable(policies, INSURER, frozenset(SECTIONS), NOW) == sections
+    assert openable(policies, Party("another"), frozenset(SECTIONS), NOW) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def test_a_party_that_no_consent_names_has_none(world: World) -> None:
     with world.store.read() as session:
         vault = session.get_one(tables.Vault, world.vault)
     told = (world.owner.root, world.ring, world.owner.sections, world.owner.patient, [consent([DR_B])])
-    assert compile_grants(vault, *told, [STRANGER, LABORATORY]) == []
-    (made,) = compile_grants(vault, *told, [STRANGER, DR_B])
+    assert compile_grants(vault, *told, [STRANGER, LABORATORY], world.clock()) == []
+    (made,) = compile_grants(vault, *told, [STRANGER, DR_B], world.clock())
     assert made.grantee == world.ring.handle("party", DR_B.id)
 
 

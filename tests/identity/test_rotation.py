@@ -187,6 +187,35 @@ def test_a_crash_after_the_rotation_leaves_nothing_half_done(world: World, monke
     assert (world.epoch, set(world.opened(LABORATORY).seeds) > {"results"}) == (2, True)
 
 
+UNTIL_TOMORROW = {"period": {"start": "2026-11-01", "end": "2026-11-22"}}
+
+
+@pytest.mark.attack(18, 25)
+@weakens("aggregator.consent.reach", "_is_past", lambda *_: False, about=(18, 25))
+@weakens("aggregator.identity.signing.Archived", "lost", lambda *_: False, about=(25,))
+def test_what_a_grantee_kept_whose_time_has_passed_opens_nothing_new(world: World) -> None:
+    """Nobody ended the grant: its period did, and the next owner session changes the keys."""
+    world.permit(DR_B, **UNTIL_TOMORROW)
+    world.permit(LABORATORY)
+    remembered = world.opened(DR_B).seeds
+    assert not world.signing.settle(fresh(world))
+    world.clock.advance(days=2)
+    assert world.signing.settle(fresh(world))
+    assert (world.epoch, who_may_read(world)) == (2, [LABORATORY.id])
+    position = world.append("results", world.put("Observation/1"))
+    assert f"log {position}" not in opened_by(world, remembered)
+    assert not world.signing.settle(fresh(world))
+    assert world.epoch == 2
+
+
+def test_a_section_whose_time_has_passed_changes_the_keys_and_the_rest_stays_open(world: World) -> None:
+    world.permit(DR_B, **UNTIL_TOMORROW)
+    world.permit(DR_B, **RESULTS)
+    world.clock.advance(days=2)
+    permit_again(world, LABORATORY)  # whatever is signed next settles it as well
+    assert (world.epoch, set(world.opened(DR_B).seeds)) == (2, {"results", "directory"})
+
+
 class _Killed(BaseException):
     """The process died."""
 
