@@ -201,6 +201,9 @@ class Installation:
         owner = self.owner if lately else replace(self.owner, unlocked_at=self.clock().replace(year=2000))
         self.world.signing.end_grant(owner, PARTIES[party].id)
 
+    def stop_grant(self, party: str) -> None:
+        self.world.signing.stop_grant(self.vault, PARTIES[party].id)
+
     def session(self) -> None:
         """What an owner session begins with."""
         self.world.signing.settle(self.owner)

@@ -181,6 +181,13 @@ class Machine(RuleBasedStateMachine):
             settled.compile()
         self._do(lambda: self.home.end(party, lately), crash, after, settled)
 
+    @rule(party=PARTY, crash=CRASH)
+    def the_operator_stops_a_grant(self, party: str, crash: int | None) -> None:
+        """In an emergency, and without the owner."""
+        after = deepcopy(self.model)
+        after.end(party)
+        self._do(lambda: self.home.stop_grant(party), crash, after)
+
     @rule(crash=CRASH)
     def an_owner_session_begins(self, crash: int | None) -> None:
         due = self.home.world.ring.rotation_due(self.home.vault)
