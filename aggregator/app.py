@@ -26,7 +26,7 @@ from aggregator.portability.export import Place
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
-from aggregator.vault import epochs, snapshot
+from aggregator.vault import epochs, grant_version, snapshot
 from aggregator.vault.blob_store import BlobStore, open_blobs
 from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.log import first_link
@@ -49,7 +49,11 @@ def open_service(
         opened.callback(ring.close)
         store.create()
         store.follow(
-            ring, snapshot.extends(ring.verification_key), chain.extends, epochs.extends(ring.verification_key)
+            ring,
+            snapshot.extends(ring.verification_key),
+            chain.extends,
+            epochs.extends(ring.verification_key),
+            grant_version.extends(ring.handle),
         )
         with store.write() as session:
             _bind(session, ring)

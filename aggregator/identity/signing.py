@@ -20,7 +20,7 @@ from aggregator.consent.mandate import Person, Signer
 from aggregator.errors import CallerError, Changed, Invalid, Tampered
 from aggregator.identity import deposits, patient, persons
 from aggregator.identity.accounts import Accounts, Owner, owner_put
-from aggregator.vault import counter, epochs, tables, truth
+from aggregator.vault import counter, epochs, grant_version, tables, truth
 from aggregator.vault.encoding import b32, canonical
 from aggregator.vault.envelope import Put
 from aggregator.vault.epochs import OwnersSeeds
@@ -116,7 +116,7 @@ class Signing:
             intents = self._retire(session, row.id, self._held(row.id, grantee), ended=True)
             deposits.retire(session, deposits.of(session, row.id, grantee), root=owner.root, position=row.log_position)
             made = archive(session, self._key_service, owner, row.grant_version).without(grantee.hex())
-            row.grant_version += 1
+            grant_version.step(row, self._key_service.handle)
             session.add(row)
             if not made.missing:  # else the next signing would take for told what nobody can tell any more
                 session.add(archive_row(owner.root, row.id, row.grant_version, made))
@@ -136,7 +136,7 @@ class Signing:
             session.merge(tables.EndedGrantee(vault=vault, grantee=grantee))
             intents = self._retire(session, vault, self._held(vault, grantee), ended=True)
             deposits.retire(session, deposits.of(session, vault, grantee), root=None, position=0)
-            row.grant_version += 1
+            grant_version.step(row, self._key_service.handle)
             session.add(row)
             box = self._key_service.lock(vault, stop_header(vault, row.grant_version), grantee)
             session.add(tables.GrantArchive(vault=vault, version=row.grant_version, box=box))
@@ -225,7 +225,7 @@ class Signing:
         parties = [party for party in known if self._handle(party) not in ended]
         opened = self._opened(owner, consents, parties)
         lost = before.lost(opened)
-        row.grant_version += 1
+        grant_version.step(row, self._key_service.handle)
         exposed = self._key_service.rotation_due(row.id)
         if lost or before.missing or exposed >= row.epoch:
             # More than one step where a restored database fell back behind an epoch whose seeds somebody has kept.

@@ -33,6 +33,7 @@ class Vault(SQLModel, table=True):
     log_position: int = 0
     chain: bytes
     grant_version: int = 0
+    grant_mark: bytes = b""  # keyed: the key service made this version; empty in one that came with the vault
     epoch: int = 1
     epochs: bytes = b""  # root-signed: where each epoch begins, and the hash of the newest one's public keys
     epochs_signature: bytes = b""

@@ -402,6 +402,26 @@ def test_the_key_service_remembers_no_epoch_that_the_root_has_not_signed(world: 
     assert reads(world)
 
 
+@pytest.mark.attack(22, 24)
+@weakens("aggregator.vault.grant_version", "_mark", lambda vault, _: vault.grant_mark, about=(22, 24))
+def test_the_key_service_remembers_no_grant_version_that_it_did_not_mark(world: World) -> None:
+    """Neither one that never was, nor an honest one's mark beside another."""
+    world.permit(DR_B)
+    world.sql("UPDATE vault SET grant_version = grant_version + 1000000 WHERE id = ?", world.vault)
+    assert not reads(world)
+    world.sql("UPDATE vault SET grant_version = grant_version - 1000000 WHERE id = ?", world.vault)
+    assert reads(world)
+
+
+def test_a_grant_version_that_the_key_service_has_not_heard_of_counts(world: World) -> None:
+    """The process died between commit and counter."""
+    with world.unwatched():
+        world.permit(DR_B)
+        world.signing.stop_grant(world.vault, DR_B.id)
+    assert reads(world)
+    assert world.ring.remembered([world.vault])[world.vault].grant_version == 2
+
+
 def reads(world: World) -> bool:
     try:
         vault_row(world)

@@ -15,7 +15,7 @@ from aggregator.audit import chain
 from aggregator.errors import OperatorError, Tampered
 from aggregator.sync import resealing, routes
 from aggregator.sync.tables import Connection
-from aggregator.vault import epochs, key_files, snapshot
+from aggregator.vault import epochs, grant_version, key_files, snapshot
 from aggregator.vault.key_ring import FILES, KeyRing
 from aggregator.vault.seal import read_header
 from aggregator.vault.store import Store
@@ -74,7 +74,11 @@ def restart(syncing: SyncWorld) -> WorkerKeys:
     syncing.world.ring.close()
     ring = syncing.world.ring = KeyRing(syncing.world.folder / "keys")
     syncing.store.follow(
-        ring, snapshot.extends(ring.verification_key), chain.extends, epochs.extends(ring.verification_key)
+        ring,
+        snapshot.extends(ring.verification_key),
+        chain.extends,
+        epochs.extends(ring.verification_key),
+        grant_version.extends(ring.handle),
     )
     keys = syncing.world.worker = ring.worker_keys()
     syncing.worker = replace(syncing.worker, keys=keys, key_service=ring)

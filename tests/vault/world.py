@@ -28,7 +28,7 @@ from aggregator.identity.accounts import Accounts, Owner, SignedUp
 from aggregator.identity.signing import Signing
 from aggregator.identity.tables import Unlocker
 from aggregator.sync import tables as sync_tables  # noqa: F401 - as above
-from aggregator.vault import epochs, log, snapshot, tables, truth, view
+from aggregator.vault import epochs, grant_version, log, snapshot, tables, truth, view
 from aggregator.vault.blob_store import LocalBlobs
 from aggregator.vault.encoding import instant
 from aggregator.vault.envelope import Operation, Put, seal
@@ -282,7 +282,13 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
 def followed_store(file: Path, ring: KeyRing) -> Store:
     """The store in this file, whose heads the key ring remembers."""
     store = databases.store_in(file)
-    store.follow(ring, snapshot.extends(ring.verification_key), chain.extends, epochs.extends(ring.verification_key))
+    store.follow(
+        ring,
+        snapshot.extends(ring.verification_key),
+        chain.extends,
+        epochs.extends(ring.verification_key),
+        grant_version.extends(ring.handle),
+    )
     return store
 
 

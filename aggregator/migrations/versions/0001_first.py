@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_b8c1f8ff9d17"
+revision = "0001_10e5a3ff130a"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -321,6 +321,7 @@ def upgrade() -> None:
         sa.Column("log_position", sa.Integer(), nullable=False),
         sa.Column("chain", sa.LargeBinary(), nullable=False),
         sa.Column("grant_version", sa.Integer(), nullable=False),
+        sa.Column("grant_mark", sa.LargeBinary(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("epochs", sa.LargeBinary(), nullable=False),
         sa.Column("epochs_signature", sa.LargeBinary(), nullable=False),
