@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sqlmodel import select
 
 import aggregator.__main__ as command_line
 from aggregator import memory
+from aggregator.api.service import Service
 from aggregator.app import open_service
 from aggregator.audit import receipts
 from aggregator.audit.receipts import Opening
@@ -32,6 +34,7 @@ from tests.vault.world import DR_B, LABORATORY, LOGIN, PASSWORD, World
 from tests.weaken import weakens
 
 Run = Callable[..., Any]
+Started = Callable[[Path], Service]
 
 
 @pytest.fixture
@@ -50,6 +53,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byte
         return json.loads(told.out) if code == 0 else told.err.decode()
 
     return run_
+
+
+@pytest.fixture
+def started(world: World) -> Iterator[Started]:
+    """Opens the service of a configuration; it is closed where the test fails as well, as a weakened build's does."""
+    with ExitStack() as opened:
+        yield lambda config: opened.enter_context(closing(open_service(load(config), world.clock)))
 
 
 def configured(folder: Path, keys: Path, store: str = "store") -> Path:
@@ -143,21 +153,22 @@ def test_who_changed_the_password_after_the_backup_signs_in_with_the_one_before(
 
 @pytest.mark.attack(25)
 @weakens("aggregator.vault.key_ring.KeyRing", "grants", lambda *_: {})
-def test_a_grant_made_after_the_backup_dies_with_the_restore(lived: World, run: Run) -> None:
+def test_a_grant_made_after_the_backup_dies_with_the_restore(lived: World, run: Run, started: Started) -> None:
     """Its row is lost, a copy of it may not be: it would open, and no later revocation could find its key."""
     to, _ = backed_up(lived, run)
     lived.permit(DR_B)
     kept = lived.grant()
     _, config = restored(lived, run, "--from", to)
-    service = open_service(load(config), lived.clock)
+    service = started(config)
     assert not service.key_service.holds_grant(kept.vault, kept.id)
     assert service.key_service.rotation_due(kept.vault) == 1  # and its keys change
-    service.close()
 
 
 @pytest.mark.attack(25)
 @weakens("aggregator.vault.key_ring.KeyRing", "expose", lambda *_: None)
-def test_what_a_grantee_kept_before_a_restore_opens_nothing_that_comes_after(lived: World, run: Run) -> None:
+def test_what_a_grantee_kept_before_a_restore_opens_nothing_that_comes_after(
+    lived: World, run: Run, started: Started
+) -> None:
     """Its grant's key was destroyed as replaced, and the newer one's never was in this ring: it is from the backup."""
     to, keys_to = backed_up(lived, run)
     lived.permit(DR_B)
@@ -166,12 +177,11 @@ def test_what_a_grantee_kept_before_a_restore_opens_nothing_that_comes_after(liv
     shutil.copy2(lived.folder / "keys" / "destroyed", new / "destroyed")
     told, config = restored(lived, run, "--from", to, "--keys-from", keys_to, keys=new)
     assert told["ended_grants"] == 2
-    service = open_service(load(config), lived.clock)
+    service = started(config)
     assert service.key_service.rotation_due(lived.vault) == 1
     assert service.signing.settle(service.accounts.sign_in(LOGIN, PASSWORD))
     with service.store.read() as session:
         assert session.get_one(tables.Vault, lived.vault).epoch == 2
-    service.close()
 
 
 @pytest.mark.attack(26)
@@ -215,12 +225,14 @@ def test_an_empty_database_in_the_place_of_the_real_one_is_refused(lived: World)
 
 @pytest.mark.attack(24)
 @weakens("aggregator.vault.counter_file.CounterFile", "generation", lambda _: 1)
-def test_the_database_from_before_a_restore_is_refused_where_no_row_of_it_is_behind(lived: World, run: Run) -> None:
+def test_the_database_from_before_a_restore_is_refused_where_no_row_of_it_is_behind(
+    lived: World, run: Run, started: Started
+) -> None:
     to, _ = backed_up(lived, run)
     _, config = restored(lived, run, "--from", to)
     open_service(load(config)).close()
     with pytest.raises(RolledBack, match="not of the same restore"):
-        open_service(load(configured(lived.folder, lived.folder / "keys")))
+        started(configured(lived.folder, lived.folder / "keys"))
 
 
 def test_a_restore_that_was_killed_before_its_commit_is_done_again(
