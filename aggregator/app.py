@@ -71,7 +71,8 @@ def _key_ring(config: Config, store_exists: bool) -> KeyRing:
     if store_exists:
         raise KeysMissing(
             f"keys.folder: {folder} holds no key ring, but {config.store.place} belongs to one. Restore the key ring "
-            "from its backup, or set keys.folder; without it nothing in the store can be opened"
+            "from its backup with: aggregator restore --keys-from FOLDER; or set keys.folder. Without it nothing in "
+            "the store can be opened"
         )
     return KeyRing.create(folder, config.keys.destroyed_list, master_key(config))
 

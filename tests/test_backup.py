@@ -25,7 +25,8 @@ from aggregator.config import load
 from aggregator.errors import CallerError, RolledBack
 from aggregator.identity import unlockers
 from aggregator.sync.tables import Route
-from aggregator.vault import tables
+from aggregator.vault import blob, blob_copies, blob_rows, tables
+from aggregator.vault.blob_store import LocalBlobs
 from aggregator.vault.key_ring import KeyRing
 from tests import databases
 from tests.sync.sync_world import SyncWorld, second_owner
@@ -106,7 +107,7 @@ def receipt(world: World) -> None:
 def test_what_was_backed_up_comes_back(lived: World, run: Run) -> None:
     to, keys_to = backed_up(lived, run)
     told, config = restored(lived, run, "--from", to, "--keys-from", keys_to, keys=lived.folder / "new-keys")
-    assert told == {"vaults": 1, "behind": 0, "ended_grants": 0, "left_out": 0}
+    assert told == {"vaults": 1, "behind": 0, "ended_grants": 0, "left_out": 0, "missing_attachments": 0}
     service = open_service(load(config), lived.clock)
     owner = service.accounts.sign_in(LOGIN, PASSWORD)
     assert owner.sections == lived.owner.sections
@@ -124,7 +125,7 @@ def test_what_was_revoked_after_the_backup_stays_so_and_the_patient_sees_the_gap
     lived.signing.end_grant(lived.owner, DR_B.id)
     receipt(lived)
     told, config = restored(lived, run, "--from", to)
-    assert told == {"vaults": 1, "behind": 1, "ended_grants": 2, "left_out": 0}
+    assert told == {"vaults": 1, "behind": 1, "ended_grants": 2, "left_out": 0, "missing_attachments": 0}
     service = open_service(load(config), lived.clock)
     with service.store.read() as session:
         assert session.exec(select(tables.Grant)).all() == []
@@ -336,7 +337,116 @@ def test_a_backup_of_one_database_is_restored_into_the_other_and_back(lived: Wor
     shutil.rmtree(second_backup, ignore_errors=True)
     run("--config", flat, "backup", "--to", second_backup, "--json")
     second, config = restored(lived, run, "--from", second_backup)
-    assert first == second == {"vaults": 1, "behind": 0, "ended_grants": 0, "left_out": 0}
+    assert first == second == {"vaults": 1, "behind": 0, "ended_grants": 0, "left_out": 0, "missing_attachments": 0}
     service = open_service(load(config), lived.clock)
     assert service.accounts.sign_in(LOGIN, PASSWORD).sections == lived.owner.sections
     service.close()
+
+
+@pytest.fixture
+def attached(lived: World) -> str:
+    """The id of an attachment of the record."""
+    made = blob.write(LocalBlobs(lived.folder / "store" / "blobs"), lived.vault, iter([bytes(50_000)]))
+    with lived.store.write(lived.vault) as session:
+        blob_rows.record(session, lived.vault, 1, [made])
+    return made.id
+
+
+def test_attachments_come_back(lived: World, run: Run, attached: str) -> None:
+    to, _ = backed_up(lived, run)
+    told, config = restored(lived, run, "--from", to)
+    assert told["missing_attachments"] == 0
+    stored = [LocalBlobs(lived.folder / name / "blobs").read(attached, 0, 1 << 20) for name in ("store", "again")]
+    assert len({b"".join(parts) for _, parts in stored}) == 1
+    assert {oct(file.stat().st_mode & 0o777) for file in (to / "blobs").iterdir()} == {"0o600"}
+    assert config.exists()
+
+
+@pytest.mark.usefixtures("attached")
+def test_a_backup_that_was_killed_before_its_last_attachment_is_none(
+    lived: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blob_copies, "_write", killed)
+        with pytest.raises(Killed):
+            backed_up(lived, run)
+    told, _ = restored(lived, run, "--from", lived.folder.parent / "backup")
+    assert "holds no whole backup" in told
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "gone": lambda file: file.unlink(),
+    "cut off": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_an_attachment_that_is_not_whole_in_the_backup_is_told(
+    lived: World, run: Run, attached: str, case: str
+) -> None:
+    to, _ = backed_up(lived, run)
+    LOST[case](to / "blobs" / attached)
+    told, _ = restored(lived, run, "--from", to)
+    assert told["missing_attachments"] == 1
+    assert list(LocalBlobs(lived.folder / "again" / "blobs").ids()) == []
+
+
+@pytest.mark.attack(24)
+@weakens("aggregator.vault.key_files.FolderLock", "alone", lambda _: None)
+def test_a_restore_beside_a_running_service_touches_none_of_its_counters(lived: World, run: Run) -> None:
+    to, _ = backed_up(lived, run)
+    service = open_service(load(lived.folder / "store.toml"), lived.clock)
+    receipt(lived)
+    before = service.key_service.remembered([lived.vault])
+    told, _ = restored(lived, run, "--from", to)
+    after = service.key_service.remembered([lived.vault])
+    service.close()
+    assert after == before
+    assert "is in use; end what uses it" in told
+
+
+def test_a_lost_key_ring_comes_back_to_the_database_that_is_there(lived: World, run: Run) -> None:
+    _, keys_to = backed_up(lived, run)
+    lived.signing.end_grant(lived.owner, DR_B.id)
+    second_owner(lived, MAX)
+    lived.close()
+    config, folder = lived.folder / "store.toml", lived.folder / "keys"
+    whole = (folder / "destroyed").read_bytes()
+    (folder / "ring.db").unlink()
+    assert "aggregator restore --keys-from" in run("--config", config, "doctor", "--json")
+    assert "move it away, but not its list" in run("--config", config, "restore", "--keys-from", keys_to)
+    for file in folder.iterdir():
+        if file.name != "destroyed":
+            file.unlink()
+    assert run("--config", config, "restore", "--keys-from", keys_to, "--json").keys() == {"ring"}
+    assert (folder / "destroyed").read_bytes() == whole
+    service = open_service(load(config), lived.clock)
+    owner = service.accounts.sign_in(LOGIN, PASSWORD)
+    assert service.key_service.rotation_due(owner.vault) == 1  # what was ended since is so
+    with pytest.raises(CallerError):  # her keys were drawn after the backup
+        service.accounts.sign_in("person-1", "Noch ein langes Wort")
+    service.close()
+
+
+def test_lost_counters_come_back_as_it_is_said(lived: World, run: Run) -> None:
+    _, keys_to = backed_up(lived, run)
+    receipt(lived)
+    lived.close()
+    file = lived.folder / "keys" / "counters.db"
+    for left in lived.folder.glob("keys/counters.db*"):
+        left.unlink()
+    assert f"cp -p FOLDER/counters.db {file}" in run("--config", lived.folder / "store.toml", "doctor", "--json")
+    shutil.copy2(keys_to / "counters.db", file)
+    service = open_service(load(lived.folder / "store.toml"), lived.clock)
+    service.accounts.sign_in(LOGIN, PASSWORD)
+    service.close()
+
+
+def test_a_restore_names_what_it_restores(lived: World, run: Run) -> None:
+    assert "name --from, or --keys-from" in run("--config", lived.folder / "store.toml", "restore")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,7 @@ from aggregator.api.service import Service
 from aggregator.commands.common import AsJson, note, opened, print_json, progress, say
 from aggregator.config import Config
 from aggregator.errors import OperatorError
-from aggregator.vault import dump
+from aggregator.vault import blob_copies, blob_rows, dump
 from aggregator.vault.blob_store import LocalBlobs
 from aggregator.vault.encoding import instant
 from aggregator.vault.key_ring import KeyRing
@@ -61,21 +63,20 @@ def _write(service: Service, to: Path) -> dump.Manifest:
 
         with service.store.read() as session:
             manifest = dump.write(session, to, instant(service.clock()), observe)
-        _blobs(service, to)
+        manifest = replace(manifest, blobs=_blobs(service, to))
+        dump.finish(to, manifest)
     return manifest
 
 
-def _blobs(service: Service, to: Path) -> None:
+def _blobs(service: Service, to: Path) -> Mapping[str, str]:
     """The sealed attachments of a local folder; a bucket keeps its own versions and copies."""
     if not isinstance(service.blobs, LocalBlobs):
         note.print("The attachments lie in a bucket and are not in it: keep versions of the bucket.", markup=False)
-        return
-    (to / "blobs").mkdir(mode=0o700)
-    for blob, _ in service.blobs.ids():
-        _, parts = service.blobs.read(blob, 0, 1 << 62)
-        with (to / "blobs" / blob).open("xb") as file:
-            for part in parts:
-                file.write(part)
+        return {}
+    copied = blob_copies.copy(service.blobs, to)
+    if lost := sum(blob not in copied for blob in blob_rows.named(service.store)):
+        note.print(f"{lost} attachments that records name are not in the store of attachments.", markup=False)
+    return copied
 
 
 def _refuse(folder: Path, config: Config) -> None:

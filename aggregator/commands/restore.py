@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,7 @@ from aggregator.config import Config, load
 from aggregator.errors import OperatorError
 from aggregator.identity import unlockers
 from aggregator.identity.tables import Unlocker
-from aggregator.vault import dump, restoring, tables, truth
+from aggregator.vault import blob_copies, dump, restoring, tables, truth
 from aggregator.vault.blob_store import open_blobs
 from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.restoring import Restored
@@ -30,7 +29,10 @@ from connectors.contract import utc_now
 
 def restore(
     context: typer.Context,
-    from_: Annotated[Path, typer.Option("--from", help="The folder that `backup --to` wrote.")],
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="The folder that `backup --to` wrote; without it the key ring alone is put back."),
+    ] = None,
     keys_from: Annotated[
         Path | None, typer.Option(help="The folder that `backup --keys-to` wrote, where the key ring is lost too.")
     ] = None,
@@ -41,6 +43,9 @@ def restore(
     Example: aggregator restore --from /backup/store-0311
     """
     config = load(config_file(context))
+    if from_ is None:
+        _ring_alone(config, keys_from, as_json=as_json)
+        return
     manifest = dump.read(from_)
     if manifest.store_format != FORMAT:
         raise OperatorError(f"{from_} holds vaults of format {manifest.store_format}; this version reads {FORMAT}")
@@ -53,13 +58,15 @@ def restore(
         opened.callback(ring.close)
         if ring.ring != manifest.ring:
             raise OperatorError(f"{from_} belongs to another key ring; restore the one that was backed up with it")
-        _blobs(config, from_)
+        opened.enter_context(ring.alone())  # its counters become this store's: nobody else's may be there
+        missing = blob_copies.put_back(open_blobs(config.blobs), from_, manifest.blobs)
         made = _load(store, ring, from_)
     told = {
         "vaults": made.vaults - 1,  # the system's chain is none
         "behind": made.behind,
         "ended_grants": made.ended_grants,
         "left_out": made.left_out,
+        "missing_attachments": missing,
     }
     if as_json:
         print_json(told)
@@ -68,12 +75,27 @@ def restore(
         f"{told['vaults']} vaults are restored; {told['behind']} of them have lost something, as their patients see; "
         f"{told['ended_grants']} grants ended; {told['left_out']} vaults were erased since and stay so."
     )
+    if missing:
+        say(f"{missing} attachments are missing: their copies are not in {from_}, or are not what was copied.")
 
 
 def _refuse_filled(store: Store) -> None:
     with store.read() as session:
         if session.get(tables.Installation, 1) is not None:
             raise OperatorError(f"{store.place} holds an installation; restore into an empty store, or move it away")
+
+
+def _ring_alone(config: Config, backup: Path | None, *, as_json: bool) -> None:
+    """The key ring is lost and the database is not: it stays as it is."""
+    if backup is None:
+        raise typer.BadParameter("name --from, or --keys-from, or both")
+    ring = _ring(config, backup)
+    name = ring.ring
+    ring.close()
+    if as_json:
+        print_json({"ring": name})
+    else:
+        say(f"The key ring is in {config.keys.folder}, without the keys that were destroyed since it was backed up.")
 
 
 def _ring(config: Config, backup: Path | None) -> KeyRing:
@@ -127,16 +149,3 @@ def _receipt(session: Session, ring: KeyRing, row: tables.Vault, gap: str) -> No
         "reason": gap,
     }
     receipts.commit(session, ring, [opening.first(entry)])
-
-
-def _blobs(config: Config, folder: Path) -> None:
-    """The attachments, where the backup holds them; one that is there already is the same."""
-    kept = folder / "blobs"
-    if not kept.is_dir():
-        return
-    blobs = open_blobs(config.blobs)
-    there = {blob for blob, _ in blobs.ids()}
-    for file in kept.iterdir():
-        if file.name not in there:
-            with file.open("rb") as data:
-                blobs.put(file.name, iter(partial(data.read, 1 << 18), b""))

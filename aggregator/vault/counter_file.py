@@ -45,7 +45,9 @@ class CounterFile:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             # SQLite would make an empty one, and every rolled-back vault would pass.
-            raise KeysMissing(f"{path} is missing. Restore it with the key ring, from its backup: aggregator restore")
+            raise KeysMissing(
+                f"{path} is missing. Copy it back from the backup of the key ring: cp -p FOLDER/{path.name} {path}"
+            )
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         for pragma in _PRAGMAS:

@@ -1,6 +1,7 @@
 """The database as files, and back: one consistent look, whatever database it is (FORMAT.md section 15).
 
-    DIR/manifest.json       format, key ring, time, and of each table its columns, rows and the SHA-256 of its file
+    DIR/manifest.json       format, key ring, time, and of each table its columns, rows and the SHA-256 of its file;
+                            of each attachment the SHA-256
     DIR/<table>.jsonl.zst   one JSON array a row, in the order of the columns; bytes in base64
 
 Nothing in it opens without the key ring. Images (caches) and sign-ins (which end at a restore) are left out.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -29,6 +31,7 @@ FORMAT = 1
 LEFT_OUT = frozenset({"image", "owner_session", "access_token"})
 _MANIFEST = "manifest.json"
 _AT_ONCE = 1000  # rows
+_BLOB = re.compile(r"[a-z2-7]{26}")  # an id, which is a file's name
 
 Observe = Callable[[str, int], None]
 """Called with (table, its rows so far)."""
@@ -45,24 +48,28 @@ class DumpedTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What belongs to a dump. store_format: the vaults'; ring: the key ring that opens it."""
+    """What belongs to a dump. store_format: the vaults'; ring: the key ring that opens it. blobs: id -> SHA-256."""
 
     format: int
     store_format: int
     ring: str
     made: str
     tables: Mapping[str, DumpedTable]
+    blobs: Mapping[str, str]
 
 
 def write(session: Session, folder: Path, made: str, observe: Observe) -> Manifest:
-    """All rows, as this transaction sees them; the manifest last, so that a dump without one is none."""
+    """All rows, as this transaction sees them. It is no dump before `finish`."""
     installation = session.get_one(Installation, 1)
     dumped = {str(table.name): _write_table(session, table, folder, observe) for table in _tables()}
-    manifest = Manifest(
-        format=FORMAT, store_format=installation.format, ring=installation.key_ring, made=made, tables=dumped
+    return Manifest(
+        format=FORMAT, store_format=installation.format, ring=installation.key_ring, made=made, tables=dumped, blobs={}
     )
+
+
+def finish(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, the last of all files: what was interrupted has none, and passes for no backup."""
     key_files.write(folder / _MANIFEST, orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2))
-    return manifest
 
 
 def read(folder: Path) -> Manifest:
@@ -71,6 +78,8 @@ def read(folder: Path) -> Manifest:
         told = orjson.loads((folder / _MANIFEST).read_bytes())
         tables = {name: DumpedTable(**one) for name, one in told.pop("tables").items()}
         manifest = Manifest(**told, tables=tables)
+        if not all(_BLOB.fullmatch(blob) for blob in manifest.blobs):
+            raise ValueError("no blob's id")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise OperatorError(f"{folder} holds no whole backup: its {_MANIFEST} cannot be read") from None
     if manifest.format != FORMAT:

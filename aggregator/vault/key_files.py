@@ -10,7 +10,10 @@ from pathlib import Path
 from aggregator.errors import KeysMissing, OperatorError
 from aggregator.vault.seal import KEY_BYTES
 
-MISSING = "{} is missing. Restore the key ring from its backup; without it nothing in the store can be opened"
+MISSING = (
+    "{} is missing. Restore the key ring from its backup: move what is left of it away, but not its list of destroyed "
+    "keys, then run: aggregator restore --keys-from FOLDER. Without it nothing in the store can be opened"
+)
 
 
 def refuse_open_to_others(path: Path) -> None:

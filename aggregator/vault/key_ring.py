@@ -160,7 +160,10 @@ class KeyRing:
             before.rename(folder)
         found = list(folder.iterdir()) if folder.exists() else []
         if any(path != destroyed for path in found):
-            raise OperatorError(f"{folder} is not empty; a key ring never replaces what is there")
+            raise OperatorError(
+                f"{folder} is not empty; a key ring never replaces what is there: move it away, but not its list of "
+                "destroyed keys"
+            )
         if not (backup / "ring.db").exists():
             raise OperatorError(f"{backup} holds no backup of a key ring")
         rmtree(before, ignore_errors=True)
@@ -181,31 +184,34 @@ class KeyRing:
         key_files.sync_folder(folder.parent)
         rmtree(before, ignore_errors=True)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else uses the ring meanwhile: OperatorError where somebody does."""
+        self._folder.alone()
+        try:
+            yield
+        finally:
+            self._folder.shared()
+
     def rotate_master(self) -> None:
         """A new master key, and a new row key under it: no vault is touched, and every other key stays what it is.
 
         Nobody else may use the ring meanwhile: OperatorError. A crash leaves the old or the new, whole.
         """
-        self._folder.alone()
-        try:
+        with self.alone():
             successor = self._master.successor()
             self._rows.rewrap(successor)
             successor.settle()
             self._master = successor
-        finally:
-            self._folder.shared()
 
     def rotate_audit(self, now: datetime) -> None:
         """A new key signs audit heads, which the old one has signed. Nobody else may use the ring: OperatorError.
 
         Chains end under it once `audit.keys.settle` was asked, at the next start at the latest.
         """
-        self._folder.alone()
-        try:
+        with self.alone():
             self._rows.succeed_audit_key(int(now.timestamp()))
             self._take_audit_key()
-        finally:
-            self._folder.shared()
 
     def worker_keys(self) -> WorkerKeys:
         """The worker's, as they lie in the folder. Raises OperatorError for a key that was destroyed elsewhere."""
@@ -227,14 +233,11 @@ class KeyRing:
         Nobody else may use the ring meanwhile: OperatorError. What ends the context early leaves both keys; the next
         one goes on from there.
         """
-        self._folder.alone()
-        try:
+        with self.alone():
             both = worker_keys.begin(self._path)
             yield both
             self._rows.destroy("worker", both.old_name())
             worker_keys.settle(self._path)
-        finally:
-            self._folder.shared()
 
     def remembered(self, vaults: Collection[str]) -> Mapping[str, Counter]:
         return self._counters.remembered(vaults)

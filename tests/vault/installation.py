@@ -221,7 +221,7 @@ class Installation:
         folder = self._folder / f"backup-{number}"
         folder.mkdir(mode=0o700)
         with self.world.store.read() as session:
-            dump.write(session, folder, instant(self.clock()), lambda *_: None)
+            dump.finish(folder, dump.write(session, folder, instant(self.clock()), lambda *_: None))
         return folder
 
     def restore(self, backup: Path) -> None:
