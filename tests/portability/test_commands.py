@@ -145,7 +145,7 @@ def test_a_restored_backup_from_before_does_not_bring_it_back(here: Path, tmp_pa
     keys = tmp_path / "backup-keys"
     told(run(here, "backup", "--to", backup, "--keys-to", keys, "--json"))
     told(run(here, "erase", LOGIN, "--password-file", password, "--yes", "--json"))
-    syncing.world.store.close()
+    syncing.world.close()
     for file in (syncing.world.folder / "store").iterdir():
         file.unlink()
     assert told(run(here, "restore", "--from", backup, "--json"))["left_out"] == 2  # and one that never had keys
