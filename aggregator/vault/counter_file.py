@@ -16,6 +16,7 @@ from pathlib import Path
 from aggregator.errors import KeysMissing
 from aggregator.vault import key_files
 from aggregator.vault.counter import Counter
+from aggregator.vault.sqlite import write_ahead
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counter (
@@ -35,7 +36,7 @@ INSERT INTO counter VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vault) DO UPDATE S
     audit_position = max(audit_position, excluded.audit_position)
 """
 # A counter is durable before the answer leaves, as the commit that it counts.
-_PRAGMAS = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL")
+_PRAGMAS = ("busy_timeout=30000", "synchronous=FULL")
 _MOST = 500  # vaults in one question
 
 
@@ -50,6 +51,7 @@ class CounterFile:
             )
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        write_ahead(self._db)
         for pragma in _PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from sqlalchemy.engine import Connection
 from aggregator.errors import OperatorError
 
 # full: a receipt is durable when commit returns. secure_delete: nothing stays in free pages.
-# The patience comes first: turning the write-ahead log on may have to wait for another process that does.
-_PRAGMAS = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+_PRAGMAS = ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+_PATIENCE = 30.0  # seconds, as everywhere
+_PAUSE = 0.02
 
 
 class SQLite:
@@ -52,7 +55,22 @@ class SQLite:
         return sum(file.stat().st_size for file in files if file.exists())
 
 
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on. Of processes that do so at once SQLite refuses some, whatever their busy_timeout."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
 def _configure(connection: Any, _: Any) -> None:
+    write_ahead(connection)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 

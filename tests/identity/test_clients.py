@@ -273,16 +273,16 @@ def test_who_is_not_registered_for_treatment_has_no_default(clients: Clients, wo
 
 
 @pytest.mark.attack(42)
-@pytest.mark.parametrize("scope", ["", "system/*.cud", "patient/*.rs", "openid"])
-def test_without_a_scope_to_read_there_is_no_token(clients: Clients, world: World, scope: str) -> None:
+@pytest.mark.parametrize("scope", ["", "system/*.ud", "patient/*.rs", "openid"])
+def test_without_a_scope_that_counts_there_is_no_token(clients: Clients, world: World, scope: str) -> None:
     with pytest.raises(Refused, match="invalid_scope"):
         signed_in(clients, world, scope)
 
 
 @pytest.mark.attack(42)
-def test_what_would_write_is_left_out(clients: Clients, world: World) -> None:
+def test_what_would_change_is_left_out(clients: Clients, world: World) -> None:
     answer = signed_in(clients, world, "system/Observation.cruds patient/*.rs")
-    assert answer["scope"] == "system/Observation.rs"
+    assert answer["scope"] == "system/Observation.crs"
 
 
 # --- tokens
