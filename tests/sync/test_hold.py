@@ -107,7 +107,7 @@ def test_what_a_vault_could_not_take_is_held_and_keeps_nobody_waiting(syncing: S
     syncing.verify(owner, MAX)
     with syncing.store.write() as session:
         row = session.exec(select(tables.Mandate).where(tables.Mandate.vault == syncing.world.vault)).one()
-        whole, row.box = row.box, row.box[:-1] + b"!"
+        whole, row.box = row.box, row.box[:-1] + bytes([row.box[-1] ^ 1])
     queue.brings(ERIKA, "erika", 1)
     queue.brings(MAX, "max", 2)
     assert by_vault(syncing.run_feed())[syncing.world.vault] == (0, 0, 0, "broken")
@@ -354,7 +354,7 @@ def test_one_damaged_row_keeps_nobody_from_being_verified(syncing: SyncWorld, qu
     damaged = next(
         row for row in held(syncing) if row.item == syncing.world.worker.feed_tag("item", "Observation/o-erika")
     )
-    syncing.world.sql("UPDATE hold SET box = ? WHERE item = ?", damaged.box[:-1] + b"!", damaged.item)
+    syncing.world.sql("UPDATE hold SET box = ? WHERE item = ?", damaged.box[:-1] + bytes([damaged.box[-1] ^ 1]), damaged.item)
     syncing.verify()
     assert (stored(syncing), len(held(syncing))) == ([8], 1)
 
