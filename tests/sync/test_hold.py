@@ -354,7 +354,9 @@ def test_one_damaged_row_keeps_nobody_from_being_verified(syncing: SyncWorld, qu
     damaged = next(
         row for row in held(syncing) if row.item == syncing.world.worker.feed_tag("item", "Observation/o-erika")
     )
-    syncing.world.sql("UPDATE hold SET box = ? WHERE item = ?", damaged.box[:-1] + bytes([damaged.box[-1] ^ 1]), damaged.item)
+    syncing.world.sql(
+        "UPDATE hold SET box = ? WHERE item = ?", damaged.box[:-1] + bytes([damaged.box[-1] ^ 1]), damaged.item
+    )
     syncing.verify()
     assert (stored(syncing), len(held(syncing))) == ([8], 1)
 
