@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from aggregator.errors import KeysMissing
 from aggregator.vault import key_files
 from aggregator.vault.counter import Counter
-from aggregator.vault.sqlite import write_ahead
+from aggregator.vault.sqlite import transaction, write_ahead
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counter (
@@ -111,16 +111,8 @@ class CounterFile:
         with closing(sqlite3.connect(into)) as copy, self._lock:
             self._db.backup(copy)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def _writing(self) -> AbstractContextManager[None]:
+        return transaction(self._db, self._lock)
 
 
 def _rows(counters: Mapping[str, Counter]) -> list[tuple[str | int | bytes, ...]]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from aggregator.vault.audit_key import AuditKey, successor
 from aggregator.vault.destroyed import DestroyedList, Place
 from aggregator.vault.master_key import MasterKey
 from aggregator.vault.seal import KEY_BYTES, header, unwrap, wrap
+from aggregator.vault.sqlite import transaction
 
 # ring: one row. own: keys that must outlive the master key, each drawn once.
 _SCHEMA = """
@@ -240,16 +240,8 @@ class RingRows:
         (box,) = self._db.execute("SELECT key FROM own WHERE name = ?", (name,)).fetchone()
         return self.unwrap("", f"own/{name}", box)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def _writing(self) -> AbstractContextManager[None]:
+        return transaction(self._db, self._lock)
 
 
 def _again(old: bytes, new: bytes, vault: str, name: str, box: bytes) -> bytes:
