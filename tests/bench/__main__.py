@@ -37,7 +37,7 @@ class Scale:
     seconds: float
 
 
-FULL = Scale(sizes=(640, 9000, 100_000), vaults=(100, 1000, 10_000), runs=200, rounds=3, seconds=3.0)
+FULL = Scale(sizes=(640, 9000, 100_000), vaults=(100, 1000, 10_000, 100_000), runs=200, rounds=3, seconds=3.0)
 QUICK = Scale(sizes=(640,), vaults=(100, 1000), runs=20, rounds=1, seconds=0.5)
 SMALL = 25  # resources of one of many vaults
 SYNCS = 365
