@@ -29,6 +29,7 @@ class Element:
     type: "string", "Quantity", "Observation.component", or "Resource" for any resource.
     most: the upper bound, 0 for none. choice: "value[x]" where this is one of its forms, else "".
     value_set: the value set of a required binding, else "". attribute: an attribute in XML, so without `_name` in JSON.
+    summary: https://hl7.org/fhir/R4/search.html#summary shows it. modifier: it changes what the others mean.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Element:
     choice: str
     value_set: str
     attribute: bool
+    summary: bool
+    modifier: bool
 
     @property
     def many(self) -> bool:
@@ -70,7 +73,7 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _elements(rows: Mapping[str, list[Any]]) -> Iterator[Element]:
-    for marked, (types, least, most, value_set) in rows.items():
+    for marked, (types, least, most, value_set, marks) in rows.items():
         name = marked.lstrip("@")
         stem = name.removesuffix("[x]")
         for one in types.split("|"):
@@ -82,6 +85,8 @@ def _elements(rows: Mapping[str, list[Any]]) -> Iterator[Element]:
                 choice="" if stem == name else name,
                 value_set=value_set or "",
                 attribute=marked != name,
+                summary="s" in marks,
+                modifier="m" in marks,
             )
 
 
@@ -103,6 +108,15 @@ def _names(kind: str) -> frozenset[str]:
 NAMES = frozenset(_load("structure.json"))
 PRIMITIVES = _names("primitive-type")
 RESOURCES = _names("resource") - {"Resource", "DomainResource"}
+
+
+@cache
+def compartment() -> Mapping[str, tuple[str, ...]]:
+    """Resource type -> the search parameters that put a resource into a patient's compartment.
+
+    https://hl7.org/fhir/R4/compartmentdefinition-patient.html
+    """
+    return {name: tuple(parameters) for name, parameters in _load("compartment.json").items()}
 
 
 @cache

@@ -1,7 +1,7 @@
 """The systems that codes and identifiers come from, as named constants, and the tables of R4 beside them as data.
 
 German ones as the base profiles name them (https://simplifier.net/basisprofil-de-r4), the rest as
-https://hl7.org/fhir/R4/terminologies-systems.html does. structure.json and required.json: see generate.py.
+https://hl7.org/fhir/R4/terminologies-systems.html does. The JSON files: see generate.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Writes structure.json and required.json from HL7's own packages (CC0-1.0); run by hand, never by the service.
+"""Writes structure.json, required.json and compartment.json from HL7's own packages (CC0-1.0).
+
+Run by hand, never by the service:
 
     python -m fhir_profiles.codes.generate EXAMPLES EXPANSIONS
 
@@ -6,10 +8,12 @@ EXAMPLES is the unpacked npm package hl7.fhir.r4.examples 4.0.1, which holds the
 EXPANSIONS is hl7.fhir.r4.expansions 4.0.1, which holds the value sets with their codes. Every StructureDefinition
 becomes one line a type, without what the type inherits (https://hl7.org/fhir/R4/structuredefinition.html):
 
-    "Coverage.class": {"kind": "nested", "base": "BackboneElement", "elements": {"value": ["string", 1, 1, null]}}
+    "Coverage.class": {"kind": "nested", "base": "BackboneElement", "elements": {"value": ["string", 1, 1, null, "s"]}}
 
-An element is [types joined by "|", least, most (0: no bound), required value set or null]. A nested element is a type
-of its own, named by its path. "name[x]" is a choice, "@name" an XML attribute. A value set is {system: "code code"}.
+An element is [types joined by "|", least, most (0: no bound), required value set or null, marks]; of the marks "s" says
+that a summary holds it, "m" that it modifies the others' meaning. A nested element is a type of its own, named by its
+path. "name[x]" is a choice, "@name" an XML attribute. A value set is {system: "code code"}. compartment.json has the
+types of the Patient compartment with their parameters: {"Observation": ["subject", "performer"]}.
 """
 
 from __future__ import annotations
@@ -51,7 +55,12 @@ def _value_set(element: dict[str, Any]) -> str | None:
 
 def _row(element: dict[str, Any], nested: bool) -> Row:
     most = 0 if element["max"] == "*" else int(element["max"])
-    return [element["path"] if nested else _type_of(element), element["min"], most, _value_set(element)]
+    types = element["path"] if nested else _type_of(element)
+    return [types, element["min"], most, _value_set(element), _marks(element)]
+
+
+def _marks(element: dict[str, Any]) -> str:
+    return "s" * bool(element.get("isSummary")) + "m" * bool(element.get("isModifier"))
 
 
 def types_of(definition: dict[str, Any]) -> Types:
@@ -105,16 +114,23 @@ def required(package: Path, types: Types) -> dict[str, dict[str, str]]:
     return {name: by_name.get(name, {}) if name != "ucum-units" else {} for name in sorted(names)}
 
 
+def compartment(package: Path) -> dict[str, list[str]]:
+    """The types of the Patient compartment, each with the parameters that put a resource into it."""
+    definition = _read(package / "CompartmentDefinition-patient.json")
+    return {row["code"]: row["param"] for row in definition["resource"] if "param" in row}
+
+
 def _write(path: Path, value: dict[str, Any]) -> None:
     lines = (f"{json.dumps(key)}: {json.dumps(value[key], separators=(',', ':'))}" for key in sorted(value))
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def main(examples: str, expansions: str) -> None:
-    """Write both files beside this module."""
+    """Write the files beside this module."""
     types = structure(Path(examples))
     _write(HERE / "structure.json", types)
     _write(HERE / "required.json", required(Path(expansions), types))
+    _write(HERE / "compartment.json", compartment(Path(examples)))
 
 
 if __name__ == "__main__":

@@ -97,10 +97,26 @@ def test_codes_and_concepts() -> None:
 
 def test_an_element() -> None:
     assert structure.type_of("Observation.component").elements["valueQuantity"] == structure.Element(
-        name="valueQuantity", type="Quantity", least=0, most=1, choice="value[x]", value_set="", attribute=False
+        name="valueQuantity",
+        type="Quantity",
+        least=0,
+        most=1,
+        choice="value[x]",
+        value_set="",
+        attribute=False,
+        summary=True,
+        modifier=False,
     )
+    assert structure.type_of("Observation").elements["status"].modifier
+    assert not structure.type_of("Observation").elements["note"].summary
     assert structure.type_of("Observation").bases == ("DomainResource", "Resource")
     assert list(structure.type_of("Observation").elements)[:5] == ["id", "meta", "implicitRules", "language", "text"]
+
+
+def test_the_patient_compartment() -> None:
+    assert structure.compartment()["Observation"] == ("subject", "performer")
+    assert "Practitioner" not in structure.compartment()
+    assert set(structure.compartment()) < structure.RESOURCES
 
 
 def test_an_unknown_type() -> None:
