@@ -367,7 +367,7 @@ class Image:
             Served(types[bisect_right(firsts, rid) - 1], local, body(start, size)) for rid, local, start, size in rows
         ]
 
-    def select(self, statement: str, parameters: Sequence[int | str] = ()) -> list[tuple[Any, ...]]:
+    def select(self, statement: str, parameters: Sequence[int | float | str] = ()) -> list[tuple[Any, ...]]:
         """Run a SELECT over resource, term, posting and span: the door for the search compiler."""
         return self._connection.execute(statement, parameters).fetchall()
 
