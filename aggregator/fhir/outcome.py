@@ -8,7 +8,13 @@ the record nor one that the caller sent.
     │   └── UnknownParameter  400 not-supported  named under `Prefer: handling=strict` alone
     ├── NotFound              404 not-found      not in this view, whether it exists or not
     ├── Gone                  410 deleted        was in this view and is deleted
-    └── TooCostly             403 too-costly     would run over more records than one request may
+    ├── TooCostly             403 too-costly     would run over more records than one request may
+    ├── NotAllowed            405 not-supported  not on this kind of resource, for anybody
+    ├── Conflict              409 business-rule  not on this resource; the text says who may
+    ├── Ambiguous             412 multiple-matches  a condition that must find one resource at most finds several
+    ├── BadPatch              400 invalid        no patch
+    │   └── PatchFailed       422 processing     a patch that does not fit the resource
+    └── NotValid              422 invalid        a resource that is not FHIR R4; an issue for each place
 """
 
 from __future__ import annotations
@@ -82,21 +88,75 @@ class TooCostly(FhirError):
         super().__init__(f"name a patient: without one a search runs over at most {most} records")
 
 
+class NotAllowed(FhirError):
+    """This is not done to resources of this kind, whoever asks."""
+
+    status = 405
+    code = "not-supported"
+
+
+class Conflict(FhirError):
+    """This is not done to this resource here. The text says who may do it, and how."""
+
+    status = 409
+    code = "business-rule"
+
+
+class Ambiguous(FhirError):
+    """A condition must find one resource at most."""
+
+    status = 412
+    code = "multiple-matches"
+
+    def __init__(self, parameter: str) -> None:
+        super().__init__(f"{parameter}: finds more than one resource; nothing was changed")
+
+
+class BadPatch(FhirError):
+    """What was sent is no patch."""
+
+    code = "invalid"
+
+
+class PatchFailed(BadPatch):
+    """The patch does not fit the resource as it is now."""
+
+    status = 422
+    code = "processing"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issue:
-    """One issue of an OperationOutcome. severity: error, warning or information."""
+    """One issue of an OperationOutcome. severity: error, warning or information. expression: the place, if any."""
 
     severity: str
     code: str
     text: str
+    expression: str = ""
+
+
+class NotValid(FhirError):
+    """A resource that cannot be taken. The issues name elements, never values."""
+
+    status = 422
+    code = "invalid"
+
+    def __init__(self, issues: Iterable[Issue]) -> None:
+        self.issues = tuple(issues)
+        super().__init__("; ".join(f"{one.expression}: {one.text}" for one in self.issues))
+
+    def outcome(self) -> bytes:
+        return dumps(operation_outcome(self.issues))
 
 
 def operation_outcome(issues: Iterable[Issue]) -> Resource:
     """An OperationOutcome of these issues."""
-    return {
-        "resourceType": "OperationOutcome",
-        "issue": [{"severity": one.severity, "code": one.code, "diagnostics": one.text} for one in issues],
-    }
+    return {"resourceType": "OperationOutcome", "issue": [_issue(one) for one in issues]}
+
+
+def _issue(one: Issue) -> Resource:
+    made: Resource = {"severity": one.severity, "code": one.code, "diagnostics": one.text}
+    return made | {"expression": [one.expression]} if one.expression else made
 
 
 def ignored_parameters(names: Iterable[str]) -> Resource:
