@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlmodel import select
 
+from aggregator.api import asking
 from aggregator.api.caller import Principal
 from aggregator.api.held import Held, HeldViews, Key
 from aggregator.api.service import Service
@@ -62,7 +63,7 @@ class Access:
         for _ in range(_TRIES):
             try:
                 held = await self._hold(principal, vault, act)
-                answer, error = _try(ask, held.view)
+                answer, error = await _try(held, ask)
                 entry = self.entry(held.entry, act, "answered", shown=answer.shown if answer else 0)
                 await self._service.receipts.write(held.opening.next(entry, held.condition))
             except Busy:
@@ -217,10 +218,10 @@ def _kept(query: str) -> str:
     return f"{query[:_LONGEST_QUERY]}... sha256:{hashlib.sha256(query.encode()).hexdigest()}"
 
 
-def _try(ask: Callable[[View], Answer], view: View) -> tuple[Answer | None, FhirError | None]:
+async def _try(held: Held, ask: Callable[[View], Answer]) -> tuple[Answer | None, FhirError | None]:
     """An answer or the error that is one: a refusal or an empty hand is receipted like everything else."""
     try:
-        return ask(view), None
+        return await asking.ask(held, ask), None
     except FhirError as error:
         return None, error
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aggregator import __version__
-from aggregator.api import errors
+from aggregator.api import asking, errors
 from aggregator.api.access import Access
 from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
@@ -81,6 +81,7 @@ def create_app(service: Service) -> FastAPI:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+    app.add_middleware(asking.Leaving)
     app.add_middleware(_LastResort)
     app.add_middleware(_Headers)
     return app

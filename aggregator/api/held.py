@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,6 +29,17 @@ class Held:
     since: float = 0.0
     """When it was opened, Unix seconds; `keep` says it."""
     used: float = field(default_factory=time.monotonic)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whose turn it is to ask: one at a time, as an image wants it."""
+    ended: bool = False
+
+    def end(self) -> None:
+        """Close the view: at once, or where it is being asked in a thread, as soon as that has let go of it."""
+        self.ended = True
+        if self.turn.locked():
+            self.view.image.meter.stop()
+        else:
+            self.view.close()
 
 
 class HeldViews:
@@ -60,13 +72,13 @@ class HeldViews:
         held.since = self._clock().timestamp()
         self._held[key] = held
         while len(self._held) > 1 and sum(one.view.image.size for one in self._held.values()) > self._budget:
-            self._held.popitem(last=False)[1].view.close()
+            self._held.popitem(last=False)[1].end()
 
     def drop(self, key: Key) -> None:
         """Close a view, if it is open."""
         held = self._held.pop(key, None)
         if held is not None:
-            held.view.close()
+            held.end()
 
     def drop_reader(self, reader: str) -> None:
         """Close all views of a reader who signed out."""
@@ -81,7 +93,7 @@ class HeldViews:
     def close(self) -> None:
         """Close every view."""
         while self._held:
-            self._held.popitem()[1].view.close()
+            self._held.popitem()[1].end()
 
     def _over(self, held: Held) -> bool:
         now = self._clock()

@@ -9,6 +9,7 @@ the record nor one that the caller sent.
     ├── NotFound              404 not-found      not in this view, whether it exists or not
     ├── Gone                  410 deleted        was in this view and is deleted
     ├── TooCostly             403 too-costly     would run over more records than one request may
+    ├── TooMuch               403 too-costly     takes more work than one request may
     ├── NotAllowed            405 not-supported  not on this kind of resource, for anybody
     ├── Conflict              409 business-rule  not on this resource; the text says who may
     ├── Ambiguous             412 multiple-matches  a condition that must find one resource at most finds several
@@ -86,6 +87,16 @@ class TooCostly(FhirError):
 
     def __init__(self, most: int) -> None:
         super().__init__(f"name a patient: without one a search runs over at most {most} records")
+
+
+class TooMuch(FhirError):
+    """The question is one that would keep the service busy for seconds."""
+
+    status = 403
+    code = "too-costly"
+
+    def __init__(self) -> None:
+        super().__init__("this is too much work for one request: ask for less at once")
 
 
 class NotAllowed(FhirError):

@@ -33,6 +33,7 @@ import zstandard
 
 from aggregator.errors import AggregatorError
 from aggregator.vault.blob import Blob
+from aggregator.vault.meter import INSTRUCTIONS, Meter, TooMuchWork
 from fhir_profiles.text import loads
 
 Term = tuple[int, str, str]
@@ -260,6 +261,9 @@ class Image:
         self._connection = connection
         self.size = 0
         """Bytes that it may take in memory: as it came, its database, and all blocks or texts unpacked."""
+        self.meter = Meter()
+        """What may be asked, and whether anybody still wants the answer."""
+        connection.set_progress_handler(self.meter.step, INSTRUCTIONS)
         weakref.finalize(self, connection.close)  # an image that is dropped unclosed lets go as well
         self._unpack = [unpack for _, unpack in blocks]
         self._starts = list(accumulate((raw for raw, _ in blocks), initial=0))[:-1]
@@ -343,8 +347,10 @@ class Image:
     def gone(self, resource_type: str, local: str) -> Tombstone | None:
         """What is known of a deleted resource."""
         statement = "SELECT version, updated FROM gone WHERE type = ? AND local = ?"
-        row = self._connection.execute(statement, (resource_type, local)).fetchone()
-        return row and Tombstone(resource_type=resource_type, local=local, version=row[0], updated=row[1])
+        rows = self.select(statement, (resource_type, local))
+        return next(
+            (Tombstone(resource_type=resource_type, local=local, version=v, updated=at) for v, at in rows), None
+        )
 
     def fetch(self, rids: Sequence[int]) -> list[Record]:
         """The resources with these rids, in the order given. Raises KeyError where one is not there."""
@@ -368,11 +374,16 @@ class Image:
         ]
 
     def select(self, statement: str, parameters: Sequence[int | float | str] = ()) -> list[tuple[Any, ...]]:
-        """Run a SELECT over resource, term, posting and span: the door for the search compiler."""
-        return self._connection.execute(statement, parameters).fetchall()
+        """Run a SELECT over resource, term, posting and span: the door for the search compiler. Raises TooMuchWork."""
+        try:
+            return self._connection.execute(statement, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise TooMuchWork from None
+            raise
 
     def _local(self, rid: int) -> str:
-        local: str = self._connection.execute(_LOCAL, (rid,)).fetchone()[0]
+        local: str = self.select(_LOCAL, (rid,))[0][0]
         return local
 
     def _record(self, rid: int, local: str, version: int, updated: int, section: int, start: int, size: int) -> Record:
