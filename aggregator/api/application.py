@@ -22,7 +22,7 @@ from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
 from aggregator.api.caller import Callers
 from aggregator.api.export_routes import ExportRoutes
-from aggregator.api.fhir_routes import FhirRoutes
+from aggregator.api.fhir import table
 from aggregator.api.service import Service
 from aggregator.api.unlocker_routes import UnlockerRoutes
 from aggregator.errors import AggregatorError
@@ -67,7 +67,7 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=None,
     )
     app.router.redirect_slashes = False  # the address of a redirect would be the Host header's
-    app.router.routes.extend(FhirRoutes(service, callers, access).routes())
+    app.router.routes.extend(table.routes(service, callers, access))
     app.include_router(AuthRoutes(service, callers, turns).router())
     app.include_router(UnlockerRoutes(service, callers, turns).router())
     app.include_router(ExportRoutes(service, callers, turns).router())

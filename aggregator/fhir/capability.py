@@ -5,9 +5,10 @@ https://hl7.org/fhir/R4/capabilitystatement.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from aggregator.fhir.parameters import of_type
 from fhir_profiles.text import Resource, dumps
@@ -21,20 +22,33 @@ class Operation:
     definition: str
 
 
-EVERYTHING = Operation(name="everything", definition="http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What is served of one resource type. interactions: FHIR's codes, such as read, search-type, create."""
+    """What is served of one resource type. interactions: FHIR's codes, such as read, search-type, create.
+
+    claims: further members of the type's entry, such as `versioning`.
+    """
 
     resource_type: str
     interactions: tuple[str, ...]
     operations: tuple[Operation, ...] = ()
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
 
-def capability(served: Iterable[Served], *, base_url: str, software: str, version: str, date: datetime) -> bytes:
-    """The CapabilityStatement, as JSON. date: when what it says last changed, aware of its zone."""
+def capability(
+    served: Iterable[Served],
+    *,
+    base_url: str,
+    software: str,
+    version: str,
+    date: datetime,
+    system: Iterable[str] = (),
+) -> bytes:
+    """The CapabilityStatement, as JSON. date: when what it says last changed, aware of its zone.
+
+    system: the codes of what is served of the whole system. What the standard gives no place is left out.
+    """
+    whole = [{"code": code} for code in system if code in _OF_THE_SYSTEM]
     return dumps(
         {
             "resourceType": "CapabilityStatement",
@@ -45,11 +59,20 @@ def capability(served: Iterable[Served], *, base_url: str, software: str, versio
             "implementation": {"description": software, "url": base_url},
             "fhirVersion": "4.0.1",
             "format": ["application/fhir+json"],
-            "rest": [{"mode": "server", "security": _SECURITY, "resource": [_resource(one) for one in served]}],
+            "rest": [
+                {
+                    "mode": "server",
+                    "security": _SECURITY,
+                    "resource": [_resource(one) for one in served],
+                    **({"interaction": whole} if whole else {}),
+                }
+            ],
         }
     )
 
 
+# https://hl7.org/fhir/R4/valueset-system-restful-interaction.html
+_OF_THE_SYSTEM = frozenset({"transaction", "batch", "search-system", "history-system"})
 _SECURITY: Resource = {
     "service": [
         {
@@ -68,6 +91,7 @@ def _resource(served: Served) -> Resource:
     made: Resource = {
         "type": served.resource_type,
         "interaction": [{"code": code} for code in served.interactions],
+        **served.claims,
     }
     if "search-type" in served.interactions:
         parameters = of_type(served.resource_type).values()

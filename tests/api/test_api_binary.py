@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from aggregator.api import binary
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Principal
+from aggregator.api.fhir import binary
 from aggregator.vault import blob, tables
 from aggregator.vault.stream import CHUNK
 from fhir_profiles.text import Resource, loads
@@ -133,8 +133,8 @@ def test_a_range_that_is_not_in_it_is_refused(letters: HttpWorld, asked: str) ->
 
 
 @pytest.mark.attack(45)
-@weakens("aggregator.api.binary", "_SANDBOX", "default-src 'self'")
-@weakens("aggregator.api.binary", "_ATTACHMENT", "inline")
+@weakens("aggregator.api.fhir.binary", "_SANDBOX", "default-src 'self'")
+@weakens("aggregator.api.fhir.binary", "_ATTACHMENT", "inline")
 def test_a_page_from_a_source_is_neither_shown_nor_run_here(letters: HttpWorld) -> None:
     answer = letters.get(url(letters, "text/html"), letters.owner())
     assert answer.content == LETTER
@@ -194,7 +194,7 @@ def unwatched(self: binary.Content, _: object, start: int, end: int) -> Iterator
 
 
 @pytest.mark.attack(17)
-@weakens("aggregator.api.binary.Content", "data", unwatched)
+@weakens("aggregator.api.fhir.binary.Content", "data", unwatched)
 def test_an_answer_under_way_ends_with_the_consent(own_letters: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     path, praxis = url(own_letters, "image/tiff"), own_letters.token("praxis")
     vault = own_letters.patients["erika"].partition(".")[0]

@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from aggregator.fhir.capability import EVERYTHING, Served, capability
+from aggregator.fhir.capability import Operation, Served, capability
 from aggregator.fhir.everything import everything
 from aggregator.fhir.read import read
 from fhir_profiles.text import loads
 from tests.fhir.world import BASE, LINKS, assert_golden, handmade, names, pairs, view_of
 
 VIEW = view_of(handmade())
+EVERYTHING = "http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1"
 NOW = datetime(2026, 11, 20, 3, 12, 44, tzinfo=ZoneInfo("Europe/Berlin"))
 
 FOUND: dict[str, list[str]] = {
@@ -46,8 +47,9 @@ def test_a_page_of_everything_whole() -> None:
 
 
 def test_capability_tells_what_the_tables_do() -> None:
+    everything_operation = Operation(name="everything", definition=EVERYTHING)
     served = [
-        Served(resource_type="Patient", interactions=("read", "search-type"), operations=(EVERYTHING,)),
+        Served(resource_type="Patient", interactions=("read", "search-type"), operations=(everything_operation,)),
         Served(resource_type="Observation", interactions=("read", "search-type")),
         Served(resource_type="Consent", interactions=("create", "update")),
     ]

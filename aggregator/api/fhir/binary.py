@@ -1,4 +1,4 @@
-"""The answer to a read of a Binary: its content as it is, or as FHIR; a long one in constant memory.
+"""read of a Binary: its content as it is, or as FHIR; a long one in constant memory.
 
 https://hl7.org/fhir/R4/binary.html#rest: who does not ask for a FHIR type gets the bytes under their own type. They
 are a stranger's, so a browser must neither run nor show them here: they are an attachment, in a sandbox.
@@ -17,12 +17,18 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from aggregator.api.access import Act
 from aggregator.api.bodies import NotAcceptable
 from aggregator.api.errors import FHIR_JSON, outcome
+from aggregator.api.fhir.interaction import Interaction
+from aggregator.api.fhir.server import Server, pairs, path, vault_of, versioned
 from aggregator.errors import Stale
-from aggregator.vault import blob
+from aggregator.fhir.bundle import Answer
+from aggregator.fhir.read import read
+from aggregator.vault import blob, counter
 from aggregator.vault.blob import Blob
 from aggregator.vault.blob_store import BlobStore
+from aggregator.vault.view import View
 
 _JSON = ("application/fhir+json", "application/json", "text/json")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
@@ -59,6 +65,40 @@ class Content:
             if number % _STILL_EVERY == _STILL_EVERY - 1 and not self.still():
                 raise Stale("what opened this was ended")
             yield piece
+
+
+async def read_binary(server: Server, request: Request) -> Response:
+    """Content as it is, but for who asks for FHIR."""
+    (whole_id,) = path(request, "whole_id")
+    vault, asked = vault_of(whole_id), pairs(request)
+    act = Act("read", "Binary", f"Binary/{whole_id}")
+    wanted = wants_fhir(request, next((value for name, value in asked if name == "_format"), None))
+    principal = await server.admitted(request, act, "r", vault)
+    headers: dict[str, str] = {}
+    seen: list[View] = []
+
+    def ask(view: View) -> Answer:
+        record = read(view, "Binary", whole_id)
+        headers.update(versioned(record))
+        seen[:] = [view]
+        return Answer(record.body, 1)
+
+    answer = await server.access.answer(principal, vault, act, ask)
+    content = _content(server, seen[0], whole_id, answer.body)
+    return await (as_fhir(content, headers) if wanted else as_it_is(content, request, headers))
+
+
+def _content(server: Server, view: View, whole_id: str, body: bytes) -> Content:
+    """What its answer is made of: the view may be closed while it is sent."""
+    version = view.grant_version
+
+    def still() -> bool:
+        with server.service.store.read() as session:
+            row = counter.head(session, view.vault)
+        return row is not None and row.grant_version == version
+
+    found = view.image.blob("Binary", whole_id.partition(".")[2])
+    return Content(vault=view.vault, body=body, blob=found, blobs=server.service.blobs, still=still)
 
 
 def wants_fhir(request: Request, form: str | None) -> bool:
@@ -135,3 +175,10 @@ def _base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield base64.b64encode(held[:whole])
         held = held[whole:]
     yield base64.b64encode(held)
+
+
+INTERACTIONS = (
+    Interaction(
+        code="read", method="GET", path="/Binary/{whole_id}", endpoint=read_binary, types=frozenset({"Binary"})
+    ),
+)

@@ -1,0 +1,24 @@
+"""/fhir: the directory is the table of contents of https://hl7.org/fhir/R4/http.html. No route decides about access.
+
+    interaction     an interaction, or an operation, as data: what FHIR calls it, its method, its path, what answers it
+    server          what every interaction works with: the caller, the query, the links, the answer as FHIR
+    table           all of them in one table, from which come the routes and the CapabilityStatement
+
+    metadata        capabilities; SMART's discovery document
+    read  search  everything  binary
+    create          a provider's, and a transaction of them; consent: an owner's
+
+A new interaction is a module of its own. It declares what it does and imports no other of its kind:
+
+    INTERACTIONS = (Interaction(code="read", method="GET", path=ONE, endpoint=read),)
+
+    async def read(server: Server, request: Request) -> Response:
+        '''https://hl7.org/fhir/R4/http.html#read'''
+        act = Act("read", resource_type, ...)                       # what the receipt will say
+        principal = await server.principal(request, act, "r", vault, pairs(request))
+        answer = await server.access.answer(principal, vault, act, lambda view: ...)
+        return fhir(answer.body)
+
+and gets one line in `table.py`, where the first that fits answers. What it works out from a view lies in
+`aggregator.fhir`, which knows no HTTP.
+"""

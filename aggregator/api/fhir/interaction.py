@@ -1,0 +1,65 @@
+"""An interaction and an operation as data. The routes and the CapabilityStatement are both made of these alone.
+
+https://hl7.org/fhir/R4/http.html, https://hl7.org/fhir/R4/operations.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aggregator.api.fhir.server import Server
+from aggregator.fhir.resource_types import TYPES
+
+Endpoint = Callable[[Server, Request], Awaitable[Response]]
+
+
+class _FhirType(Convertor[str]):
+    """A resource type's name in a path: begins with a capital, so `metadata` and `_search` are none."""
+
+    regex = "[A-Z][A-Za-z]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("fhir_type", _FhirType())
+KIND = "/{resource_type:fhir_type}"
+ONE = f"{KIND}/{{whole_id}}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interaction:
+    """One way to ask for something.
+
+    code: https://hl7.org/fhir/R4/valueset-restful-interaction.html; an interaction may have several ways (a search by
+    GET and by POST). path: below /fhir, made of KIND and ONE. types: those that have it;
+    none for the whole system's. claims: what else the CapabilityStatement says of each of these types because of it.
+    """
+
+    code: str
+    method: str
+    path: str
+    endpoint: Endpoint
+    types: frozenset[str] = TYPES
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One way to call an operation. name: without the `$`; definition: its canonical URL; the rest as above."""
+
+    name: str
+    definition: str
+    method: str
+    path: str
+    endpoint: Endpoint
+    types: frozenset[str] = frozenset()

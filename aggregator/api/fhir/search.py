@@ -1,0 +1,146 @@
+"""search: of a type, by GET and by POST, and in a patient's compartment. https://hl7.org/fhir/R4/http.html#search"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aggregator.api import bodies
+from aggregator.api.access import Act
+from aggregator.api.caller import Principal
+from aggregator.api.fhir.interaction import KIND, Interaction
+from aggregator.api.fhir.server import Server, fhir, pairs, path, strict, vault_of
+from aggregator.errors import RolledBack, Tampered
+from aggregator.fhir import search as searching
+from aggregator.fhir.bundle import Answer, counted
+from aggregator.fhir.outcome import BadQuery, NotFound, TooCostly
+from aggregator.fhir.page import PAGE, Links, Pairs
+from aggregator.vault.view import View
+
+_LONGEST_FORM = 64 * 1024
+_PATIENT_PARAMETERS = ("patient", "subject", "_id")
+
+
+async def search(server: Server, request: Request) -> Response:
+    """https://hl7.org/fhir/R4/http.html#search"""
+    return await _search(server, request, pairs(request))
+
+
+async def search_form(server: Server, request: Request) -> Response:
+    """The same by POST: nothing of the query stands in a URL that somebody logs."""
+    form = await bodies.form(request, _LONGEST_FORM)
+    return await _search(server, request, [*pairs(request), *form])
+
+
+async def search_compartment(server: Server, request: Request) -> Response:
+    """https://hl7.org/fhir/R4/http.html#vsearch"""
+    (whole_id,) = path(request, "whole_id")
+    return await _search(server, request, [("patient", whole_id), *pairs(request)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A search as it came. made: the view that it runs on instead of the caller's own."""
+
+    act: Act
+    pairs: Pairs
+    strict: bool
+    made: View | None
+
+    def of(self, links: Links) -> Callable[[View], Answer]:
+        """What answers it on a view."""
+        return lambda view: searching.search(
+            self.made or view, self.act.resource_type, self.pairs, links, strict=self.strict
+        )
+
+    def counts(self) -> bool:
+        """Is only a number asked for?"""
+        return ("_summary", "count") in self.pairs or ("_count", "0") in self.pairs
+
+    def without_page(self) -> _Asked:
+        return replace(self, pairs=[pair for pair in self.pairs if pair[0] != PAGE])
+
+
+async def _search(server: Server, request: Request, given: Pairs) -> Response:
+    """Over the one vault that is named, else over all that are open to the caller, one after the other."""
+    (resource_type,) = path(request, "resource_type")
+    act = Act("search-type", resource_type, "&".join(f"{name}={value}" for name, value in given))
+    named = _named(given, server.base)
+    principal = await server.principal(request, act, "s", named, given)
+    asked = _Asked(act, given, strict(request), await server.synthesised(principal, resource_type, named))
+    if named is None:
+        return fhir(await _search_all(server, principal, _open_to(server, principal), asked))
+    links = server.pages.links(principal.reader, named)
+    return fhir((await server.access.answer(principal, named, act, asked.of(links))).body)
+
+
+async def _search_all(server: Server, principal: Principal, vaults: list[str], asked: _Asked) -> bytes:
+    """One page: of the first record that has one to show; or the count over all."""
+    first, asked = _place(server, principal, vaults, asked)
+    following, total, answer = asked.without_page(), 0, None
+    for number, vault in enumerate(vaults[first:], first):
+        beyond = _beyond(server, principal, vaults[number + 1 :], following)
+        links = server.pages.links(principal.reader, vault, beyond, partial=len(vaults) > 1)
+        ask = (asked if number == first else following).of(links)
+        try:
+            answer = await server.access.answer(principal, vault, asked.act, ask)
+        except (NotFound, Tampered, RolledBack):  # ended meanwhile, or damaged: the others are not the worse for it
+            continue
+        total += answer.total or 0
+        if answer.shown:
+            return answer.body
+    if answer is not None and len(vaults) == 1:
+        return answer.body
+    # Nothing to show behind the first record does not mean that there was nothing before it.
+    query = urlencode(following.pairs)
+    url = f"{server.base}/{asked.act.resource_type}{'?' if query else ''}{query}"
+    return counted(url, total if not first or asked.counts() else None)
+
+
+def _place(server: Server, principal: Principal, vaults: list[str], asked: _Asked) -> tuple[int, _Asked]:
+    """In which of the vaults a page begins, and what is asked there."""
+    token = next((value for name, value in asked.pairs if name == PAGE), None)
+    if token is None:
+        return 0, asked
+    try:
+        vault, place = server.pages.open(principal.reader, token)
+    except ValueError:
+        raise BadQuery(PAGE, "not a page link of this service") from None
+    number = bisect_left(vaults, vault)  # where it is closed meanwhile, the answer goes on with the next one
+    return number, asked if place and vault in vaults else asked.without_page()
+
+
+def _beyond(server: Server, principal: Principal, rest: list[str], following: _Asked) -> str | None:
+    if not rest:
+        return None
+    query = urlencode([*following.pairs, (PAGE, server.pages.seal(principal.reader, rest[0]))])
+    return f"{server.base}/{following.act.resource_type}?{query}"
+
+
+def _open_to(server: Server, principal: Principal) -> list[str]:
+    """The vaults that a search without a patient runs over. Raises TooCostly."""
+    vaults, most = server.access.vaults(principal), server.service.config.view.vaults_per_search
+    if len(vaults) > most:
+        raise TooCostly(most)
+    return vaults
+
+
+def _named(given: Pairs, base: str) -> str | None:
+    """The vault that a search names, by the patient's id, `Patient/id` or URL here, or by resources' ids."""
+    values = [value for name, told in given if name in _PATIENT_PARAMETERS for value in told.split(",")]
+    named = {vault_of(value.removeprefix(f"{base}/").removeprefix("Patient/")) for value in values}
+    if len(named) > 1:
+        raise BadQuery("patient", "name one patient")
+    return next(iter(named), None)
+
+
+INTERACTIONS = (
+    Interaction(code="search-type", method="GET", path=KIND, endpoint=search),
+    Interaction(code="search-type", method="GET", path=f"/Patient/{{whole_id}}{KIND}", endpoint=search_compartment),
+    Interaction(code="search-type", method="POST", path=f"{KIND}/_search", endpoint=search_form),
+)

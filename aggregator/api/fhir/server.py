@@ -1,0 +1,119 @@
+"""What every interaction works with: who asks, what is asked, and how an answer goes out as FHIR.
+
+A `Server` is handed to each endpoint; the functions below it read a request. An endpoint asks for its `principal`
+first, so that a token that may not ask at all is refused, with a receipt, before anything else is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aggregator.api import bodies
+from aggregator.api.access import Access, Act
+from aggregator.api.caller import Callers, Principal
+from aggregator.api.errors import FHIR_JSON
+from aggregator.api.owner_views import SYNTHESISED
+from aggregator.api.pages import Pages
+from aggregator.api.service import Service
+from aggregator.errors import CallerError, Refused
+from aggregator.fhir.outcome import NotFound
+from aggregator.fhir.page import Pairs
+from aggregator.fhir.resource_types import TYPES
+from aggregator.vault.image import Record
+from aggregator.vault.view import View
+
+_ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The FHIR API of one installation. base: its URL, without a slash at the end; capability: its statement."""
+
+    service: Service
+    callers: Callers
+    access: Access
+    pages: Pages
+    base: str
+    capability: bytes
+
+    async def principal(self, request: Request, act: Act, letters: str, vault: str | None, pairs: Pairs) -> Principal:
+        """Who asks, and may its token ask this at all. Only JSON is served."""
+        bodies.accepts_json(request, pairs)
+        return await self.admitted(request, act, letters, vault)
+
+    async def admitted(self, request: Request, act: Act, letters: str, vault: str | None) -> Principal:
+        """The caller. A refusal about a record is receipted there."""
+        principal = self.callers.of(request)
+        if act.resource_type and act.resource_type not in TYPES:
+            raise NotFound
+        try:
+            for letter in letters:
+                principal.require(act.resource_type or "*", letter)
+        except Refused as error:
+            if vault:
+                await self.access.refuse(principal, vault, act, str(error))
+            raise
+        return principal
+
+    async def synthesised(self, principal: Principal, resource_type: str, vault: str | None) -> View | None:
+        """For an owner's receipts and origins the view that is made of them; in a thread, it may be long.
+
+        vault: the one that is asked; of somebody else's a carer reads neither.
+        """
+        make = SYNTHESISED.get(resource_type)
+        if make is None or principal.owner is None or vault not in (None, principal.owner.vault):
+            return None
+        return await asyncio.to_thread(make, self.service, principal.owner)
+
+
+def path(request: Request, *names: str) -> tuple[str, ...]:
+    """These parts of the path."""
+    return tuple(request.path_params[name] for name in names)
+
+
+def vault_of(whole_id: str) -> str:
+    """PostgreSQL has no NUL in a text, and no vault has one in its id: what asks for one is answered as not there."""
+    return whole_id.partition(".")[0].replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def pairs(request: Request) -> list[tuple[str, str]]:
+    """The query, percent-decoded, in the order it came. Raises CallerError."""
+    try:
+        return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=200)
+    except ValueError:
+        raise CallerError("the query has too many parameters") from None
+
+
+def strict(request: Request) -> bool:
+    """Is an unknown parameter an error? https://hl7.org/fhir/R4/search.html#errors"""
+    return "handling=strict" in request.headers.get("prefer", "")
+
+
+def if_match(request: Request) -> int | None:
+    """The version in `If-Match: W/"3"`. Raises CallerError for another form."""
+    given = request.headers.get("if-match")
+    if given is None:
+        return None
+    found = _ETAG.fullmatch(given.strip())
+    if found is None:
+        raise CallerError('If-Match: W/"version" is expected')
+    return int(found[1])
+
+
+def versioned(record: Record) -> dict[str, str]:
+    """The headers that name a resource's version and its time."""
+    updated = datetime.fromtimestamp(record.updated / 1000, UTC)
+    return {"ETag": f'W/"{record.version}"', "Last-Modified": updated.strftime("%a, %d %b %Y %H:%M:%S GMT")}
+
+
+def fhir(body: bytes, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:
+    """An answer as FHIR."""
+    return Response(body, status, headers=headers, media_type=FHIR_JSON)

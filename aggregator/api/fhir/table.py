@@ -1,0 +1,84 @@
+"""All interactions and operations in one table: the routes, and what the CapabilityStatement says of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from starlette.routing import Route
+
+from aggregator import __version__
+from aggregator.api.access import Access
+from aggregator.api.caller import Callers
+from aggregator.api.fhir import binary, consent, create, everything, metadata, read, search
+from aggregator.api.fhir.interaction import Interaction, Operation
+from aggregator.api.fhir.server import Server
+from aggregator.api.pages import Pages
+from aggregator.api.service import Service
+from aggregator.fhir import capability
+from aggregator.fhir.capability import Served
+
+_CHANGED = datetime(2026, 11, 30, tzinfo=UTC)  # when the statement said something new for the last time
+
+# The first that fits answers: the busiest first, and what is for one type before what is for all.
+TABLE: tuple[Interaction | Operation, ...] = (
+    *search.INTERACTIONS,
+    *binary.INTERACTIONS,
+    *read.INTERACTIONS,
+    *everything.OPERATIONS,
+    *consent.INTERACTIONS,
+    *create.INTERACTIONS,
+    *metadata.INTERACTIONS,
+)
+
+
+def routes(service: Service, callers: Callers, access: Access) -> list[Route]:
+    """Plain routes, on one installation: what FastAPI adds (validation, injected parameters) is not used here."""
+    base = f"{service.base_url}/fhir"
+    server = Server(
+        service=service,
+        callers=callers,
+        access=access,
+        pages=Pages(service.key_service, base),
+        base=base,
+        capability=statement(base),
+    )
+    return [Route(f"/fhir{one.path}", partial(one.endpoint, server), methods=[one.method]) for one in TABLE]
+
+
+def statement(base: str) -> bytes:
+    """The CapabilityStatement of the table."""
+    name = "Patient record aggregator"
+    system = _codes(one for one in TABLE if isinstance(one, Interaction) and not one.types)
+    return capability.capability(
+        served(), base_url=base, software=name, version=__version__, date=_CHANGED, system=system
+    )
+
+
+def served() -> list[Served]:
+    """What the table holds, type by type."""
+    of_type = defaultdict[str, list[Interaction | Operation]](list)
+    for one in TABLE:
+        for resource_type in one.types:
+            of_type[resource_type].append(one)
+    return [_served(resource_type, of_type[resource_type]) for resource_type in sorted(of_type)]
+
+
+def _served(resource_type: str, found: list[Interaction | Operation]) -> Served:
+    claims = dict[str, Any]()
+    for one in found:
+        claims |= one.claims if isinstance(one, Interaction) else {}
+    operations = {one.name: one.definition for one in found if isinstance(one, Operation)}
+    return Served(
+        resource_type=resource_type,
+        interactions=_codes(one for one in found if isinstance(one, Interaction)),
+        operations=tuple(capability.Operation(name=name, definition=told) for name, told in operations.items()),
+        claims=claims,
+    )
+
+
+def _codes(interactions: Iterable[Interaction]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.code for one in interactions))
