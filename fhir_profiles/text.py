@@ -85,6 +85,14 @@ def loads(text: bytes | str) -> Any:
     return value
 
 
+def peek(text: bytes) -> Any:
+    """The same of a text that was taken before, for whoever looks at no number: several times as fast."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # a number out of its range
+        return loads(text)
+
+
 def _refuse_lone_surrogates(value: Any) -> None:
     try:
         dumps(value)

@@ -28,13 +28,12 @@ from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Protocol
 
-import orjson
 import zstandard
 
 from aggregator.errors import AggregatorError
 from aggregator.vault.blob import Blob
 from aggregator.vault.meter import INSTRUCTIONS, Meter, TooMuchWork
-from fhir_profiles.text import loads
+from fhir_profiles.text import peek
 
 Term = tuple[int, str, str]
 """scope, system, text: a token, a reference or a string. A scope is the indexer's number of (type, parameter)."""
@@ -222,7 +221,7 @@ def _insert_index(connection: sqlite3.Connection, ordered: Sequence[Record], ind
     """Rows go in by their keys' order, which fills the pages whole."""
     postings, spans = dict[Term, list[int]](), list[tuple[int, int, int, int]]()
     for rid, record in enumerate(ordered, 1):
-        terms, found = indexer.rows(record.resource_type, _parsed(record.body))
+        terms, found = indexer.rows(record.resource_type, peek(record.body))
         for term in terms:
             postings.setdefault(term, []).append(rid)
         spans.extend((scope, rid, low, high) for scope, low, high in found)
@@ -239,15 +238,6 @@ def _insert_index(connection: sqlite3.Connection, ordered: Sequence[Record], ind
         "INSERT INTO posting VALUES (?, ?)", ((tid, rid) for tid, *_, rids in numbered for rid in rids)
     )
     connection.executemany("INSERT INTO span VALUES (?, ?, ?, ?)", sorted(spans))
-
-
-def _parsed(body: bytes) -> Mapping[str, Any]:
-    """For the index, which holds no number; so the faster parser does, except for what it finds out of range."""
-    try:
-        parsed: Mapping[str, Any] = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        parsed = loads(body)
-    return parsed
 
 
 class Image:

@@ -6,9 +6,12 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aggregator.fhir.capability import Operation, Served, capability
 from aggregator.fhir.everything import everything
+from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.read import read
 from fhir_profiles.text import loads
 from tests.fhir.world import BASE, LINKS, assert_golden, handmade, names, pairs, view_of
@@ -24,7 +27,20 @@ FOUND: dict[str, list[str]] = {
     "_since=2026-11-04&_type=Observation": ["pulse", "undated"],
     "_count=3": ["stay", "metformin", "hba1c-2024"],
     "_count=0": [],
+    "_type=Observation&start=2025": ["hba1c-2025", "potassium", "pulse", "undated"],
+    "_type=Observation&end=2024-12-31": ["hba1c-2024", "undated"],
+    "_type=Encounter,Observation&start=2024&end=2024": ["hba1c-2024", "undated"],
+    "_type=Encounter,Patient&start=2027": ["stay", "erika", "klinik"],
 }
+
+REFUSED = (
+    "start=gestern",
+    "end=2026-13",
+    "start=2026&end=2025",
+    "_since=x",
+    "_type=Patient%2C%2C",
+    "start=2026&start=2025",
+)
 
 
 def test_read_gives_the_body_as_stored() -> None:
@@ -35,6 +51,22 @@ def test_read_gives_the_body_as_stored() -> None:
 @pytest.mark.parametrize("query", FOUND)
 def test_everything(query: str) -> None:
     assert names(loads(everything(VIEW, "k3.erika", pairs(query), LINKS, strict=True).body)) == FOUND[query]
+
+
+@pytest.mark.parametrize("query", REFUSED)
+def test_everything_refuses(query: str) -> None:
+    with pytest.raises(BadQuery):
+        everything(VIEW, "k3.erika", pairs(query), LINKS)
+
+
+@given(st.integers(2023, 2027), st.integers(0, 2))
+def test_care_before_and_from_a_year_is_all(year: int, more: int) -> None:
+    def found(query: str) -> set[str]:
+        return set(names(loads(everything(VIEW, "k3.erika", pairs(query), LINKS).body)))
+
+    whole = found(f"start={year - more}&end={year + more}")
+    assert whole <= found(f"start={year - more}") & found(f"end={year + more}")
+    assert found(f"end={year}") | found(f"start={year + 1}") == found("")
 
 
 def test_everything_is_the_whole_view() -> None:

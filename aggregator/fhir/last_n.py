@@ -1,0 +1,111 @@
+"""Observation/$lastn: the newest observations of each code. https://hl7.org/fhir/R4/observation-operation-lastn.html.
+
+Which observations are looked at is a search like any other. They are grouped by their code: whatever share a coding,
+directly or through others, are of one group (a laboratory's own code and LOINC beside it, then LOINC alone), and
+without a coding those whose text is the same but for case and space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from urllib.parse import urlencode
+
+from aggregator.fhir import page, query
+from aggregator.fhir.bundle import Answer, Page, answer
+from aggregator.fhir.index import fold
+from aggregator.fhir.outcome import BadQuery
+from aggregator.fhir.page import Links, Pairs
+from aggregator.fhir.parameters import parameter
+from aggregator.fhir.plan import plan
+from aggregator.fhir.view import View
+from aggregator.vault.image import Served
+from fhir_profiles.text import peek
+
+TYPE = "Observation"
+MAX = "max"
+MOST = 100
+_PATH = f"{TYPE}/$lastn"
+_UNDATED = -(2**62)
+_NEWEST = "SELECT rid, max(high) FROM span WHERE scope = ? GROUP BY rid"
+
+_TEXT, _ALONE = "text", "id"  # no code system is called so: a system is an absolute URI
+_Key = tuple[str, str]
+Dated = tuple[int, Served]
+"""(until when it was, in milliseconds; the resource)."""
+
+
+def last_n(view: View, pairs: Pairs, links: Links, *, strict: bool = False) -> Answer:
+    """A searchset Bundle with the `max` newest (default 1) of each group, newest first; groups by their newest.
+
+    What is as old as the last one of its group comes as well. It answers in one Bundle, so no other parameter about
+    results is taken. Raises BadQuery.
+    """
+    given = page.single(pairs, (MAX, *query.RESULT_PARAMETERS))
+    if refused := given.keys() & set(query.RESULT_PARAMETERS):
+        raise BadQuery(min(refused), "$lastn answers in one Bundle and takes max alone")
+    asked = [pair for pair in pairs if pair[0] != MAX]
+    _require(asked)
+    understood = query.parse(TYPE, asked, base_url=links.base_url, strict=strict)
+    rids = view.image.kinds.get(TYPE, range(0))
+    found = plan(view, understood).page(view.image, rids.start, len(rids))
+    most = _most(given.get(MAX, "1"))
+    shown = [one for group in grouped(dated(view, TYPE, found)) for one in _newest(group, most)]
+    kept = [pair for pair in pairs if pair[0] not in understood.ignored]
+    told = Page(path=_PATH, query=urlencode(kept), count=len(shown), ignored=understood.ignored)
+    return answer(view, links, told, shown, total=len(shown))
+
+
+def _require(asked: Pairs) -> None:
+    """A subject, and a category or a code: by the specification a query without them is none."""
+    names = {name.partition(":")[0] for name, _ in asked}
+    if not names & {"patient", "subject"}:
+        raise BadQuery("patient", "$lastn needs patient or subject")
+    if not any(name == "category" or "code" in name for name in names):
+        raise BadQuery("code", "$lastn needs category or code")
+
+
+def _most(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= 9 and int(value)):
+        raise BadQuery(MAX, "not a positive number")
+    return min(int(value), MOST)
+
+
+def dated(view: View, resource_type: str, found: Sequence[Served]) -> list[Dated]:
+    """Newest first; of what is equally new, in the order it came; last of all what has no date."""
+    date = parameter(resource_type, "date")
+    ends = dict(view.image.select(_NEWEST, (date.scope,))) if date else {}
+    rids = (view.image.find(resource_type, one.local) for one in found)
+    made = [(ends.get(rid, _UNDATED), one) for rid, one in zip(rids, found, strict=True)]
+    return sorted(made, key=lambda one: -one[0])
+
+
+def grouped(found: Sequence[Dated]) -> list[list[Dated]]:
+    """By code; groups and their members as they came. Keys that one resource has are one key from then on."""
+    same = dict[_Key, _Key]()
+
+    def first(key: _Key) -> _Key:
+        while (earlier := same.setdefault(key, key)) != key:
+            key = earlier
+        return key
+
+    keys = [_keys(one) for _, one in found]
+    for main, *others in keys:
+        for other in others:
+            same[first(other)] = first(main)
+    groups = dict[_Key, list[Dated]]()
+    for one, (main, *_) in zip(found, keys, strict=True):
+        groups.setdefault(first(main), []).append(one)
+    return list(groups.values())
+
+
+def _keys(one: Served) -> list[_Key]:
+    """The codings of its code, else its text, else the resource alone."""
+    code = peek(one.body).get("code", {})
+    codings = [(coding.get("system", ""), coding["code"]) for coding in code.get("coding", ()) if "code" in coding]
+    return codings or [(_TEXT, fold(" ".join(code["text"].split()))) if "text" in code else (_ALONE, one.local)]
+
+
+def _newest(group: Sequence[Dated], most: int) -> Iterator[Served]:
+    last = group[min(most, len(group)) - 1][0]
+    return (one for _, one in takewhile(lambda found: found[0] >= last, group))
