@@ -23,6 +23,7 @@ from aggregator.fhir.patient_summary import CODE, TITLE
 from aggregator.fhir.read import read
 from aggregator.fhir.view import View, full_url
 from aggregator.vault.image import Served
+from aggregator.vault.meter import PARSED
 from fhir_profiles import build
 from fhir_profiles.codes import LOINC
 from fhir_profiles.dates import EVER, stretch
@@ -94,7 +95,9 @@ def _code(value: str) -> tuple[str | None, str]:
 
 
 def _documents(view: View) -> Sequence[Served]:
-    return view.image.served(view.image.kinds.get(TYPE, range(0)))
+    rids = view.image.kinds.get(TYPE, range(0))
+    view.image.meter.spend(len(rids) // PARSED)
+    return view.image.served(rids)
 
 
 def _fits(document: Resource, asked: _Asked) -> bool:

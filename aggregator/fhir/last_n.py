@@ -20,6 +20,7 @@ from aggregator.fhir.parameters import parameter
 from aggregator.fhir.plan import plan
 from aggregator.fhir.view import View
 from aggregator.vault.image import Served
+from aggregator.vault.meter import PARSED
 from fhir_profiles.text import peek
 
 TYPE = "Observation"
@@ -50,7 +51,7 @@ def last_n(view: View, pairs: Pairs, links: Links, *, strict: bool = False) -> A
     rids = view.image.kinds.get(TYPE, range(0))
     found = plan(view, understood).page(view.image, rids.start, len(rids))
     most = _most(given.get(MAX, "1"))
-    shown = [one for group in grouped(dated(view, TYPE, found)) for one in _newest(group, most)]
+    shown = [one for group in grouped(view, dated(view, TYPE, found)) for one in _newest(group, most)]
     kept = [pair for pair in pairs if pair[0] not in understood.ignored]
     told = Page(path=_PATH, query=urlencode(kept), count=len(shown), ignored=understood.ignored)
     return answer(view, links, told, shown, total=len(shown))
@@ -80,7 +81,7 @@ def dated(view: View, resource_type: str, found: Sequence[Served]) -> list[Dated
     return sorted(made, key=lambda one: -one[0])
 
 
-def grouped(found: Sequence[Dated]) -> list[list[Dated]]:
+def grouped(view: View, found: Sequence[Dated]) -> list[list[Dated]]:
     """By code; groups and their members as they came. Keys that one resource has are one key from then on."""
     same = dict[_Key, _Key]()
 
@@ -89,6 +90,7 @@ def grouped(found: Sequence[Dated]) -> list[list[Dated]]:
             key = earlier
         return key
 
+    view.image.meter.spend(len(found) // PARSED)
     keys = [_keys(one) for _, one in found]
     for main, *others in keys:
         for other in others:

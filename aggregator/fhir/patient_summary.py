@@ -28,6 +28,7 @@ from aggregator.fhir.read import read
 from aggregator.fhir.view import View, local_id
 from aggregator.vault.image import Served
 from aggregator.vault.mask import references
+from aggregator.vault.meter import PARSED
 from fhir_profiles import build
 from fhir_profiles.codes import DATA_ABSENT_REASON, LOINC, URI
 from fhir_profiles.text import Resource, dumps, loads, peek
@@ -123,6 +124,7 @@ class _Record:
     def taken(self, kind: str, takes: Takes) -> list[Served]:
         """The resources of a type that a section takes."""
         rids = self.view.image.kinds.get(kind, range(0))
+        self.view.image.meter.spend(len(rids) // PARSED)
         return [one for one in self.view.image.served(rids) if takes(self.peeked(one))]
 
     def peeked(self, one: Served) -> Resource:
@@ -192,7 +194,7 @@ def _shown(section: Section, record: _Record) -> Iterator[Served]:
     for kind, takes in section.takes.items():
         taken = record.taken(kind, takes)
         if section.newest:
-            taken = [group[0][1] for group in grouped(dated(record.view, kind, taken))]
+            taken = [group[0][1] for group in grouped(record.view, dated(record.view, kind, taken))]
         yield from taken
 
 

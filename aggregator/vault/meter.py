@@ -16,6 +16,10 @@ INSTRUCTIONS = 10_000
 """Of SQLite's virtual machine in one step."""
 
 
+PARSED = 20
+"""Resources that take as long to parse as one step."""
+
+
 class TooMuchWork(AggregatorError):
     """A question took more steps than were allowed, or nobody waits for its answer any more."""
 

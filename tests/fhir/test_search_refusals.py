@@ -107,7 +107,7 @@ def test_everything_refused(query: str) -> None:
 
 def test_everything_knows_its_parameters() -> None:
     with pytest.raises(UnknownParameter):
-        everything(VIEW, "k3.erika", pairs("start=2026"), LINKS, strict=True)
+        everything(VIEW, "k3.erika", pairs("visit=2026"), LINKS, strict=True)
 
 
 @pytest.mark.attack(1)
