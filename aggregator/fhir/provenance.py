@@ -55,4 +55,6 @@ def _resource(vault: str, put: Put) -> Resource:
     if "hash" in origin and "locator" in origin:
         told = {"identifier": identifier(codes.URI, f"nih:{origin['hash']}"), "display": origin["locator"]}
         made["entity"] = [{"role": "source", "what": told}]
+    if "amends" in origin:
+        made["entity"] = [{"role": "revision", "what": reference(origin["amends"])}]
     return made

@@ -15,6 +15,7 @@ from fhir_profiles.text import Resource, loads
 
 SECTION_SYSTEM: Final = "https://aggregator.example/fhir/CodeSystem/section"
 WARNING_URL: Final = "https://aggregator.example/fhir/StructureDefinition/warning"
+AMENDS_URL: Final = "https://aggregator.example/fhir/StructureDefinition/amends"
 
 _HERE = Path(__file__).parent
 
