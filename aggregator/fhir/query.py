@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from itertools import islice
 
-from aggregator.fhir import page
+from aggregator.fhir import chain, page
 from aggregator.fhir.asked import Asked, alternatives
 from aggregator.fhir.clause import Condition
 from aggregator.fhir.outcome import BadQuery, UnknownParameter
@@ -76,6 +76,14 @@ def parse(resource_type: str, pairs: Pairs, *, base_url: str, strict: bool) -> Q
 
 def condition(resource_type: str, name: str, value: str, base_url: str) -> Condition | None:
     """What a parameter asks of a resource of this type; None where the type has no such parameter. Raises BadQuery."""
+
+    def inner(target: str, rest: str) -> Condition | None:
+        return condition(target, rest, value, base_url)
+
+    if name.startswith(chain.HAS):
+        return chain.has(resource_type, name, inner)
+    if "." in name:
+        return chain.chained(resource_type, name, inner)
     bare, _, modifier = name.partition(":")
     found = parameter(resource_type, bare)
     if found is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aggregator.fhir.summary import PARTS, SUBSETTED, Part, Summary, elements
+from aggregator.fhir.subset import PARTS, SUBSETTED, Part, Summary, elements
 from fhir_profiles.check import check
 from fhir_profiles.text import Number, dumps, loads
 from tests.fhir.world import handmade

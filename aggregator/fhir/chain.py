@@ -1,0 +1,151 @@
+"""Conditions on other resources: chains and `_has`. https://hl7.org/fhir/R4/search.html#chaining.
+
+    subject:Patient.name=erika            the resource refers to one that has it
+    _has:Observation:encounter:code=718-7  one that has it refers to the resource
+
+A reference is a term (type, id) of an image, and whatever it can name lies in the same vault. So a chain is a join of
+terms and resources of the view: what is not in the view is named by no chain, hidden or never there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from aggregator.fhir.clause import Clause, Condition, Values
+from aggregator.fhir.outcome import BadQuery
+from aggregator.fhir.parameters import Kind, Parameter, parameter
+from aggregator.fhir.view import View
+from fhir_profiles.structure import RESOURCES
+
+Inner = Callable[[str, str], Condition | None]
+"""(resource type, parameter's name) -> what is asked at a chain's other end; None: no such parameter."""
+
+HAS = "_has:"
+MOST_STEPS = 4
+
+_NAMES = "CROSS JOIN term t ON t.scope = ? AND t.text = ? || x.local AND t.system = ?"
+_CHAINED = "SELECT t.tid FROM resource x {names} WHERE x.rid IN ({rows})"
+_REVERSED = """
+SELECT x.rid FROM resource x {names} CROSS JOIN posting p ON p.tid = t.tid
+WHERE x.rid >= ? AND x.rid < ? AND p.rid IN ({rows})
+"""
+_ROWS = "SELECT s.rid FROM {table} s WHERE s.rid >= ? AND s.rid < ? AND {holds}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A reference from one type to another, and what is asked of the resource at its other end.
+
+    scope: the reference's. target: the type that it names.
+    """
+
+    scope: int
+    target: str
+    asked: Condition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chained:
+    """The resource refers over one of these links."""
+
+    name: str
+    resource_type: str
+    links: tuple[Link, ...]
+
+    @property
+    def alternatives(self) -> int:
+        """Those of all links."""
+        return sum(link.asked.alternatives for link in self.links)
+
+    def clause(self, view: View) -> Clause:
+        """The postings of the terms that name what the links lead to."""
+        texts, values = list[str](), Values()
+        for link in self.links:
+            rows, inner = _rows(view, link.target, link.asked)
+            if rows:
+                texts.append(_CHAINED.format(names=_NAMES, rows=rows))
+                values += [link.scope, f"{view.vault}.", link.target, *inner]
+        size = view.image.count(self.resource_type) if texts else 0
+        holds = f"{{row}}.tid IN ({' UNION ALL '.join(texts)})"
+        return Clause(table="posting", holds=holds, values=values, size=size, many=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reversed:
+    """Another resource, of which something is asked, refers to the resource. source: its type; scope: the reference."""
+
+    name: str
+    resource_type: str
+    source: str
+    scope: int
+    asked: Condition
+
+    @property
+    def alternatives(self) -> int:
+        """Those of what is asked."""
+        return self.asked.alternatives
+
+    def clause(self, view: View) -> Clause:
+        """The resources that have a term which names them in a posting of the others."""
+        rids = view.image.kinds.get(self.resource_type, range(0))
+        rows, inner = _rows(view, self.source, self.asked)
+        holds = f"{{row}}.rid IN ({_REVERSED.format(names=_NAMES, rows=rows)})"
+        values = [self.scope, f"{view.vault}.", self.resource_type, rids.start, rids.stop, *inner]
+        return Clause(table="resource", holds=holds, values=values, size=len(rids) if rows else 0, many=True)
+
+
+def _rows(view: View, resource_type: str, asked: Condition) -> tuple[str, Values]:
+    """The rids of a type for which a condition holds, as a SELECT; empty where there is none."""
+    rids = view.image.kinds.get(resource_type)
+    clause = asked.clause(view) if rids else None
+    if rids is None or clause is None or not clause.size:
+        return "", []
+    text = _ROWS.format(table=clause.table, holds=clause.holds.format(row="s"))
+    return text, [rids.start, rids.stop, *clause.values]
+
+
+def chained(resource_type: str, name: str, inner: Inner) -> Condition | None:
+    """`reference.parameter` or `reference:Type.parameter`. None where one of the names is none. Raises BadQuery."""
+    head, _, rest = name.partition(".")
+    bare, _, only = head.partition(":")
+    found = parameter(resource_type, bare)
+    if found is None:
+        return None
+    if found.kind is not Kind.REFERENCE:
+        raise BadQuery(name, "only a reference can be followed")
+    if name.count(".") > MOST_STEPS:
+        raise BadQuery(name, f"more than {MOST_STEPS} steps")
+    links = tuple(_links(found, only, rest, inner))
+    return Chained(name=name, resource_type=resource_type, links=links) if links else None
+
+
+def _links(found: Parameter, only: str, rest: str, inner: Inner) -> Iterator[Link]:
+    for target in _targets(found, only):
+        asked = inner(target, rest)
+        if asked is not None:
+            yield Link(scope=found.scope, target=target, asked=asked)
+
+
+def has(resource_type: str, name: str, inner: Inner) -> Condition | None:
+    """`_has:Type:reference:parameter`. None where one of the names is none. Raises BadQuery."""
+    source, _, further = name.removeprefix(HAS).partition(":")
+    bare, _, rest = further.partition(":")
+    if name.count(HAS) > MOST_STEPS:
+        raise BadQuery(name, f"more than {MOST_STEPS} steps")
+    found = parameter(source, bare) if source in RESOURCES else None
+    if found is None:
+        return None
+    if found.kind is not Kind.REFERENCE:
+        raise BadQuery(name, "only a reference can be followed")
+    asked = inner(source, rest)
+    if asked is None or resource_type not in _targets(found, ""):
+        return None
+    return Reversed(name=name, resource_type=resource_type, source=source, scope=found.scope, asked=asked)
+
+
+def _targets(found: Parameter, only: str) -> tuple[str, ...]:
+    """The types that a reference may name."""
+    known = {element.detail for element in found.elements}
+    targets = tuple(sorted(RESOURCES if "" in known else known))
+    return tuple(target for target in targets if only in ("", target))
