@@ -123,6 +123,12 @@ def empty(folder: Path) -> Iterator[Path | URL]:
         _server.drop(name)
 
 
+def analyze(store: Store) -> None:
+    """What PostgreSQL does by itself within a minute or so of a change: its plans are not those for an empty table."""
+    if _server is not None:
+        execute(store, "ANALYZE")
+
+
 def told(store: Store) -> str:
     """The store as an argument of another process, which opens it with `opened`."""
     return store.place if _server is None else store.database.engine.url.render_as_string()

@@ -12,7 +12,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import orjson
@@ -103,6 +103,7 @@ def commit(session: Session, key_service: KeyService, batch: Sequence[Sealed]) -
             raise Stale("a vault's head moved inside a commit")
         connection.execute(_INSERT_RECEIPTS, made.rows)
         connection.execute(_INSERT_HEADS, _signed(key_service, made.heads))
+        counter.now(session, made.counters)
     done = made.done
     for sealed, durable in zip(batch, done, strict=True):
         if durable and sealed.number == 0:
@@ -124,12 +125,13 @@ def _follows(session: Session, vault: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a commit is about to write: which receipts count, their rows, how heads move, and the new heads."""
+    """What a commit is about to write: which receipts count, their rows, how heads move, the new ones, and counters."""
 
     done: list[bool]
     rows: list[dict[str, Any]] = field(default_factory=list)
     moves: list[dict[str, Any]] = field(default_factory=list)
     heads: list[tuple[str, int, bytes]] = field(default_factory=list)
+    counters: dict[str, Counter] = field(default_factory=dict)
 
 
 def _signed(key_service: KeyService, heads: Sequence[tuple[str, int, bytes]]) -> list[dict[str, Any]]:
@@ -190,6 +192,7 @@ def _append(row: Any, receipts: list[tuple[int, Sealed]], made: _Made) -> None:
         same = {"vault_id": row.id, "before": row.audit_position, "grants": now.grant_version, "log": now.log_position}
         made.moves.append(same | {"position": position, "head": head})
         made.heads.append((row.id, position, head))
+        made.counters[row.id] = replace(Counter.of(row), audit_position=position, audit_head=head)
 
 
 _Waiting = tuple[Sealed, asyncio.Future[bool]]

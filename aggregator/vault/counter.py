@@ -150,7 +150,7 @@ _HEADS = select(
 
 def begun(connection: Connection) -> None:
     """A listener for the engine's `begin`: nothing is moved yet."""
-    connection.info[_MOVED] = set()
+    connection.info[_MOVED] = {}
 
 
 def note(
@@ -165,7 +165,13 @@ def note(
     if isinstance(statement, Insert | Update) and cast(Table, statement.table).name == _TABLE.name:
         for row in many or [one]:
             # Both are the row's key: updates name it by the first, inserts by the second.
-            connection.info[_MOVED].add(row["vault_id"] if "vault_id" in row else row["id"])
+            connection.info[_MOVED][row["vault_id"] if "vault_id" in row else row["id"]] = None
+
+
+def now(session: Session, heads: Mapping[str, Counter]) -> None:
+    """From one who has just written these heads and knows them whole: they need not be read again."""
+    if _WATCH in session.info:
+        session.connection().info[_MOVED] |= heads
 
 
 def opened(session: Session, vault: str, opening: bytes) -> None:
@@ -177,10 +183,12 @@ def moved(session: Session) -> Mapping[str, Counter]:
     """The heads that this transaction is about to commit."""
     session.flush()
     connection = session.connection()
-    vaults = connection.info[_MOVED]
-    if not vaults:
-        return {}
-    return {row.id: Counter.of(row) for row in connection.execute(_HEADS, {"vaults": sorted(vaults)})}
+    heads: dict[str, Counter | None] = connection.info[_MOVED]
+    known = {vault: head for vault, head in heads.items() if head is not None}
+    unread = sorted(heads.keys() - known.keys())
+    if unread:
+        known |= {row.id: Counter.of(row) for row in connection.execute(_HEADS, {"vaults": unread})}
+    return known
 
 
 def tell(session: Session, heads: Mapping[str, Counter]) -> None:

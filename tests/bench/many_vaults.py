@@ -20,6 +20,7 @@ from aggregator.vault import tables, view
 from aggregator.vault.keys import new_vault_id
 from aggregator.vault.seal import PublicKey
 from fhir_profiles.text import Resource
+from tests import databases
 from tests.bench.figure import Figure, middle, repeated
 from tests.bench.installation import Installation, install
 
@@ -45,6 +46,7 @@ def many(folder: Path, resources: Sequence[Resource], numbers: Sequence[int], ru
         before = service.store.size()
         _copy(made, template, number - there)
         service.store.checkpoint()
+        databases.analyze(service.store)
         grown, added = service.store.size() - before, number - there
         there = number
         opening = lambda: view.open_view(service.store, made.owner.vault, mine, service.indexer, root).close()  # noqa: E731
