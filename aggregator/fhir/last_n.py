@@ -28,7 +28,9 @@ MAX = "max"
 MOST = 100
 _PATH = f"{TYPE}/$lastn"
 _UNDATED = -(2**62)
-_NEWEST = "SELECT rid, max(high) FROM span WHERE scope = ? GROUP BY rid"
+_ENDS = """
+SELECT r.local, max(s.high) FROM span s CROSS JOIN resource r ON r.rid = s.rid WHERE s.scope = ? GROUP BY s.rid
+"""
 
 _TEXT, _ALONE = "text", "id"  # no code system is called so: a system is an absolute URI
 _Key = tuple[str, str]
@@ -75,10 +77,8 @@ def _most(value: str) -> int:
 def dated(view: View, resource_type: str, found: Sequence[Served]) -> list[Dated]:
     """Newest first; of what is equally new, in the order it came; last of all what has no date."""
     date = parameter(resource_type, "date")
-    ends = dict(view.image.select(_NEWEST, (date.scope,))) if date else {}
-    rids = (view.image.find(resource_type, one.local) for one in found)
-    made = [(ends.get(rid, _UNDATED), one) for rid, one in zip(rids, found, strict=True)]
-    return sorted(made, key=lambda one: -one[0])
+    ends = dict(view.image.select(_ENDS, (date.scope,))) if date else {}
+    return sorted(((ends.get(one.local, _UNDATED), one) for one in found), key=lambda one: -one[0])
 
 
 def grouped(view: View, found: Sequence[Dated]) -> list[list[Dated]]:
