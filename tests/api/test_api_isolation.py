@@ -10,6 +10,10 @@ NEVER = "aaaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbb"
 ROUTES = (
     "/fhir/Patient/{id}",
     "/fhir/Patient/{id}/$everything",
+    "/fhir/Patient/{id}/$summary",
+    "/fhir/Patient/{id}/$validate",
+    "/fhir/Observation/$lastn?patient={id}&category=laboratory",
+    "/fhir/DocumentReference/$docref?patient={id}",
     "/fhir/Patient/{id}/Observation",
     "/fhir/Observation?patient={id}",
     "/fhir/Observation?patient=Patient/{id}&_summary=count",

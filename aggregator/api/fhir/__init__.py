@@ -5,7 +5,8 @@
     table           all of them in one table, from which come the routes and the CapabilityStatement
 
     metadata        capabilities; SMART's discovery document
-    read  search  everything  binary
+    read  search  binary
+    everything  patient_summary  last_n  docref  validate     operations; operation: what they share
     create          a provider's, and a transaction of them; consent: an owner's
 
 A new interaction is a module of its own. It declares what it does and imports no other of its kind:

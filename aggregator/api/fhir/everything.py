@@ -7,34 +7,55 @@ from starlette.responses import Response
 
 from aggregator.api.access import Act
 from aggregator.api.fhir.interaction import Operation
-from aggregator.api.fhir.server import Server, fhir, pairs, path, strict, vault_of
+from aggregator.api.fhir.operation import parameters
+from aggregator.api.fhir.server import Server, fhir, path, strict, vault_of
 from aggregator.fhir import everything as finding
 from aggregator.fhir.bundle import Answer
+from aggregator.fhir.outcome import BadQuery, NotFound
 from aggregator.vault.view import View
 
 
 async def everything(server: Server, request: Request) -> Response:
     """A page of all that the caller may see of a patient."""
     (whole_id,) = path(request, "whole_id")
-    vault = vault_of(whole_id)
-    act = Act("operation", "", f"Patient/{whole_id}/$everything")
-    asked, strictly = pairs(request), strict(request)
+    return await _answer(server, request, vault_of(whole_id), whole_id)
+
+
+async def everything_of_one(server: Server, request: Request) -> Response:
+    """The same where it needs no name: one record alone is open to the caller."""
+    vaults = server.access.vaults(server.callers.of(request))
+    if not vaults:
+        raise NotFound
+    if len(vaults) > 1:
+        raise BadQuery("patient", "name one, as Patient/[id]/$everything; $export takes all that are open to you")
+    return await _answer(server, request, vaults[0], None)
+
+
+async def _answer(server: Server, request: Request, vault: str, whole_id: str | None) -> Response:
+    act = Act("operation", "", f"Patient/{whole_id}/$everything" if whole_id else "Patient/$everything")
+    asked, strictly = await parameters(server, request), strict(request)
     principal = await server.principal(request, act, "rs", vault, asked)
     links = server.pages.links(principal.reader, vault)
 
     def ask(view: View) -> Answer:
-        return finding.everything(view, whole_id, asked, links, strict=strictly)
+        return finding.everything(view, whole_id or f"{vault}.{view.patient}", asked, links, strict=strictly)
 
     return fhir((await server.access.answer(principal, vault, act, ask)).body)
 
 
-OPERATIONS = (
+_DEFINITION = "http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1"
+OPERATIONS = tuple(
     Operation(
         name="everything",
-        definition="http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1",
-        method="GET",
-        path="/Patient/{whole_id}/$everything",
-        endpoint=everything,
+        definition=_DEFINITION,
+        method=method,
+        path=path,
+        endpoint=endpoint,
         types=frozenset({"Patient"}),
-    ),
+    )
+    for path, endpoint in (
+        ("/Patient/$everything", everything_of_one),
+        ("/Patient/{whole_id}/$everything", everything),
+    )
+    for method in ("GET", "POST")
 )

@@ -31,9 +31,16 @@ class _FhirType(Convertor[str]):
         return value
 
 
+class _FhirId(_FhirType):
+    """An id in a path: begins with no dollar, so the name of an operation is none."""
+
+    regex = "[^/$][^/]*"
+
+
 register_url_convertor("fhir_type", _FhirType())
+register_url_convertor("fhir_id", _FhirId())
 KIND = "/{resource_type:fhir_type}"
-ONE = f"{KIND}/{{whole_id}}"
+ONE = f"{KIND}/{{whole_id:fhir_id}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

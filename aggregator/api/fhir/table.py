@@ -13,7 +13,19 @@ from starlette.routing import Route
 from aggregator import __version__
 from aggregator.api.access import Access
 from aggregator.api.caller import Callers
-from aggregator.api.fhir import binary, consent, create, everything, metadata, read, search
+from aggregator.api.fhir import (
+    binary,
+    consent,
+    create,
+    docref,
+    everything,
+    last_n,
+    metadata,
+    patient_summary,
+    read,
+    search,
+    validate,
+)
 from aggregator.api.fhir.interaction import Interaction, Operation
 from aggregator.api.fhir.server import Server
 from aggregator.api.pages import Pages
@@ -29,6 +41,10 @@ TABLE: tuple[Interaction | Operation, ...] = (
     *binary.INTERACTIONS,
     *read.INTERACTIONS,
     *everything.OPERATIONS,
+    *patient_summary.OPERATIONS,
+    *last_n.OPERATIONS,
+    *docref.OPERATIONS,
+    *validate.OPERATIONS,
     *consent.INTERACTIONS,
     *create.INTERACTIONS,
     *metadata.INTERACTIONS,
