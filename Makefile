@@ -34,8 +34,8 @@ test: lint  ## what CI runs
 	$(BIN)/pytest -n $(WORKERS) --store postgresql $(ON_POSTGRESQL) $(ARGS)
 
 faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk at every write: an hour
-	AGGREGATOR_FAULTS=all $(BIN)/pytest tests/faults $(ARGS)
-	AGGREGATOR_FAULTS=all $(BIN)/pytest --store postgresql tests/faults $(ARGS)
+	AGGREGATOR_FAULTS=all $(BIN)/pytest -n $(WORKERS) tests/faults $(ARGS)
+	AGGREGATOR_FAULTS=all $(BIN)/pytest -n $(WORKERS) --store postgresql tests/faults $(ARGS)
 
 machine: $(READY)  ## the state machine with many examples, the shortest way to a failure; AGGREGATOR_MACHINE=500
 	AGGREGATOR_MACHINE=$${AGGREGATOR_MACHINE:-200} AGGREGATOR_SHRINK=1 $(BIN)/pytest tests/vault/test_state_machine.py $(ARGS)

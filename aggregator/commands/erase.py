@@ -32,6 +32,7 @@ def erase(
 
     Nothing brings it back. `aggregator export` first, for who wants to take it along. With a login the owner's password
     is asked. Backups of the key ring from before stay for keys.backup_retention_days; the certificate names the day.
+    Asked again with --vault, it prints the same certificate.
 
     Example: aggregator erase erika.muster --certificate erased.txt
     """

@@ -64,10 +64,13 @@ def check(certificate: Certificate) -> None:
 
 
 def erase(place: Place, vault: str, by: str, retention_days: int, secrets: Secrets | None = None) -> Certificate:
-    """Raises CallerError for a vault that is not here, Tampered where anything opens still: then its rows stay."""
+    """For one that is erased already, the certificate that it has.
+
+    Raises CallerError for a vault that is not here, Tampered where anything opens still: then its rows stay.
+    """
     with place.store.write(vault) as session:
         if counter.head(session, vault) is None or vault == SYSTEM:
-            raise CallerError("there is no such record here")
+            return _earlier(place, session, vault)
         session.merge(Erasure(vault=vault, ordered_by=by, begun=int(place.clock().timestamp())))
         _stop(session, vault)
     return _finish(place, vault, retention_days, secrets or {})
@@ -80,6 +83,22 @@ def finish_erasures(place: Place, retention_days: int) -> int:
     for vault in begun:
         _finish(place, vault, retention_days, {})
     return len(begun)
+
+
+def _earlier(place: Place, session: Session, vault: str) -> Certificate:
+    """Who ordered it may not have seen it: the process or the disk ended first, and a start finished what was begun."""
+    row = session.get(Erasure, vault)
+    if row is None or not row.certificate:
+        raise CallerError("there is no such record here")
+    made = _certificate(place, row)
+    check(made)
+    if made.told()["vault"] != vault:
+        raise Tampered("a certificate stands in another record's row")
+    return made
+
+
+def _certificate(place: Place, row: Erasure) -> Certificate:
+    return Certificate(row.certificate, row.signature, place.key_service.audit_verification_key())
 
 
 def _stop(session: Session, vault: str) -> None:
@@ -108,7 +127,7 @@ def _finish(place: Place, vault: str, retention_days: int, secrets: Secrets) -> 
         session.add(row)
         _receipt(place, session, vault, row.ordered_by)
     place.store.checkpoint()
-    return Certificate(row.certificate, row.signature, place.key_service.audit_verification_key())
+    return _certificate(place, row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,11 @@ class Living:
             self._http = None
             self.service.close()
 
+    def keep_code(self, login: str, code: str) -> None:
+        """code: the recovery code; empty where it was shown to nobody."""
+        self.codes[login] = code
+        self.home.paper.write_bytes(orjson.dumps(self.codes))
+
     def sign_in(self, login: str = LOGIN, *passwords: str) -> str | None:
         """The first of these passwords that opens the account."""
         for password in passwords or (PASSWORD, NEW_PASSWORD):

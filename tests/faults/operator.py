@@ -1,11 +1,17 @@
-"""What the operator does with the commands: backup, restore of what a disk took, new keys. Each can be done again."""
+"""What is done with the commands: backup, restore of what a disk took, new keys, export, import, erasure.
+
+Each can be done again, where nobody knows whether it was done.
+"""
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import orjson
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
@@ -13,7 +19,7 @@ import aggregator.__main__ as command_line
 from aggregator.errors import OperatorError
 from aggregator.vault.store import Store
 from aggregator.vault.tables import Installation
-from tests.faults.living import Home, Living
+from tests.faults.living import LOGIN, PASSWORD, Home, Living
 from tests.faults.shim import Shim
 
 _KEPT = "destroyed"
@@ -32,12 +38,13 @@ def lose(life: Living) -> None:
     """The database and the key ring are gone, and come back from the backup."""
     life.stop()
     with Shim().unwatched():
-        _take_away(life.home)
+        take_away(life.home)
     mend(life.home)
     life.start()
 
 
-def _take_away(home: Home) -> None:
+def take_away(home: Home) -> None:
+    """The database, the key ring and the blobs."""
     if home.store.url:
         engine = create_engine(home.store.database_url())
         with engine.begin() as connection:
@@ -71,15 +78,29 @@ def rotate_worker(life: Living) -> None:
 
 
 def erase(life: Living) -> None:
-    """Where a start has finished what was begun, there is nobody to sign in any more."""
-    if life.sign_in() is None:
-        return
-    vault = life.patient().partition(".")[0]
-    try:
-        _command(life.home, "erase", "--vault", vault, "--yes")
-    except OSError:
-        if life.sign_in() is not None:
-            raise
+    """Its certificate is printed, also where a start has finished what was begun."""
+    ordered = Path(f"{life.home.folder}.erased")
+    if life.sign_in() is not None:
+        ordered.write_text(life.patient().partition(".")[0])
+    vault = ordered.read_text()
+    assert f"Record:          {vault}" in _command(life.home, "erase", "--vault", vault, "--yes")
+
+
+def export(life: Living) -> None:
+    """Erika's record in a sealed file, whose password is hers."""
+    password = life.home.folder / "password"
+    password.touch(0o600)
+    password.write_text(PASSWORD)
+    to = ("--sealed", life.home.folder / "erika.export", "--seal-password-file", password)
+    _command(life.home, "export", LOGIN, "--password-file", password, *to)
+
+
+def import_(life: Living) -> str:
+    """That file's; returns the recovery code."""
+    password, file = life.home.folder / "password", life.home.folder / "erika.export"
+    given = ("--login", LOGIN, "--password-file", password, "--seal-password-file", password)
+    told = orjson.loads(_command(life.home, "import", file, *given, "--json"))
+    return str(told["recovery_code"])
 
 
 def _alone(life: Living, *arguments: str) -> None:
@@ -103,15 +124,19 @@ def _whole(home: Home) -> bool:
         store.close()
 
 
-def _command(home: Home, *arguments: str | Path) -> None:
-    """Runs `aggregator` in this process. Raises OSError where it fails."""
+def _command(home: Home, *arguments: str | Path) -> str:
+    """Runs `aggregator` in this process; returns what it printed. Raises OSError where it fails."""
     file = Path(f"{home.folder}.toml")
     config = home.config()
     where = f'url = "{config.store.url}"' if config.store.url else f'path = "{config.store.path}"'
     file.write_text(f'[store]\n{where}\n[keys]\nfolder = "{config.keys.folder}"\n[blobs]\nurl = "{config.blobs.url}"\n')
     sys.argv = ["aggregator", "--config", str(file), *map(str, arguments)]
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     try:
-        command_line.main()
+        with redirect_stdout(printed):
+            command_line.main()
     except SystemExit as ended:
         if ended.code:
             raise OSError(f"{arguments[0]} ended with {ended.code}") from None
+    printed.flush()
+    return printed.buffer.getvalue().decode()

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from tests.faults.living import Facts
 from tests.faults.scenario import SCENARIOS, Scenario
 from tests.faults.server import FaultyServer
 from tests.faults.shim import Fault, build
+from tests.faults.templates import TEMPLATES
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,31 +56,31 @@ class Rig:
         made = self._template(template)
         fresh = self.folder / "home"
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(made, fresh)
-        shutil.copy(f"{made}.codes", f"{fresh}.codes")
         self._databases.close()
         self._databases.enter_context(databases.own_databases())
-        databases.copy(database(made), database(fresh))
+        self._copy(made, fresh)
         return fresh
 
     def prepare(self) -> None:
         """The templates, before a test that gives back the databases that it took."""
-        for name in {one.template for one in SCENARIOS.values()}:
+        for name in TEMPLATES:
             self._template(name)
 
     def _template(self, name: str) -> Path:
         folder = self.folder / name
         if name not in self.made:
-            if name == "record":
-                shutil.copytree(self._template("person"), folder)
-                shutil.copy(self.folder / "person.codes", self.folder / "record.codes")
-                databases.copy(database(self.folder / "person"), database(folder))
+            if before := TEMPLATES[name].before:
+                self._copy(self._template(before), folder)
             else:
                 folder.mkdir()
-            answer = self.ask(act="make", maker=name, home=str(folder), weakening="")
-            assert answer["status"] == 0, answer["told"]
+            self.ask(act="make", template=name, home=str(folder))
             self.made.add(name)
         return folder
+
+    def _copy(self, source: Path, target: Path) -> None:
+        shutil.copytree(source, target)
+        shutil.copy(f"{source}.codes", f"{target}.codes")
+        databases.copy(database(source), database(target))
 
     def count(self, name: str) -> tuple[int, int]:
         """(durable steps, writes) of a scenario in which nothing goes wrong."""
@@ -94,6 +95,16 @@ class Rig:
         assert [one["step"] for one in answer["told"]] == list(range(len(SCENARIOS[name].steps)))
         self._judge_after(name, home, answer["told"])
         return answer["steps"], answer["writes"]
+
+    def fail_each(self, name: str, fault: Fault, numbers: Iterable[int]) -> None:
+        """A run for each number. Raises AssertionError that tells of every one that failed."""
+        wrong = list[str]()
+        for at in numbers:
+            try:
+                self.fail(name, fault, at)
+            except AssertionError as error:
+                wrong.append(f"{name}, {fault.name} at {at}: {error}")
+        assert not wrong, "\n".join(wrong)
 
     def fail(self, name: str, fault: Fault, at: int) -> None:
         """One run with one fault. Raises AssertionError for anything lost, half made, or not mended by itself."""
@@ -117,9 +128,8 @@ class Rig:
         heads = [one["head"] for one in acknowledged if one["head"]]
         answer = self.ask(act="after", scenario=name, home=str(home), generation=3, first=done, heads=heads)
         assert answer["status"] == 0, answer["told"]
-        before, after = answer["told"]
-        self._judge(scenario, done, before)
-        self._judge(scenario, len(scenario.steps), after)
+        for seen, at in zip(answer["told"], sorted({done, len(scenario.steps)}), strict=True):
+            self._judge(scenario, at, seen)
 
     def _judge(self, scenario: Scenario, done: int, seen: Facts) -> None:
         """What is seen when `done` steps were acknowledged and the next one may have begun."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from joserfc.jwk import ECKey
 from sqlmodel import select
 
 from aggregator.audit import remembered, verify
@@ -25,9 +24,8 @@ from aggregator.vault.tables import GrantIntent, Vault
 from fhir_profiles import codes
 from tests.api.http_world import consent
 from tests.faults import operator
-from tests.faults.living import LOGIN, NEW_PASSWORD, PASSWORD, Facts, Home, Living, living, told
+from tests.faults.living import LOGIN, NEW_PASSWORD, PASSWORD, Facts, Living, told
 from tests.sync.sync_world import batch, deleted, found, observation, patient
-from tests.vault.world import ERIKA
 
 OTHER_LOGIN = "berta"
 BATCHES = (
@@ -62,10 +60,9 @@ def sign_up(life: Living) -> None:
     answer = life.world.http.post("/auth/sign-up", json={"login": OTHER_LOGIN, "password": PASSWORD, **stated})
     if answer.status_code == 400:  # it was done, and its answer lost: nobody has seen the recovery code
         assert life.sign_in(OTHER_LOGIN, PASSWORD)
-        life.codes[OTHER_LOGIN] = ""
+        life.keep_code(OTHER_LOGIN, "")
     else:
-        life.codes[OTHER_LOGIN] = told(answer).json()["recovery_code"]
-    life.home.paper.write_bytes(orjson.dumps(life.codes))
+        life.keep_code(OTHER_LOGIN, told(answer).json()["recovery_code"])
 
 
 def prove(life: Living) -> None:
@@ -92,6 +89,21 @@ def disconnect(life: Living) -> None:
 
 def read(life: Living) -> None:
     life.get(f"/fhir/Patient/{life.patient()}/$everything")
+
+
+def prove_mine(life: Living) -> None:
+    """Erika's; she has a new one made where she has not seen it."""
+    if not life.codes.get(LOGIN):
+        life.owner()
+        life.keep_code(LOGIN, told(life.request("POST", "/app/unlockers/recovery")).json()["recovery_code"])
+    proof = {"login": LOGIN, "recovery_code": life.codes[LOGIN]}
+    told(life.world.http.post("/auth/recovery-proof", json=proof))
+
+
+def bring_in(life: Living) -> None:
+    """Where it was done and its answer lost, nobody has seen the recovery code."""
+    if life.sign_in() is None:
+        life.keep_code(LOGIN, operator.import_(life))
 
 
 def permit(life: Living) -> None:
@@ -203,6 +215,10 @@ LOOKS: Mapping[str, Callable[[Living], Any]] = {
 }
 
 
+WITHOUT_OWNER = {"password", "other", "strays", "remains"}
+"""Can be seen where Erika has no account."""
+
+
 @dataclass(frozen=True)
 class Step:
     """changes: fact -> the states through which it goes, the last one to stay."""
@@ -217,7 +233,7 @@ def _sync(published: int) -> Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """template: the scenario whose end this one starts from."""
+    """template: where it starts from; see tests.faults.templates."""
 
     template: str
     facts: Facts
@@ -296,6 +312,27 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         by_operator=True,
     ),
+    "import": Scenario(
+        "moved",
+        {"password": None, "record": None, "letter": None, "connections": None, "readable": None, "strays": 0},
+        (
+            Step(
+                bring_in,
+                {
+                    "password": [PASSWORD],
+                    "record": [AFTER[2]],
+                    "letter": ["whole"],
+                    "connections": [0],
+                    "readable": [False],
+                },
+            ),
+            Step(prove_mine),
+            Step(connect, {"connections": [1]}),
+            _sync(3),
+            Step(permit, {"readable": [True]}),
+        ),
+        by_operator=True,
+    ),
     "erasure": Scenario(
         "record",
         {"password": PASSWORD, "remains": False},
@@ -303,24 +340,6 @@ SCENARIOS: Mapping[str, Scenario] = {
         by_operator=True,
     ),
 }
-
-
-def make_person(home: Home) -> None:
-    """A key for the practice, and Erika, whose recovery code is proven."""
-    key = ECKey.generate_key("P-384", {"kid": "praxis"})
-    (home.folder / "praxis.key").write_bytes(orjson.dumps(key.as_dict(private=True)))
-    (home.folder / "praxis.jwks").write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
-    with living(home, 0) as life:
-        signed_up = life.service.accounts.sign_up(LOGIN, PASSWORD, ERIKA)
-        life.service.accounts.prove_recovery(LOGIN, signed_up.recovery_code)
-        home.paper.write_bytes(orjson.dumps({LOGIN: signed_up.recovery_code}))
-
-
-def make_record(home: Home) -> None:
-    """What `make_person` made, with two batches in the log."""
-    with living(home, 0) as life:
-        connect(life)
-        life.pull(BATCHES[:2])
 
 
 def play(life: Living, scenario: Scenario, first: int, acknowledge: Callable[[Facts], None]) -> None:
@@ -339,11 +358,14 @@ def head(life: Living) -> Facts | None:
 
 
 def look(life: Living, scenario: Scenario) -> Facts:
-    """The scenario's facts as they are now."""
-    if "password" not in scenario.facts:
-        life.owner()
+    """The scenario's facts as they are now; None for what is Erika's where she has no account."""
+    known = life.sign_in() is not None
     lost = {"other"} if life.codes.get(OTHER_LOGIN) == "" else set[str]()  # nobody can prove what nobody has seen
-    return {fact: LOOKS[fact](life) for fact in scenario.facts if fact not in lost}
+    return {
+        fact: LOOKS[fact](life) if known or fact in WITHOUT_OWNER else None
+        for fact in scenario.facts
+        if fact not in lost
+    }
 
 
 def sound(life: Living, heads: Sequence[Facts]) -> list[str]:

@@ -20,6 +20,8 @@ from tests.weaken import weakens
 ALL = os.environ.get("AGGREGATOR_FAULTS") == "all"
 REASON = missing()
 pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON), pytest.mark.timeout(0 if ALL else 300)]
+PARTS = 8 if ALL else 1
+"""Of what is tried of a scenario, so that several processes have the same to do."""
 OFTEN = ("sync", "grants")
 """The scenarios that a share looks at more closely."""
 FULL = [
@@ -38,41 +40,43 @@ def faults() -> Iterator[Rig]:
         yield made
 
 
-def share(total: int, few: int, name: str) -> Sequence[int]:
+def share(total: int, few: int, name: str, part: int) -> Sequence[int]:
     """As `spread`, fewer of most scenarios."""
-    return spread(total, few if name in OFTEN else max(1, few // 2))
+    return spread(total, few if name in OFTEN else max(1, few // 2), part)
 
 
-def spread(total: int, few: int) -> Sequence[int]:
-    """1 to total, or few of them, evenly."""
-    return range(1, total + 1) if ALL or few >= total else [1 + total * (2 * n + 1) // (2 * few) for n in range(few)]
+def spread(total: int, few: int, part: int) -> Sequence[int]:
+    """1 to total, each PARTS-th of them; or few of them, evenly."""
+    if ALL or few >= total:
+        return range(1 + part, total + 1, PARTS)
+    return [1 + total * (2 * n + 1) // (2 * few) for n in range(few)]
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.attack(48)
-def test_killed_at_a_durable_step(faults: Rig, name: str) -> None:
+def test_killed_at_a_durable_step(faults: Rig, name: str, part: int) -> None:
     steps, _ = faults.count(name)
     assert steps > 10
-    for at in share(steps, 2, name):
-        faults.fail(name, Fault.KILL_AT_STEP, at)
+    faults.fail_each(name, Fault.KILL_AT_STEP, share(steps, 2, name, part))
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.attack(48)
-def test_killed_in_the_middle_of_a_write(faults: Rig, name: str) -> None:
+def test_killed_in_the_middle_of_a_write(faults: Rig, name: str, part: int) -> None:
     """A torn write: half of it is there."""
     _, writes = faults.count(name)
-    for at in share(writes, 2, name):
-        faults.fail(name, Fault.KILL_AT_WRITE, at)
+    faults.fail_each(name, Fault.KILL_AT_WRITE, share(writes, 2, name, part))
 
 
-@pytest.mark.parametrize(("name", "fault"), FULL, ids=str)
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(("name", "fault"), FULL, ids=lambda one: getattr(one, "name", one))
 @pytest.mark.attack(49)
-def test_the_disk_is_full_or_broken(faults: Rig, name: str, fault: Fault) -> None:
+def test_the_disk_is_full_or_broken(faults: Rig, name: str, fault: Fault, part: int) -> None:
     """What failed is told; with room again, the same process and the next one go on."""
     _, writes = faults.count(name)
-    for at in share(writes, 1 + (fault is Fault.DISK_FULL), name):
-        faults.fail(name, fault, at)
+    faults.fail_each(name, fault, share(writes, 1 + (fault is Fault.DISK_FULL), name, part))
 
 
 # The rig itself: builds that are weakened in one place are found.

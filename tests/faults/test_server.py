@@ -18,7 +18,7 @@ from tests.faults.rig import Rig, rig
 from tests.faults.scenario import SCENARIOS
 from tests.faults.server import FaultyServer
 from tests.faults.shim import Fault, missing
-from tests.faults.test_kill import ALL, spread
+from tests.faults.test_kill import ALL, PARTS, spread
 from tests.weaken import weakens
 
 REASON = missing()
@@ -39,35 +39,35 @@ def faults() -> Iterator[Rig]:
         server.stop()
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("alone", [False, True], ids=["all of it", "one process"])
 @pytest.mark.attack(48)
-def test_the_server_is_killed_at_a_durable_step(faults: Rig, name: str, alone: bool) -> None:
+def test_the_server_is_killed_at_a_durable_step(faults: Rig, name: str, alone: bool, part: int) -> None:
     """With its first process, as `kill -9` or the end of a container does; or one alone, and the first one mends it."""
     assert faults.server
     steps, _ = faults.count(name)
     assert steps > 5
     with faults.server.killed_alone(alone):
-        for at in spread(steps, 2):
-            faults.fail(name, Fault.KILL_AT_STEP, at)
+        faults.fail_each(name, Fault.KILL_AT_STEP, spread(steps, 2, part))
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.attack(48)
-def test_the_server_is_killed_in_the_middle_of_a_write(faults: Rig, name: str) -> None:
+def test_the_server_is_killed_in_the_middle_of_a_write(faults: Rig, name: str, part: int) -> None:
     _, writes = faults.count(name)
-    for at in spread(writes, 1):
-        faults.fail(name, Fault.KILL_AT_WRITE, at)
+    faults.fail_each(name, Fault.KILL_AT_WRITE, spread(writes, 1, part))
 
 
 @pytest.mark.parametrize("fault", [Fault.DISK_FULL, Fault.DISK_FULL_ONCE, Fault.DISK_BROKEN], ids=lambda one: one.name)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.attack(49)
-def test_the_servers_disk_is_full_or_broken(faults: Rig, name: str, fault: Fault) -> None:
+def test_the_servers_disk_is_full_or_broken(faults: Rig, name: str, fault: Fault, part: int) -> None:
     """The server ends itself where it cannot write its log; with room again it is there, and all that it confirmed."""
     _, writes = faults.count(name)
-    for at in spread(writes, 1):
-        faults.fail(name, fault, at)
+    faults.fail_each(name, fault, spread(writes, 1, part))
 
 
 @pytest.mark.attack(48)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import SQLModel, select
+from sqlmodel import SQLModel, select, update
 
 from aggregator.app import _system_chain
 from aggregator.audit import receipts
@@ -211,9 +211,26 @@ def test_a_record_that_is_not_here_is_told(world: World) -> None:
     for vault in ("b" * 26, SYSTEM):
         with pytest.raises(CallerError, match="no such record"):
             erase(made, vault, OPERATOR_ORDER, DAYS)
-    erase(made, world.vault, OPERATOR_ORDER, DAYS)
-    with pytest.raises(CallerError, match="no such record"):
-        erase(made, world.vault, OPERATOR_ORDER, DAYS)
+    made.receipts.close()
+
+
+def test_asked_again_it_gives_the_certificate_that_is_there(world: World) -> None:
+    """Who ordered it may not have seen the first."""
+    first = erased(world)
+    world.clock.advance(minutes=5)
+    assert erased(world, OPERATOR_ORDER) == first
+
+
+@pytest.mark.parametrize("forged", [{"vault": "b" * 26}, {"signature": bytes(64)}], ids=lambda one: next(iter(one)))
+def test_a_certificate_that_the_key_service_did_not_sign_for_this_record_is_not_given(
+    world: World, forged: dict[str, Any]
+) -> None:
+    erased(world)
+    with world.store.write() as session:
+        session.exec(update(tables.Erasure).values(forged))
+    made, vault = place(world), forged.get("vault", world.vault)
+    with pytest.raises(Tampered):
+        erase(made, vault, OPERATOR_ORDER, DAYS)
     made.receipts.close()
 
 
