@@ -106,9 +106,9 @@ def _fragment(value: Any) -> orjson.Fragment:
     raise TypeError(type(value).__name__)
 
 
-def dumps(value: Any) -> bytes:
-    """Print as compact UTF-8 JSON, members in the order they came, numbers as they were written."""
-    return orjson.dumps(value, default=_fragment)
+def dumps(value: Any, *, pretty: bool = False) -> bytes:
+    """Print as UTF-8 JSON, members in the order they came, numbers as they were written; compact, or for people."""
+    return orjson.dumps(value, default=_fragment, option=orjson.OPT_INDENT_2 if pretty else None)
 
 
 def depth(value: Any) -> int:

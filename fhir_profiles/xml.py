@@ -222,13 +222,16 @@ _SCALARS: dict[str, Callable[[str, str], Any]] = {
 # --- JSON to XML
 
 
-def to_xml(resource: Resource) -> bytes:
-    """The resource as a FHIR XML document in UTF-8. Raises NotXml where it is not of R4's structure."""
+def to_xml(resource: Resource, *, pretty: bool = False) -> bytes:
+    """The resource as a FHIR XML document in UTF-8. Raises NotXml where it is not of R4's structure.
+
+    pretty: indented for people, which may add white space between the elements of a narrative.
+    """
     try:
         root = _resource_to(resource, "")
     except RecursionError:
         raise NotXml("nested too deeply") from None
-    return etree.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return etree.tostring(root, encoding="UTF-8", xml_declaration=True, pretty_print=pretty)
 
 
 def _resource_to(resource: Any, place: str) -> etree._Element:

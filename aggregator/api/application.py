@@ -16,18 +16,19 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aggregator import __version__
-from aggregator.api import asking, errors
+from aggregator.api import asking, encoding, errors
 from aggregator.api.access import Access
 from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
 from aggregator.api.caller import Callers
 from aggregator.api.export_routes import ExportRoutes
-from aggregator.api.fhir import table
+from aggregator.api.fhir import formats, table
 from aggregator.api.service import Service
 from aggregator.api.unlocker_routes import UnlockerRoutes
 from aggregator.errors import AggregatorError
 from aggregator.identity.turns import Turns
 from fhir_profiles.text import NotJson
+from fhir_profiles.xml import NotXml
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +76,16 @@ def create_app(service: Service) -> FastAPI:
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])
     handlers: dict[Any, Any] = {
-        AggregatorError: errors.known,
-        NotJson: errors.known,
+        AggregatorError: _known,
+        NotJson: _known,
+        NotXml: _known,
         HTTPException: _http,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     app.add_middleware(asking.Leaving)
     app.add_middleware(_LastResort)
+    app.add_middleware(encoding.Packed, path="/fhir")
     app.add_middleware(_Headers)
     return app
 
@@ -119,6 +122,11 @@ def _ready(service: Service) -> Any:
         return Response("ok\n", media_type="text/plain")
 
     return ready
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    """Our own errors, in the form that the caller asked for."""
+    return await formats.turned(request, errors.answer(error))
 
 
 async def _http(_: Request, error: Exception) -> Response:

@@ -1,8 +1,11 @@
-"""Request bodies: read within their bound, of the right media type, parsed with numbers as written."""
+"""Request bodies: read within their bound, of the right media type, parsed with numbers as written.
+
+What is sent packed is refused: a bound on bytes says nothing of what they unpack to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,9 +13,12 @@ from starlette.requests import Request
 
 from aggregator.errors import CallerError
 from fhir_profiles.text import Resource, loads
+from fhir_profiles.xml import to_json
 
 JSON_TYPES = ("application/fhir+json", "application/json")
+XML_TYPES = ("application/fhir+xml", "application/xml")
 FORM = "application/x-www-form-urlencoded"
+_OF_PARAMETERS = {"charset": "utf-8", "fhirversion": "4.0"}
 
 
 class TooLarge(CallerError):
@@ -23,19 +29,18 @@ class WrongMediaType(CallerError):
     """The body is of another media type than the route takes."""
 
 
+class Packed(WrongMediaType):
+    """The body has a content coding."""
+
+
 class NotAcceptable(CallerError):
     """The caller wants a form that is not served."""
 
 
-def accepts_json(request: Request, pairs: Iterable[tuple[str, str]]) -> None:
-    """Raise NotAcceptable where `_format`, or without one `Accept`, takes no JSON."""
-    wanted = next((value for name, value in pairs if name == "_format"), None) or request.headers.get("accept", "")
-    if wanted and not any(word in wanted for word in ("json", "*/*", "application/*")):
-        raise NotAcceptable("only JSON is served: application/fhir+json")
-
-
 async def read(request: Request, limit: int) -> bytes:
-    """The body. Raises TooLarge as soon as it is."""
+    """The body. Raises Packed for one that is to be unpacked, TooLarge as soon as it is."""
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Packed("Content-Encoding: send the body as it is")
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -46,9 +51,11 @@ async def read(request: Request, limit: int) -> bytes:
 
 
 async def resource(request: Request, limit: int) -> Resource:
-    """A FHIR resource as JSON. Raises WrongMediaType, TooLarge, NotJson, CallerError."""
-    made = await json(request, limit)
-    if not isinstance(made.get("resourceType"), str):
+    """A FHIR resource, as JSON or XML. Raises WrongMediaType, TooLarge, NotJson, NotXml, CallerError."""
+    stated = _expect(request, (*JSON_TYPES, *XML_TYPES))
+    body = await read(request, limit)
+    made = to_json(body) if stated in XML_TYPES else loads(body)
+    if not isinstance(made, dict) or not isinstance(made.get("resourceType"), str):
         raise CallerError("a FHIR resource is expected: an object with resourceType")
     return made
 
@@ -88,7 +95,16 @@ def member(made: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _expect(request: Request, types: tuple[str, ...]) -> None:
-    stated = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if stated not in types:
-        raise WrongMediaType(f"Content-Type must be {types[0]}")
+def _expect(request: Request, types: tuple[str, ...]) -> str:
+    """The media type, which must be one of these, in UTF-8, and of R4 where it names a version of FHIR."""
+    stated, *parameters = request.headers.get("content-type", "").replace(" ", "").lower().split(";")
+    if stated not in types or not all(
+        _OF_PARAMETERS.get(name, value) == value for name, value in map(_pair, parameters)
+    ):
+        raise WrongMediaType(f"Content-Type must be {' or '.join(types)}, in UTF-8, of FHIR 4.0")
+    return stated
+
+
+def _pair(parameter: str) -> tuple[str, str]:
+    name, _, value = parameter.partition("=")
+    return name, value.strip('"')

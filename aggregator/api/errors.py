@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from aggregator.api.bodies import NotAcceptable, TooLarge, WrongMediaType
+from aggregator.api.bodies import NotAcceptable, Packed, TooLarge, WrongMediaType
 from aggregator.errors import (
     AggregatorError,
     BlobsUnreachable,
@@ -25,6 +24,7 @@ from aggregator.errors import (
 )
 from aggregator.fhir.outcome import FhirError, Issue, operation_outcome
 from fhir_profiles.text import NotJson, dumps
+from fhir_profiles.xml import NotXml
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     WrongMediaType: (415, "not-supported"),
     CallerError: (400, "invalid"),
     NotJson: (400, "structure"),
+    NotXml: (400, "structure"),
     Stale: (503, "transient"),
     BlobsUnreachable: (503, "transient"),
     RolledBack: (503, "exception"),
@@ -50,6 +51,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
 }
 """Error -> HTTP status and FHIR issue code. A class that is not listed is answered as its nearest listed parent."""
 
+_BESIDE = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _OURS_TO_MEND = "something is wrong here; the operator can see it in the log"
 
 
@@ -64,7 +66,7 @@ def answer(error: Exception) -> Response:
     if status == 500:
         logger.error("%s: %s", type(error).__name__, error)
         texts = (_OURS_TO_MEND,)
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "1"} if status == 503 else {}
+    headers = {"Accept-Encoding": "identity"} if isinstance(error, Packed) else _BESIDE.get(status, {})
     return outcome(status, code, *texts, headers=headers)
 
 
@@ -72,11 +74,6 @@ def outcome(status: int, code: str, *texts: str, headers: Mapping[str, str] | No
     """An OperationOutcome with these sentences."""
     body = dumps(operation_outcome(Issue(severity="error", code=code, text=text) for text in texts))
     return Response(body, status, headers=dict(headers or {}), media_type=FHIR_JSON)
-
-
-async def known(_: Request, error: Exception) -> Response:
-    """FastAPI's handler for our own errors."""
-    return answer(error)
 
 
 def unknown(error: Exception) -> Response:

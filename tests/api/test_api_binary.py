@@ -17,6 +17,7 @@ from aggregator.api.fhir import binary
 from aggregator.vault import blob, tables
 from aggregator.vault.stream import CHUNK
 from fhir_profiles.text import Resource, loads
+from fhir_profiles.xml import to_json
 from tests.api.http_world import HttpWorld, http_world
 from tests.weaken import weakens
 
@@ -98,10 +99,10 @@ def test_who_asks_for_fhir_gets_the_resource_with_its_data(letters: HttpWorld, a
     assert loads(letters.get(f"{url(letters, 'image/tiff')}?_format=json", letters.owner()).content) == made
 
 
-def test_fhir_xml_is_not_served(letters: HttpWorld) -> None:
-    assert (
-        letters.get(url(letters, "image/tiff"), letters.owner() | {"Accept": "application/fhir+xml"}).status_code == 406
-    )
+def test_the_resource_is_the_same_in_xml(letters: HttpWorld) -> None:
+    whole = letters.get(url(letters, "image/tiff"), letters.owner() | {"Accept": "application/fhir+xml"})
+    assert whole.headers["content-type"] == "application/fhir+xml"
+    assert to_json(whole.content) == loads(letters.get(url(letters, "image/tiff"), letters.owner() | FHIR).content)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
     interaction     an interaction, or an operation, as data: what FHIR calls it, its method, its path, what answers it
     server          what every interaction works with: the caller, the query, the links, the answer as FHIR
+    formats         the form of an answer: JSON or XML
+    condition       who has the newest version already; preference: what a caller likes better
     table           all of them in one table, from which come the routes and the CapabilityStatement
+    elsewhere       what none of them answers
 
     metadata        capabilities; SMART's discovery document
     read  search  binary
@@ -16,7 +19,7 @@ A new interaction is a module of its own. It declares what it does and imports n
     async def read(server: Server, request: Request) -> Response:
         '''https://hl7.org/fhir/R4/http.html#read'''
         act = Act("read", resource_type, ...)                       # what the receipt will say
-        principal = await server.principal(request, act, "r", vault, pairs(request))
+        principal = await server.principal(request, act, "r", vault)
         answer = await server.access.answer(principal, vault, act, lambda view: ...)
         return fhir(answer.body)
 

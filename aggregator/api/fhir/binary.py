@@ -10,7 +10,7 @@ import asyncio
 import base64
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import orjson
@@ -18,19 +18,24 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from aggregator.api.access import Act
-from aggregator.api.bodies import NotAcceptable
 from aggregator.api.errors import FHIR_JSON, outcome
+from aggregator.api.fhir import formats
+from aggregator.api.fhir.condition import not_modified, unchanged
+from aggregator.api.fhir.formats import FHIR_XML, Form
 from aggregator.api.fhir.interaction import Interaction
 from aggregator.api.fhir.server import Server, pairs, path, vault_of, versioned
 from aggregator.errors import Stale
 from aggregator.fhir.bundle import Answer
+from aggregator.fhir.page import Pairs
 from aggregator.fhir.read import read
 from aggregator.vault import blob, counter
 from aggregator.vault.blob import Blob
 from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.view import View
 
-_JSON = ("application/fhir+json", "application/json", "text/json")
+# Only these in `Accept` mean the resource: whoever takes application/xml may mean a document that is one.
+_FHIR = (FHIR_JSON, FHIR_XML, "application/json", "text/json")
+_AROUND = {FHIR_JSON: (b"}", b',"data":"', b'"}'), FHIR_XML: (b"</Binary>", b'<data value="', b'"/></Binary>')}
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _UNKNOWN = "application/octet-stream"
@@ -72,8 +77,8 @@ async def read_binary(server: Server, request: Request) -> Response:
     (whole_id,) = path(request, "whole_id")
     vault, asked = vault_of(whole_id), pairs(request)
     act = Act("read", "Binary", f"Binary/{whole_id}")
-    wanted = wants_fhir(request, next((value for name, value in asked if name == "_format"), None))
-    principal = await server.admitted(request, act, "r", vault)
+    form = wanted(request, asked)
+    principal = await server.principal(request, act, "r", vault)
     headers: dict[str, str] = {}
     seen: list[View] = []
 
@@ -84,8 +89,12 @@ async def read_binary(server: Server, request: Request) -> Response:
         return Answer(record.body, 1)
 
     answer = await server.access.answer(principal, vault, act, ask)
+    if unchanged(request, headers):
+        return not_modified(headers)
     content = _content(server, seen[0], whole_id, answer.body)
-    return await (as_fhir(content, headers) if wanted else as_it_is(content, request, headers))
+    if form is None:
+        return await as_it_is(content, request, headers)
+    return await formats.turned(request, await as_fhir(content, headers, form))
 
 
 def _content(server: Server, view: View, whole_id: str, body: bytes) -> Content:
@@ -101,25 +110,24 @@ def _content(server: Server, view: View, whole_id: str, body: bytes) -> Content:
     return Content(vault=view.vault, body=body, blob=found, blobs=server.service.blobs, still=still)
 
 
-def wants_fhir(request: Request, form: str | None) -> bool:
-    """Whether `_format`, or without one `Accept`, names a FHIR type. Raises NotAcceptable for one not served."""
-    wanted = form or request.headers.get("accept", "")
-    if any(word in wanted for word in _JSON) or wanted == "json":
-        return True
-    if "fhir+xml" in wanted or form:
-        raise NotAcceptable("a Binary is served as application/fhir+json, or as what it is")
-    return False
+def wanted(request: Request, asked: Pairs) -> Form | None:
+    """The form in FHIR that `_format`, or without one `Accept`, names; None for what it is. Raises NotAcceptable."""
+    accept = request.headers.get("accept", "")
+    if any(name == "_format" for name, _ in asked) or any(word in accept for word in _FHIR):
+        return formats.settle(request, asked)
+    return None
 
 
-async def as_fhir(content: Content, headers: dict[str, str]) -> Response:
-    """The resource as JSON, its data in base64 at its end."""
+async def as_fhir(content: Content, headers: dict[str, str], form: Form) -> Response:
+    """The resource, its data in base64 at its end: there it stands in JSON as in XML."""
     if content.blob is None:
         return Response(content.body, headers=headers, media_type=FHIR_JSON)
-    before, behind = content.body[:-1] + b',"data":"', b'"}'
+    end, data, behind = _AROUND[form.media_type]
+    before = formats.written(content.body, replace(form, pretty=False)).removesuffix(end) + data
     length = len(before) + (content.blob.size + 2) // 3 * 4 + len(behind)
     pieces = await _begun(_base64(content.data({}, 0, content.blob.size)))
     body = chain([before], pieces, [behind])
-    return StreamingResponse(body, headers=headers | {"Content-Length": str(length)}, media_type=FHIR_JSON)
+    return StreamingResponse(body, headers=headers | {"Content-Length": str(length)}, media_type=form.media_type)
 
 
 async def as_it_is(content: Content, request: Request, headers: dict[str, str]) -> Response:
@@ -179,6 +187,11 @@ def _base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 INTERACTIONS = (
     Interaction(
-        code="read", method="GET", path="/Binary/{whole_id}", endpoint=read_binary, types=frozenset({"Binary"})
+        code="read",
+        method="GET",
+        path="/Binary/{whole_id}",
+        endpoint=read_binary,
+        types=frozenset({"Binary"}),
+        raw=True,
     ),
 )

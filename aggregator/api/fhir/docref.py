@@ -8,7 +8,8 @@ from starlette.responses import Response
 from aggregator.api.access import Act
 from aggregator.api.fhir.interaction import Operation
 from aggregator.api.fhir.operation import parameters, patient
-from aggregator.api.fhir.server import Server, fhir, strict
+from aggregator.api.fhir.preference import strict
+from aggregator.api.fhir.server import Server, fhir
 from aggregator.fhir import docref as finding
 from aggregator.fhir.bundle import Answer
 from aggregator.vault.view import View
@@ -19,7 +20,7 @@ async def docref(server: Server, request: Request) -> Response:
     asked, strictly = await parameters(server, request), strict(request)
     vault, whole_id = patient(server, asked, "patient")
     act = Act("operation", finding.TYPE, "$docref?" + "&".join(f"{name}={value}" for name, value in asked))
-    principal = await server.principal(request, act, "s", vault, asked)
+    principal = await server.principal(request, act, "s", vault)
     links = server.pages.links(principal.reader, vault)
 
     def ask(view: View) -> Answer:

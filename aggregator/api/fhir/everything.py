@@ -8,7 +8,8 @@ from starlette.responses import Response
 from aggregator.api.access import Act
 from aggregator.api.fhir.interaction import Operation
 from aggregator.api.fhir.operation import parameters
-from aggregator.api.fhir.server import Server, fhir, path, strict, vault_of
+from aggregator.api.fhir.preference import strict
+from aggregator.api.fhir.server import Server, fhir, path, vault_of
 from aggregator.fhir import everything as finding
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import BadQuery, NotFound
@@ -34,7 +35,7 @@ async def everything_of_one(server: Server, request: Request) -> Response:
 async def _answer(server: Server, request: Request, vault: str, whole_id: str | None) -> Response:
     act = Act("operation", "", f"Patient/{whole_id}/$everything" if whole_id else "Patient/$everything")
     asked, strictly = await parameters(server, request), strict(request)
-    principal = await server.principal(request, act, "rs", vault, asked)
+    principal = await server.principal(request, act, "rs", vault)
     links = server.pages.links(principal.reader, vault)
 
     def ask(view: View) -> Answer:

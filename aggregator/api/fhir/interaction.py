@@ -48,8 +48,9 @@ class Interaction:
     """One way to ask for something.
 
     code: https://hl7.org/fhir/R4/valueset-restful-interaction.html; an interaction may have several ways (a search by
-    GET and by POST). path: below /fhir, made of KIND and ONE. types: those that have it;
-    none for the whole system's. claims: what else the CapabilityStatement says of each of these types because of it.
+    GET and by POST). path: below /fhir, made of KIND and ONE. types: those that have it; none for the whole system's.
+    raw: it answers in a form of its own, which `_format` and `Accept` do not choose. claims: what else the
+    CapabilityStatement says of each of these types because of it.
     """
 
     code: str
@@ -57,6 +58,7 @@ class Interaction:
     path: str
     endpoint: Endpoint
     types: frozenset[str] = TYPES
+    raw: bool = False
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -70,3 +72,4 @@ class Operation:
     path: str
     endpoint: Endpoint
     types: frozenset[str] = frozenset()
+    raw: bool = False

@@ -39,5 +39,6 @@ INTERACTIONS = (
         path="/.well-known/smart-configuration",
         endpoint=smart_configuration,
         types=_NONE,
+        raw=True,
     ),
 )

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from aggregator.api.access import Act
 from aggregator.api.fhir.interaction import Operation
 from aggregator.api.fhir.operation import parameters
-from aggregator.api.fhir.server import Server, fhir, path, strict, vault_of
+from aggregator.api.fhir.preference import strict
+from aggregator.api.fhir.server import Server, fhir, path, vault_of
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.patient_summary import Making, check_parameters, summary
 from aggregator.fhir.read import read
@@ -26,7 +27,7 @@ async def patient_summary(server: Server, request: Request) -> Response:
     vault = vault_of(whole_id)
     act = Act("operation", "", f"Patient/{whole_id}/$summary")
     asked, strictly = await parameters(server, request), strict(request)
-    principal = await server.principal(request, act, "rs", vault, asked)
+    principal = await server.principal(request, act, "rs", vault)
     making = Making(base_url=server.base, now=server.service.clock(), id=uuid.uuid4())
 
     def ask(view: View) -> Answer:

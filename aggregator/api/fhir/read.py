@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api.access import Act
+from aggregator.api.fhir.condition import not_modified, unchanged
 from aggregator.api.fhir.interaction import ONE, Interaction
-from aggregator.api.fhir.server import Server, fhir, pairs, path, vault_of, versioned
+from aggregator.api.fhir.server import Server, fhir, path, vault_of, versioned
 from aggregator.fhir import read as reading
 from aggregator.fhir.bundle import Answer
 from aggregator.vault.view import View
@@ -18,7 +19,7 @@ async def read(server: Server, request: Request) -> Response:
     resource_type, whole_id = path(request, "resource_type", "whole_id")
     vault = vault_of(whole_id)
     act = Act("read", resource_type, f"{resource_type}/{whole_id}")
-    principal = await server.principal(request, act, "r", vault, pairs(request))
+    principal = await server.principal(request, act, "r", vault)
     made = await server.synthesised(principal, resource_type, vault)
     headers: dict[str, str] = {}
 
@@ -28,7 +29,7 @@ async def read(server: Server, request: Request) -> Response:
         return Answer(record.body, 1)
 
     answer = await server.access.answer(principal, vault, act, ask)
-    return fhir(answer.body, headers)
+    return not_modified(headers) if unchanged(request, headers) else fhir(answer.body, headers)
 
 
 INTERACTIONS = (Interaction(code="read", method="GET", path=ONE, endpoint=read),)

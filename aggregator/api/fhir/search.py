@@ -13,8 +13,10 @@ from starlette.responses import Response
 from aggregator.api import bodies
 from aggregator.api.access import Act
 from aggregator.api.caller import Principal
+from aggregator.api.fhir import formats
 from aggregator.api.fhir.interaction import KIND, Interaction
-from aggregator.api.fhir.server import Server, fhir, pairs, path, strict, vault_of
+from aggregator.api.fhir.preference import strict
+from aggregator.api.fhir.server import Server, fhir, pairs, path, vault_of
 from aggregator.errors import RolledBack, Tampered
 from aggregator.fhir import search as searching
 from aggregator.fhir.bundle import Answer, counted
@@ -33,8 +35,9 @@ async def search(server: Server, request: Request) -> Response:
 
 async def search_form(server: Server, request: Request) -> Response:
     """The same by POST: nothing of the query stands in a URL that somebody logs."""
-    form = await bodies.form(request, _LONGEST_FORM)
-    return await _search(server, request, [*pairs(request), *form])
+    given = [*pairs(request), *await bodies.form(request, _LONGEST_FORM)]
+    formats.settle(request, given)
+    return await _search(server, request, given)
 
 
 async def search_compartment(server: Server, request: Request) -> Response:
@@ -71,7 +74,7 @@ async def _search(server: Server, request: Request, given: Pairs) -> Response:
     (resource_type,) = path(request, "resource_type")
     act = Act("search-type", resource_type, "&".join(f"{name}={value}" for name, value in given))
     named = _named(given, server.base)
-    principal = await server.principal(request, act, "s", named, given)
+    principal = await server.principal(request, act, "s", named)
     asked = _Asked(act, given, strict(request), await server.synthesised(principal, resource_type, named))
     if named is None:
         return fhir(await _search_all(server, principal, _open_to(server, principal), asked))

@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aggregator.api import bodies
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
 from aggregator.api.errors import FHIR_JSON
@@ -25,11 +24,11 @@ from aggregator.api.pages import Pages
 from aggregator.api.service import Service
 from aggregator.errors import CallerError, Refused
 from aggregator.fhir.outcome import NotFound
-from aggregator.fhir.page import Pairs
 from aggregator.fhir.resource_types import TYPES
 from aggregator.vault.image import Record
 from aggregator.vault.view import View
 
+_PAIRS = "fhir_pairs"
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 
@@ -44,13 +43,8 @@ class Server:
     base: str
     capability: bytes
 
-    async def principal(self, request: Request, act: Act, letters: str, vault: str | None, pairs: Pairs) -> Principal:
-        """Who asks, and may its token ask this at all. Only JSON is served."""
-        bodies.accepts_json(request, pairs)
-        return await self.admitted(request, act, letters, vault)
-
-    async def admitted(self, request: Request, act: Act, letters: str, vault: str | None) -> Principal:
-        """The caller. A refusal about a record is receipted there."""
+    async def principal(self, request: Request, act: Act, letters: str, vault: str | None) -> Principal:
+        """Who asks, and may its token ask this at all. A refusal about a record is receipted there."""
         principal = self.callers.of(request)
         if act.resource_type and act.resource_type not in TYPES:
             raise NotFound
@@ -85,16 +79,15 @@ def vault_of(whole_id: str) -> str:
 
 
 def pairs(request: Request) -> list[tuple[str, str]]:
-    """The query, percent-decoded, in the order it came. Raises CallerError."""
-    try:
-        return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=200)
-    except ValueError:
-        raise CallerError("the query has too many parameters") from None
-
-
-def strict(request: Request) -> bool:
-    """Is an unknown parameter an error? https://hl7.org/fhir/R4/search.html#errors"""
-    return "handling=strict" in request.headers.get("prefer", "")
+    """The query, percent-decoded, in the order it came; read once. Raises CallerError."""
+    known: list[tuple[str, str]] | None = request.scope.get(_PAIRS)
+    if known is None:
+        try:
+            text = request.scope["query_string"].decode("latin-1")
+            known = request.scope[_PAIRS] = parse_qsl(text, keep_blank_values=True, max_num_fields=200)
+        except ValueError:
+            raise CallerError("the query has too many parameters") from None
+    return known
 
 
 def if_match(request: Request) -> int | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from aggregator import __version__
@@ -19,6 +21,7 @@ from aggregator.api.fhir import (
     create,
     docref,
     everything,
+    formats,
     last_n,
     metadata,
     patient_summary,
@@ -26,8 +29,9 @@ from aggregator.api.fhir import (
     search,
     validate,
 )
+from aggregator.api.fhir.elsewhere import Elsewhere
 from aggregator.api.fhir.interaction import Interaction, Operation
-from aggregator.api.fhir.server import Server
+from aggregator.api.fhir.server import Server, pairs
 from aggregator.api.pages import Pages
 from aggregator.api.service import Service
 from aggregator.fhir import capability
@@ -62,7 +66,21 @@ def routes(service: Service, callers: Callers, access: Access) -> list[Route]:
         base=base,
         capability=statement(base),
     )
-    return [Route(f"/fhir{one.path}", partial(one.endpoint, server), methods=[one.method]) for one in TABLE]
+    answering = [Route(f"/fhir{one.path}", _endpoint(one, server), methods=[one.method]) for one in TABLE]
+    return [*answering, Route("/fhir{rest:path}", Elsewhere(answering))]
+
+
+def _endpoint(one: Interaction | Operation, server: Server) -> Callable[[Request], Awaitable[Response]]:
+    """What Starlette calls: with the installation, and in the form that is asked for."""
+    answer = partial(one.endpoint, server)
+    if one.raw:
+        return answer
+
+    async def endpoint(request: Request) -> Response:
+        formats.settle(request, pairs(request))
+        return await formats.turned(request, await answer(request))
+
+    return endpoint
 
 
 def statement(base: str) -> bytes:

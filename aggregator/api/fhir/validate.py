@@ -23,7 +23,7 @@ from fhir_profiles.text import Resource, loads
 async def validate_type(server: Server, request: Request) -> Response:
     """Could this resource be stored?"""
     (resource_type,) = path(request, "resource_type")
-    await server.principal(request, Act("operation", resource_type), "", None, pairs(request))
+    await server.principal(request, Act("operation", resource_type), "", None)
     return fhir(validate(validation(resource_type, await _body(server, request), pairs(request))))
 
 
@@ -32,7 +32,7 @@ async def validate_instance(server: Server, request: Request) -> Response:
     resource_type, whole_id = path(request, "resource_type", "whole_id")
     vault = vault_of(whole_id)
     act = Act("operation", resource_type, f"{resource_type}/{whole_id}/$validate")
-    principal = await server.principal(request, act, "r", vault, pairs(request))
+    principal = await server.principal(request, act, "r", vault)
     body = await _body(server, request) if request.method == "POST" else None
 
     def ask(view: View) -> Answer:

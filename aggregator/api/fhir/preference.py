@@ -1,0 +1,52 @@
+"""`Prefer`: how strictly a query is read, and what a write sends back. https://hl7.org/fhir/R4/http.html#return"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aggregator.api.errors import FHIR_JSON
+from aggregator.fhir.outcome import Issue, operation_outcome
+from fhir_profiles.text import dumps
+
+
+class Return(StrEnum):
+    """What a write sends back."""
+
+    MINIMAL = "minimal"
+    REPRESENTATION = "representation"
+    OUTCOME = "OperationOutcome"
+
+
+def preferences(request: Request) -> Mapping[str, str]:
+    """Name -> value of all that is preferred (RFC 7240); the first of a name counts."""
+    found = dict[str, str]()
+    for one in ",".join(request.headers.getlist("prefer")).replace(";", ",").split(","):
+        name, _, value = one.partition("=")
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return found
+
+
+def strict(request: Request) -> bool:
+    """Is an unknown parameter an error? https://hl7.org/fhir/R4/search.html#errors"""
+    return "prefer" in request.headers and preferences(request).get("handling") == "strict"
+
+
+def returned(request: Request) -> Return:
+    """What a write shall send back: the resource, unless something else is preferred."""
+    wanted = preferences(request).get("return")
+    return next((one for one in Return if one == wanted), Return.REPRESENTATION)
+
+
+def written(request: Request, body: bytes, headers: Mapping[str, str], status: int) -> Response:
+    """The answer to a write, as preferred. body: the resource as it is now, empty where the caller may not read it."""
+    match returned(request):
+        case Return.OUTCOME:
+            done = Issue(severity="information", code="informational", text="done")
+            body = dumps(operation_outcome([done]))
+        case Return.MINIMAL:
+            body = b""
+    return Response(body, status, headers=dict(headers), media_type=FHIR_JSON if body else None)
