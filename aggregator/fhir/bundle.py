@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aggregator.fhir.outcome import ignored_parameters
-from aggregator.fhir.page import Links
+from aggregator.fhir.outcome import Issue, ignored_parameters, operation_outcome
+from aggregator.fhir.page import Links, Value
 from aggregator.fhir.view import View, full_url
 from aggregator.vault.image import Served
 from fhir_profiles.text import dumps
@@ -41,20 +41,32 @@ def counted(url: str, total: int | None) -> bytes:
     return dumps({"resourceType": "Bundle", "type": "searchset", **told, "link": links})
 
 
-def answer(view: View, links: Links, page: Page, found: Sequence[Served], *, total: int | None = None) -> Answer:
+def answer(
+    view: View,
+    links: Links,
+    page: Page,
+    found: Sequence[Served],
+    *,
+    total: int | None = None,
+    values: Sequence[Value] = (),
+    included: Sequence[Served] = (),
+    issues: Sequence[Issue] = (),
+) -> Answer:
     """The Bundle of one page.
 
     found: the page's, and one more where another page follows. total: of the whole search, where it is to be told.
+    values: the last one's, where they make the order. included: what comes beside them; issues: what else is said.
     """
     records = found[: page.count]
     urls = [{"relation": "self", "url": links.url(page.path, page.query)}]
     if records and len(found) > page.count:
-        urls.append({"relation": "next", "url": links.next(view, page.path, page.query, records[-1])})
+        urls.append({"relation": "next", "url": links.next(view, page.path, page.query, records[-1], values)})
     elif links.beyond is not None:
         urls.append({"relation": "next", "url": links.beyond})
-    entries = [_match(full_url(view, record, links.base_url), record.body) for record in records]
-    if page.ignored:
-        entries.append(b'{"resource":' + dumps(ignored_parameters(page.ignored)) + b',"search":{"mode":"outcome"}}')
+    entries = [_entry(view, links, record, b"match") for record in records]
+    entries += [_entry(view, links, record, b"include") for record in included]
+    if said := [*ignored_parameters(page.ignored), *issues]:
+        entries.append(b'{"resource":' + dumps(operation_outcome(said)) + b',"search":{"mode":"outcome"}}')
     body = b"".join(
         [
             b'{"resourceType":"Bundle","type":"searchset"',
@@ -64,9 +76,10 @@ def answer(view: View, links: Links, page: Page, found: Sequence[Served], *, tot
             b"}",
         ]
     )
-    return Answer(body, len(records), total)
+    return Answer(body, len(records) + len(included), total)
 
 
-def _match(url: str, body: bytes) -> bytes:
+def _entry(view: View, links: Links, record: Served, mode: bytes) -> bytes:
     """The URL needs no escaping: it is made of a configured address, a type's name and base32."""
-    return b'{"fullUrl":"%b","resource":%b,"search":{"mode":"match"}}' % (url.encode(), body)
+    url = full_url(view, record, links.base_url).encode()
+    return b'{"fullUrl":"%b","resource":%b,"search":{"mode":"%b"}}' % (url, record.body, mode)

@@ -95,6 +95,17 @@ class Reversed:
         return Clause(table="resource", holds=holds, values=values, size=len(rids) if rows else 0, many=True)
 
 
+def types(asked: Condition) -> Iterator[str]:
+    """The types that a condition looks at beside the resource's own."""
+    if isinstance(asked, Chained):
+        for link in asked.links:
+            yield link.target
+            yield from types(link.asked)
+    elif isinstance(asked, Reversed):
+        yield asked.source
+        yield from types(asked.asked)
+
+
 def _rows(view: View, resource_type: str, asked: Condition) -> tuple[str, Values]:
     """The rids of a type for which a condition holds, as a SELECT; empty where there is none."""
     rids = view.image.kinds.get(resource_type)

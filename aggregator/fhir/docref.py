@@ -17,7 +17,7 @@ import orjson
 
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.everything import period
-from aggregator.fhir.outcome import BadQuery, UnknownParameter, ignored_parameters
+from aggregator.fhir.outcome import BadQuery, UnknownParameter, ignored_parameters, operation_outcome
 from aggregator.fhir.page import Links, Pairs, single
 from aggregator.fhir.patient_summary import CODE, TITLE
 from aggregator.fhir.read import read
@@ -65,7 +65,7 @@ def docref(view: View, patient_id: str, pairs: Pairs, links: Links, now: datetim
         entries.append(_entry(_on_demand(patient_id, links.base_url, now), search={"mode": "match"}))
     total = len(entries)
     if asked.ignored:
-        entries.append(_entry(ignored_parameters(asked.ignored), search={"mode": "outcome"}))
+        entries.append(_entry(operation_outcome(ignored_parameters(asked.ignored)), search={"mode": "outcome"}))
     told = [{"relation": "self", "url": links.url(f"{TYPE}/$docref", asked.query)}]
     bundle = build.present(resourceType="Bundle", type="searchset", total=total, link=told, entry=entries)
     return Answer(dumps(bundle), len(stored))

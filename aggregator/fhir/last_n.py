@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from urllib.parse import urlencode
 
-from aggregator.fhir import page, query
+from aggregator.fhir import page, query, results
 from aggregator.fhir.bundle import Answer, Page, answer
 from aggregator.fhir.index import fold
 from aggregator.fhir.outcome import BadQuery
@@ -44,14 +44,14 @@ def last_n(view: View, pairs: Pairs, links: Links, *, strict: bool = False) -> A
     What is as old as the last one of its group comes as well. It answers in one Bundle, so no other parameter about
     results is taken. Raises BadQuery.
     """
-    given = page.single(pairs, (MAX, *query.RESULT_PARAMETERS))
-    if refused := given.keys() & set(query.RESULT_PARAMETERS):
+    given = page.single(pairs, (MAX,))
+    if refused := [name for name, _ in pairs if results.is_one(name)]:
         raise BadQuery(min(refused), "$lastn answers in one Bundle and takes max alone")
     asked = [pair for pair in pairs if pair[0] != MAX]
     _require(asked)
-    understood = query.parse(TYPE, asked, base_url=links.base_url, strict=strict)
+    understood = query.parse((TYPE,), asked, base_url=links.base_url, strict=strict)
     rids = view.image.kinds.get(TYPE, range(0))
-    found = plan(view, understood).page(view.image, rids.start, len(rids))
+    found = plan(view, TYPE, understood.conditions[TYPE]).page(view.image, rids.start, len(rids))
     most = _most(given.get(MAX, "1"))
     shown = [one for group in grouped(view, dated(view, TYPE, found)) for one in _newest(group, most)]
     kept = [pair for pair in pairs if pair[0] not in understood.ignored]

@@ -5,7 +5,8 @@ the record nor one that the caller sent.
 
     FhirError (a CallerError)
     ├── BadQuery              400 invalid        a parameter's value, modifier or page link cannot be understood
-    │   └── UnknownParameter  400 not-supported  named under `Prefer: handling=strict` alone
+    │   ├── UnknownParameter  400 not-supported  named under `Prefer: handling=strict` alone
+    │   └── Unsupported       400 not-supported  one of R4's own that there is not here; the text says why
     ├── NotFound              404 not-found      not in this view, whether it exists or not
     ├── Gone                  410 deleted        was in this view and is deleted
     ├── TooCostly             403 too-costly     would run over more records than one request may
@@ -57,6 +58,12 @@ class UnknownParameter(BadQuery):
 
     def __init__(self, parameter: str) -> None:
         super().__init__(parameter, "not a search parameter here")
+
+
+class Unsupported(BadQuery):
+    """A parameter of R4 that is refused."""
+
+    code = "not-supported"
 
 
 class NotFound(FhirError):
@@ -170,12 +177,10 @@ def _issue(one: Issue) -> Resource:
     return made | {"expression": [one.expression]} if one.expression else made
 
 
-def ignored_parameters(names: Iterable[str]) -> Resource:
+def ignored_parameters(names: Iterable[str]) -> list[Issue]:
     """What a search answers beside its matches when it did not know a parameter."""
-    return operation_outcome(
-        Issue(severity="warning", code="not-supported", text=f"{_shown(name)}: ignored, not a search parameter here")
-        for name in names
-    )
+    text = "ignored, not a search parameter here"
+    return [Issue(severity="warning", code="not-supported", text=f"{_shown(name)}: {text}") for name in names]
 
 
 def _shown(parameter: str) -> str:

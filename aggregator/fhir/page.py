@@ -1,9 +1,10 @@
 """Pages of a long answer: how many resources each holds, and the links from one to the next.
 
-https://hl7.org/fhir/R4/http.html#paging. Every list is in the order (resource type, id), and a page link holds the last
-place that was shown, not a number of resources. So with data that came meanwhile the next page goes on at the right
-place: what stays in the record is shown once, whatever is written before or behind it. The link is sealed by the
-caller's functions and bound to the vault and to the whole query, so it opens nothing else.
+https://hl7.org/fhir/R4/http.html#paging. Every list is in the order (resource type, id), or of sort keys before that,
+and a page link holds the last place that was shown, not a number of resources. So with data that came meanwhile the
+next page goes on at the right place: what stays in the record as it is, is shown once, whatever is written before or
+behind it. The link is sealed by the caller's functions and bound to the vault and to the whole query, so it opens
+nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_plus
+
+import orjson
 
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.view import View
@@ -24,6 +27,18 @@ MOST = 500  # a larger _count is answered in pages of this size
 
 Pairs = Sequence[tuple[str, str]]
 """A query's parameters, percent-decoded, in the order they came."""
+
+
+Value = int | float | str | None
+"""Of a resource, what an order compares; None: it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a page begins: behind these values, and among what has them at this rid."""
+
+    rid: int = 0
+    values: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +58,22 @@ class Links:
     partial: bool = False
 
     def url(self, path: str, query: str) -> str:
-        """The URL of a query, which is encoded already."""
-        return f"{self.base_url}/{path}?{query}" if query else f"{self.base_url}/{path}"
+        """The URL of a query, which is encoded already. path: below the service's own, "" for that itself."""
+        url = f"{self.base_url}/{path}" if path else self.base_url
+        return f"{url}?{query}" if query else url
 
-    def next(self, view: View, path: str, query: str, last: Served) -> str:
-        """The URL of the page behind this record."""
-        place = _query_hash(view, path, query) + f"{last.resource_type}/{last.local}".encode()
-        page = f"{PAGE}={quote_plus(self.seal(place))}"
-        return f"{self.base_url}/{path}?{query}&{page}" if query else f"{self.base_url}/{path}?{page}"
+    def next(self, view: View, path: str, query: str, last: Served, values: Sequence[Value] = ()) -> str:
+        """The URL of the page behind this record, and behind these values of it where they make the order."""
+        place = orjson.dumps([last.resource_type, last.local, *values])
+        page = f"{PAGE}={quote_plus(self.seal(_query_hash(view, path, query) + place))}"
+        return self.url(path, f"{query}&{page}" if query else page)
 
     def after(self, view: View, path: str, query: str, token: str) -> int:
         """The rid at which the page of this token begins. Raises BadQuery for a token of another query or none."""
+        return self.place(view, path, query, token).rid
+
+    def place(self, view: View, path: str, query: str, token: str) -> Place:
+        """The same, with the values behind which it begins."""
         try:
             opened = self.unseal(token)
         except ValueError:
@@ -61,8 +81,8 @@ class Links:
         expected = _query_hash(view, path, query)
         if not opened.startswith(expected):
             raise BadQuery(PAGE, "a page link of another query")
-        resource_type, _, local = opened[len(expected) :].decode().partition("/")
-        return view.image.after(resource_type, local)
+        resource_type, local, *values = orjson.loads(opened[len(expected) :])
+        return Place(rid=view.image.after(resource_type, local), values=tuple(values))
 
 
 def single(pairs: Pairs, names: Collection[str]) -> dict[str, str]:

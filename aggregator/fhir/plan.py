@@ -6,10 +6,10 @@ asked about each of its rows, until the page is full. So a page costs what it ho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aggregator.fhir.clause import Clause, Values
-from aggregator.fhir.query import Query
+from aggregator.fhir.clause import Clause, Condition, Values
 from aggregator.fhir.view import View
 from aggregator.vault.image import Image, Served
 
@@ -25,6 +25,7 @@ _COUNT = "SELECT count(DISTINCT r.rid) FROM {rows}"
 class Plan:
     """The rows r that satisfy a query. rids: where they lie; rows: FROM and WHERE, its first two marks the range."""
 
+    resource_type: str
     rids: range
     rows: str
     values: Values
@@ -41,14 +42,15 @@ class Plan:
         return total
 
 
-def plan(view: View, query: Query) -> Plan:
-    """The way through the image that answers a query."""
-    rids = view.image.kinds.get(query.resource_type, range(0))
-    clauses = [condition.clause(view) for condition in query.conditions]
+def plan(view: View, resource_type: str, conditions: Sequence[Condition]) -> Plan:
+    """The way through the image to the resources of a type that satisfy all conditions."""
+    rids = view.image.kinds.get(resource_type, range(0))
+    clauses = [condition.clause(view) for condition in conditions]
     every = Clause(table="resource", holds="TRUE", values=[], size=len(rids))
     rarest, *others = sorted(clauses, key=lambda clause: clause.size) or [every]
     holds = [rarest.holds.format(row="r"), *(clause.asked() for clause in others)]
     return Plan(
+        resource_type=resource_type,
         rids=rids if rarest.size else range(0),
         rows=_ROWS.format(table=rarest.table, holds=" AND ".join(holds)),
         values=[value for clause in (rarest, *others) for value in clause.values],

@@ -8,70 +8,60 @@ leave it out would answer another question.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from aggregator.fhir import chain, page
+from aggregator.fhir import chain, results
 from aggregator.fhir.asked import Asked, alternatives
 from aggregator.fhir.clause import Condition
 from aggregator.fhir.outcome import BadQuery, UnknownParameter
 from aggregator.fhir.page import Pairs
 from aggregator.fhir.parameters import Kind, parameter
+from aggregator.fhir.refused import refuse
 from aggregator.fhir.search_types import PARSERS, own_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A search of one resource type.
+    """A search of one resource type, or of several.
 
-    pairs: what was understood, without the page, as the links repeat it. ignored: names that are no parameters here.
+    conditions: by resource type, each with the same parameters. ignored: names that are no parameters here, of one of
+    the types at least.
     """
 
-    resource_type: str
-    pairs: Pairs
-    conditions: tuple[Condition, ...]
+    conditions: Mapping[str, tuple[Condition, ...]]
     ignored: tuple[str, ...]
-    count: int
-    total: bool
-    page: str | None
 
-
-RESULT_PARAMETERS = (page.COUNT, "_total", "_summary", page.PAGE)
 
 MOST_CONDITIONS = 50
 MOST_ALTERNATIVES = 1000
 MOST_DATES = 100
 MOST_IN_ALL = 2000  # alternatives of all conditions together
 
-_UNHEARD = frozenset({"_format", "_pretty"})  # about the answer's form, which is settled before a search begins
-_TOTALS = {"none": False, "accurate": True, "estimate": True}
-_SUMMARIES = {"false": False, "count": True}
+UNHEARD = frozenset({"_format", "_pretty"})  # about the answer's form, which is settled before a search begins
 _TYPE = re.compile(r"[A-Z][A-Za-z]+")
 
 
-def parse(resource_type: str, pairs: Pairs, *, base_url: str, strict: bool) -> Query:
+def parse(resource_types: Sequence[str], pairs: Pairs, *, base_url: str, strict: bool) -> Query:
     """What the parameters ask for. strict: an unknown parameter raises UnknownParameter instead of being ignored.
 
     Raises BadQuery, naming the parameter, for whatever cannot be understood.
     """
-    results = page.single(pairs, RESULT_PARAMETERS)
-    asked = [pair for pair in pairs if pair[0] not in RESULT_PARAMETERS and pair[0] not in _UNHEARD]
-    found = [(name, condition(resource_type, name, value, base_url)) for name, value in asked]
-    conditions = tuple(one for _, one in found if one is not None)
-    ignored = tuple(name for name, one in found if one is None)
+    refuse(pairs)
+    asked = [pair for pair in pairs if not results.is_one(pair[0]) and pair[0] not in UNHEARD]
+    found = {kind: [condition(kind, name, value, base_url) for name, value in asked] for kind in resource_types}
+    unknown = {place for all_ in found.values() for place, one in enumerate(all_) if one is None}
+    ignored = tuple(asked[place][0] for place in sorted(unknown))
     if ignored and strict:
         raise UnknownParameter(ignored[0])
-    _refuse_too_many(conditions)
-    only_count = _chosen(results, "_summary", _SUMMARIES)
-    return Query(
-        resource_type=resource_type,
-        pairs=[pair for pair in pairs if pair[0] != page.PAGE and pair[0] not in ignored],
-        conditions=conditions,
-        ignored=ignored,
-        count=0 if only_count else page.count(results.get(page.COUNT, str(page.DEFAULT_COUNT))),
-        total=only_count or _chosen(results, "_total", _TOTALS),
-        page=results.get(page.PAGE),
-    )
+    conditions = {
+        kind: tuple(one for place, one in enumerate(all_) if one and place not in unknown)
+        for kind, all_ in found.items()
+    }
+    for all_ in conditions.values():
+        _refuse_too_many(all_)
+    return Query(conditions=conditions, ignored=ignored)
 
 
 def condition(resource_type: str, name: str, value: str, base_url: str) -> Condition | None:
@@ -103,10 +93,3 @@ def _refuse_too_many(conditions: tuple[Condition, ...]) -> None:
         raise BadQuery(conditions[-1].name, f"more than {MOST_CONDITIONS} conditions")
     if sum(one.alternatives for one in conditions) > MOST_IN_ALL:
         raise BadQuery(conditions[-1].name, f"more than {MOST_IN_ALL} alternatives in all")
-
-
-def _chosen(results: dict[str, str], name: str, choices: dict[str, bool]) -> bool:
-    chosen = choices.get(results[name]) if name in results else False
-    if chosen is None:
-        raise BadQuery(name, f"not one of {', '.join(choices)}")
-    return chosen

@@ -252,9 +252,7 @@ class Image:
         self._connection = connection
         self.size = 0
         """Bytes that it may take in memory: as it came, its database, and all blocks or texts unpacked."""
-        self.meter = Meter()
-        """What may be asked, and whether anybody still wants the answer."""
-        connection.set_progress_handler(self.meter.step, INSTRUCTIONS)
+        self.measure(Meter())
         weakref.finalize(self, connection.close)  # an image that is dropped unclosed lets go as well
         self._unpack = [unpack for _, unpack in blocks]
         self._starts = list(accumulate((raw for raw, _ in blocks), initial=0))[:-1]
@@ -299,6 +297,11 @@ class Image:
         self._unpacked.clear()
         self._unpack.clear()
         self._locals.clear()
+
+    def measure(self, meter: Meter) -> None:
+        """Count the work of what is asked from now on with this meter."""
+        self.meter = meter
+        self._connection.set_progress_handler(meter.step, INSTRUCTIONS)
 
     def count(self, resource_type: str | None = None) -> int:
         """How many resources there are, of this type or in all."""

@@ -20,7 +20,11 @@ REFUSALS = (
     ("/fhir/Observation?" + "&".join(f"a{n}=1" for n in range(300)), 400),
     ("/fhir/Observation/../../etc/passwd", 404),
     ("/fhir/Observation/%00", 404),
-    ("/fhir", 405),
+    ("/fhir?_type=Nonsense", 400),
+    ("/fhir/Observation?_filter=x", 400),
+    ("/fhir/Observation?subject.name.family.given.a.b=x", 400),
+    ("/fhir/Observation?_include=Observation:code", 400),
+    ("/fhir/_search", 405),
     ("/nowhere", 404),
 )
 

@@ -39,7 +39,7 @@ REFUSED: dict[str, str] = {
     "_count=²": "_count: not a number of resources",
     "_count=1&_count=2": "_count: given twice",
     "_total=SECRET": "_total: not one of none, accurate, estimate",
-    "_summary=SECRET": "_summary: not one of false, count",
+    "_summary=SECRET": "_summary: not one of true, text, data, count, false",
     "_page=SECRET": "_page: not a page link of this service",
 }
 

@@ -1,4 +1,4 @@
-"""search: of a type, by GET and by POST, and in a patient's compartment. https://hl7.org/fhir/R4/http.html#search"""
+"""search: of a type or of several, by GET and by POST, and in a patient's compartment. https://hl7.org/fhir/R4/http.html#search"""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from aggregator.api.caller import Principal
 from aggregator.api.fhir import formats
 from aggregator.api.fhir.interaction import KIND, Interaction
 from aggregator.api.fhir.preference import strict
-from aggregator.api.fhir.server import Server, fhir, pairs, path, vault_of
+from aggregator.api.fhir.server import Server, fhir, pairs, vault_of
 from aggregator.errors import RolledBack, Tampered
+from aggregator.fhir import include
 from aggregator.fhir import search as searching
 from aggregator.fhir.bundle import Answer, counted
 from aggregator.fhir.outcome import BadQuery, NotFound, TooCostly
 from aggregator.fhir.page import PAGE, Links, Pairs
 from aggregator.vault.view import View
 
+_OF_PATIENT = "/Patient/{whole_id}"
 _LONGEST_FORM = 64 * 1024
 _PATIENT_PARAMETERS = ("patient", "subject", "_id")
 
@@ -40,26 +42,29 @@ async def search_form(server: Server, request: Request) -> Response:
     return await _search(server, request, given)
 
 
-async def search_compartment(server: Server, request: Request) -> Response:
-    """https://hl7.org/fhir/R4/http.html#vsearch"""
-    (whole_id,) = path(request, "whole_id")
-    return await _search(server, request, [("patient", whole_id), *pairs(request)])
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     """A search as it came. made: the view that it runs on instead of the caller's own."""
 
     act: Act
+    resource_type: str
+    patient: str
     pairs: Pairs
     strict: bool
-    made: View | None
+    made: View | None = None
 
     def of(self, links: Links) -> Callable[[View], Answer]:
         """What answers it on a view."""
-        return lambda view: searching.search(
-            self.made or view, self.act.resource_type, self.pairs, links, strict=self.strict
-        )
+
+        def answer(view: View) -> Answer:
+            if self.made:
+                self.made.image.measure(view.image.meter)
+            asked = self.made or view
+            return searching.search(
+                asked, self.resource_type, self.pairs, links, strict=self.strict, patient=self.patient
+            )
+
+        return answer
 
     def counts(self) -> bool:
         """Is only a number asked for?"""
@@ -71,11 +76,15 @@ class _Asked:
 
 async def _search(server: Server, request: Request, given: Pairs) -> Response:
     """Over the one vault that is named, else over all that are open to the caller, one after the other."""
-    (resource_type,) = path(request, "resource_type")
-    act = Act("search-type", resource_type, "&".join(f"{name}={value}" for name, value in given))
-    named = _named(given, server.base)
-    principal = await server.principal(request, act, "s", named)
-    asked = _Asked(act, given, strict(request), await server.synthesised(principal, resource_type, named))
+    resource_type, patient = (request.path_params.get(name, "") for name in ("resource_type", "whole_id"))
+    text = "&".join(f"{name}={value}" for name, value in given)
+    act = Act("search-type" if resource_type else "search-system", resource_type, text)
+    named = vault_of(patient) if patient else _named(given, server.base)
+    principal = await server.principal(request, act, "s" if resource_type else "", named)
+    for kind in searching.types(resource_type, given, server.base) - {resource_type}:
+        await server.principal(request, replace(act, resource_type=kind.replace(include.EVERY, "")), "s", named)
+    asked = _Asked(act=act, resource_type=resource_type, patient=patient, pairs=given, strict=strict(request))
+    asked = replace(asked, made=await server.synthesised(principal, resource_type, named))
     if named is None:
         return fhir(await _search_all(server, principal, _open_to(server, principal), asked))
     links = server.pages.links(principal.reader, named)
@@ -100,8 +109,7 @@ async def _search_all(server: Server, principal: Principal, vaults: list[str], a
     if answer is not None and len(vaults) == 1:
         return answer.body
     # Nothing to show behind the first record does not mean that there was nothing before it.
-    query = urlencode(following.pairs)
-    url = f"{server.base}/{asked.act.resource_type}{'?' if query else ''}{query}"
+    url = _url(server, following, following.pairs)
     return counted(url, total if not first or asked.counts() else None)
 
 
@@ -121,8 +129,12 @@ def _place(server: Server, principal: Principal, vaults: list[str], asked: _Aske
 def _beyond(server: Server, principal: Principal, rest: list[str], following: _Asked) -> str | None:
     if not rest:
         return None
-    query = urlencode([*following.pairs, (PAGE, server.pages.seal(principal.reader, rest[0]))])
-    return f"{server.base}/{following.act.resource_type}?{query}"
+    return _url(server, following, [*following.pairs, (PAGE, server.pages.seal(principal.reader, rest[0]))])
+
+
+def _url(server: Server, asked: _Asked, given: Pairs) -> str:
+    url = f"{server.base}/{asked.resource_type}" if asked.resource_type else server.base
+    return f"{url}?{urlencode(given)}" if given else url
 
 
 def _open_to(server: Server, principal: Principal) -> list[str]:
@@ -144,6 +156,13 @@ def _named(given: Pairs, base: str) -> str | None:
 
 INTERACTIONS = (
     Interaction(code="search-type", method="GET", path=KIND, endpoint=search),
-    Interaction(code="search-type", method="GET", path=f"/Patient/{{whole_id}}{KIND}", endpoint=search_compartment),
+    Interaction(code="search-type", method="GET", path=f"{_OF_PATIENT}{KIND}", endpoint=search),
     Interaction(code="search-type", method="POST", path=f"{KIND}/_search", endpoint=search_form),
+    Interaction(code="search-type", method="POST", path=f"{_OF_PATIENT}{KIND}/_search", endpoint=search_form),
+    Interaction(code="search-system", method="GET", path="", endpoint=search, types=frozenset()),
+    Interaction(code="search-system", method="POST", path="/_search", endpoint=search_form, types=frozenset()),
+    Interaction(code="search-system", method="GET", path=f"{_OF_PATIENT}/*", endpoint=search, types=frozenset()),
+    Interaction(
+        code="search-system", method="POST", path=f"{_OF_PATIENT}/*/_search", endpoint=search_form, types=frozenset()
+    ),
 )

@@ -1,0 +1,73 @@
+"""What a search finds, page by page: of one type or of several, in the order (type, id) or in that of _sort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aggregator.fhir import sort
+from aggregator.fhir.clause import Values
+from aggregator.fhir.page import Place, Value
+from aggregator.fhir.plan import Plan
+from aggregator.fhir.sort import Key
+from aggregator.vault.image import Image, Served
+
+_SORTED = """
+SELECT q.rid, x.local, x.start, x.size, {columns} FROM (
+    SELECT * FROM ({matches}) WHERE {behind} ORDER BY {order}, rid LIMIT ?
+) q CROSS JOIN resource x ON x.rid = q.rid
+"""
+_MATCHES = "SELECT r.rid AS rid, {values} FROM (SELECT DISTINCT r.rid FROM {rows}) r {joins}"
+
+
+class Match(NamedTuple):
+    """A resource that was found, and its values for the keys of the order."""
+
+    served: Served
+    values: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """plans: one for each type there is, in their order. keys: what is compared before that order."""
+
+    plans: tuple[Plan, ...]
+    keys: tuple[Key, ...] = ()
+
+    def page(self, image: Image, place: Place, most: int) -> list[Match]:
+        """The first of them from a place on. In the order of ids a page costs what it holds; sorting looks at all."""
+        if self.keys:
+            return self._sorted(image, place, most)
+        found = list[Match]()
+        for plan in self.plans:
+            if len(found) < most and plan.rids.stop > place.rid:
+                found += map(Match, plan.page(image, place.rid, most - len(found)))
+        return found
+
+    def count(self, image: Image) -> int:
+        """How many there are in all."""
+        return sum(plan.count(image) for plan in self.plans)
+
+    def _sorted(self, image: Image, place: Place, most: int) -> list[Match]:
+        if not self.plans:
+            return []
+        columns = [f"v{number}" for number in range(len(self.keys))]
+        behind, marks = sort.behind(self.keys, place) if place.values else ("TRUE", [])
+        parts = [_matches(plan, self.keys) for plan in self.plans]
+        statement = _SORTED.format(
+            columns=", ".join(columns),
+            matches=" UNION ALL ".join(text for text, _ in parts),
+            behind=behind,
+            order=", ".join(key.order(column) for key, column in zip(self.keys, columns, strict=True)),
+        )
+        rows = image.select(statement, [*(value for _, values in parts for value in values), *marks, most])
+        served = image.show((rid, local, start, size) for rid, local, start, size, *_ in rows)
+        return [Match(one, tuple(row[4:])) for one, row in zip(served, rows, strict=True)]
+
+
+def _matches(plan: Plan, keys: tuple[Key, ...]) -> tuple[str, Values]:
+    """The rows of one plan with their values for each key."""
+    made = [key.column(plan.resource_type, number) for number, key in enumerate(keys)]
+    values = ", ".join(f"{value} AS v{number}" for number, (_, value) in enumerate(made))
+    text = _MATCHES.format(values=values, rows=plan.rows, joins=" ".join(join for join, _ in made))
+    return text, [plan.rids.start, plan.rids.stop, *plan.values]
