@@ -19,6 +19,7 @@ from typing import Any
 from fhir_profiles import members, structure
 from fhir_profiles.invariants import RULES
 from fhir_profiles.primitives import ACCEPTS
+from fhir_profiles.r4b import ONLY_R4B
 from fhir_profiles.text import Resource
 from fhir_profiles.walk import MAX_ISSUES, Enough, Field, Issue, Node, Run, Shape, Where, is_list, walk_object
 
@@ -54,8 +55,10 @@ def _any_resource(value: Any, parent: Where | None, name: str, at: int, run: Run
         walk_object(_shapes()[str(kind)], value, where, run)
     elif type(value) is not dict:
         run.error("structure", where, "expects a resource")
-    elif kind is None:
+    elif type(kind) is not str:
         run.error("structure", where, "has no resourceType")
+    elif kind in ONLY_R4B:
+        run.error("not-supported", where, f"{kind} is a type of R4B, which R4 does not define")
     else:
         run.error("not-supported", where, "has a resourceType that R4 does not define")
 

@@ -58,13 +58,10 @@ GOOD = {
 REFUSED = {
     "no object": ("[]", ["error structure Resource: expects a resource"]),
     "no type": ("{}", ["error structure Resource: has no resourceType"]),
-    "a type that is no string": (
-        '{"resourceType":1}',
-        ["error not-supported Resource: has a resourceType that R4 does not define"],
-    ),
+    "a type that is no string": ('{"resourceType":1}', ["error structure Resource: has no resourceType"]),
     "a type of R4B alone": (
         '{"resourceType":"Ingredient"}',
-        ["error not-supported Resource: has a resourceType that R4 does not define"],
+        ["error not-supported Resource: Ingredient is a type of R4B, which R4 does not define"],
     ),
     "an abstract type": (
         '{"resourceType":"DomainResource"}',
