@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo test faults machine mutate bench lint migration lock clean
+.PHONY: demo test faults machine mutate fuzz bench lint migration lock clean
 .DEFAULT_GOAL := test
 
 $(READY): requirements.lock pyproject.toml
@@ -42,6 +42,9 @@ machine: $(READY)  ## the state machine with many examples, the shortest way to 
 
 mutate: $(READY)  ## every small wrong in keys, envelope, ledger, fold and chain is noticed, or explained: minutes
 	nice $(BIN)/python -m tests.mutation $(ARGS)
+
+fuzz: $(READY)  ## bytes that nobody thought of, at every parser and every route: minutes; AGGREGATOR_FUZZ=500
+	AGGREGATOR_FUZZ=$${AGGREGATOR_FUZZ:-200} $(BIN)/pytest tests/fuzz tests/api/test_api_schemathesis.py $(ARGS)
 
 bench: $(READY)  ## one JSON line a figure; ARGS="--quick --store postgresql"
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -118,11 +118,11 @@ def _packable(status: int, headers: Headers, first: Message) -> bool:
 
 def _coding(scope: Scope) -> str:
     accepted = next((value for name, value in scope["headers"] if name == b"accept-encoding"), b"")
-    return _liked(accepted) if accepted else ""
+    return liked(accepted) if accepted else ""
 
 
 @lru_cache(64)
-def _liked(accepted: bytes) -> str:
+def liked(accepted: bytes) -> str:
     """The coding that is liked best; none where the bare answer is liked better, or nothing that is known is named."""
     stated = dict[str, float]()
     for one in accepted.decode("latin-1").replace(" ", "").lower().split(","):
