@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from aggregator.fhir import include, words
 from aggregator.fhir.parameters import of_type
+from aggregator.fhir.refused import REFUSED
 from fhir_profiles.text import Resource, dumps
 
 
@@ -65,6 +67,9 @@ def capability(
                     "security": _SECURITY,
                     "resource": [_resource(one) for one in served],
                     **({"interaction": whole} if whole else {}),
+                    "documentation": _MISSING,
+                    "searchParam": _COMMON,
+                    "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
                 }
             ],
         }
@@ -87,6 +92,10 @@ _SECURITY: Resource = {
 }
 
 
+_MISSING = "Of search there is not: " + "; ".join(f"{name} ({reason})" for name, reason in REFUSED.items())
+_COMMON = [{"name": name, "type": "string"} for name in words.COLUMNS]
+
+
 def _resource(served: Served) -> Resource:
     made: Resource = {
         "type": served.resource_type,
@@ -95,6 +104,8 @@ def _resource(served: Served) -> Resource:
     }
     if "search-type" in served.interactions:
         parameters = of_type(served.resource_type).values()
+        made["searchInclude"] = include.offered(served.resource_type)
+        made["searchRevInclude"] = include.offered_back(served.resource_type)
         made["searchParam"] = [{"name": one.name, "type": one.kind.value} for one in parameters]
     if served.operations:
         made["operation"] = [{"name": one.name, "definition": one.definition} for one in served.operations]

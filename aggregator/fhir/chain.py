@@ -132,8 +132,9 @@ def chained(resource_type: str, name: str, inner: Inner) -> Condition | None:
 
 
 def _links(found: Parameter, only: str, rest: str, inner: Inner) -> Iterator[Link]:
-    for target in _targets(found, only):
-        asked = inner(target, rest)
+    named = targets(found) or tuple(sorted(RESOURCES))
+    for target in named:
+        asked = inner(target, rest) if only in ("", target) else None
         if asked is not None:
             yield Link(scope=found.scope, target=target, asked=asked)
 
@@ -150,13 +151,12 @@ def has(resource_type: str, name: str, inner: Inner) -> Condition | None:
     if found.kind is not Kind.REFERENCE:
         raise BadQuery(name, "only a reference can be followed")
     asked = inner(source, rest)
-    if asked is None or resource_type not in _targets(found, ""):
+    if asked is None or (targets(found) and resource_type not in targets(found)):
         return None
     return Reversed(name=name, resource_type=resource_type, source=source, scope=found.scope, asked=asked)
 
 
-def _targets(found: Parameter, only: str) -> tuple[str, ...]:
-    """The types that a reference may name."""
+def targets(found: Parameter) -> tuple[str, ...]:
+    """The types that a reference may name; none: any."""
     known = {element.detail for element in found.elements}
-    targets = tuple(sorted(RESOURCES if "" in known else known))
-    return tuple(target for target in targets if only in ("", target))
+    return () if "" in known else tuple(sorted(known))

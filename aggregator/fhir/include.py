@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
+from aggregator.fhir.chain import targets
 from aggregator.fhir.index import SearchIndex
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.page import Pairs
@@ -93,6 +95,18 @@ def _parameters(source: str, wanted: str) -> Iterator[Parameter]:
         for one in of_type(resource_type).values():
             if one.kind is Kind.REFERENCE and wanted in (EVERY, one.name):
                 yield one
+
+
+def offered(resource_type: str) -> list[str]:
+    """What `_include` may ask for of this type."""
+    return [EVERY, *(f"{resource_type}:{one.name}" for one in _parameters(resource_type, EVERY))]
+
+
+@cache
+def offered_back(resource_type: str) -> list[str]:
+    """What `_revinclude` may ask for: the references that name this type. Those that may name any are behind EVERY."""
+    found = (one for one in _parameters(EVERY, EVERY) if resource_type in targets(one))
+    return [EVERY, *(f"{one.resource_type}:{one.name}" for one in found)]
 
 
 def closure(view: View, matches: Sequence[Served], includes: Sequence[Include]) -> tuple[list[Served], bool]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from aggregator.fhir import chain, results
+from aggregator.fhir import chain, results, words
 from aggregator.fhir.asked import Asked, alternatives
 from aggregator.fhir.clause import Condition
 from aggregator.fhir.outcome import BadQuery, UnknownParameter
@@ -70,6 +70,8 @@ def condition(resource_type: str, name: str, value: str, base_url: str) -> Condi
     def inner(target: str, rest: str) -> Condition | None:
         return condition(target, rest, value, base_url)
 
+    if name in words.COLUMNS:
+        return words.parse(resource_type, name, value)
     if name.startswith(chain.HAS):
         return chain.has(resource_type, name, inner)
     if "." in name:

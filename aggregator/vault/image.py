@@ -69,6 +69,8 @@ _SERVE = """
 SELECT rid, local, start, size FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY wanted.key
 """
 _LOCAL = "SELECT local FROM resource WHERE rid = ?"
+_NO_FILES = "PRAGMA temp_store = MEMORY"  # what a large sort does not finish at once would lie in a temporary file
+_TAKEN = "SELECT page_count * page_size FROM pragma_page_count('beside'), pragma_page_size('beside')"
 
 
 class UnreadableImage(AggregatorError):
@@ -279,6 +281,7 @@ class Image:
         database = unpack(view[heap : heap + database_size])
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=512)
         connection.deserialize(database)
+        connection.execute(_NO_FILES)
         blocks: list[tuple[int, Callable[[], bytes]]] = [
             (raw, partial(unpack, packed)) for raw, packed in _packed(view, heap + database_size, number)
         ]
@@ -377,6 +380,24 @@ class Image:
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                 raise TooMuchWork from None
             raise
+
+    def add(self, table: str, insert: str, rows: Iterable[Sequence[int | str]]) -> None:
+        """A table beside those of the image, in memory, for as long as it is open: all of its rows or none.
+
+        table, insert: statements, in which its schema is called `beside`. Its size counts into the image's.
+        """
+        run = self._connection.execute
+        run("ATTACH ':memory:' AS beside")
+        try:
+            run("BEGIN")
+            run(table)
+            self._connection.executemany(insert, rows)
+            run("COMMIT")
+        except BaseException:
+            run("ROLLBACK")
+            run("DETACH beside")
+            raise
+        self.size += self.select(_TAKEN)[0][0]
 
     def _local(self, rid: int) -> str:
         """Remembered, because every search by halves begins in the same middle: a find of 640 asks 9 rows otherwise."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.vault.image import Image, Record, Span, Term, Tombstone, UnreadableImage, build
+from aggregator.vault.meter import Meter
 from fhir_profiles.text import dumps
+from tests.weaken import weakens
 
 
 class Letters:
@@ -137,3 +141,24 @@ def test_what_goes_in_comes_out_in_one_order(
     assert image.fetch(range(1, len(records) + 1)) == ordered
     assert [image.read(*place) for place in sorted(texts)] == ordered
     assert image.after(*other) == 1 + sum(place <= other for place in texts)
+
+
+@pytest.mark.attack(20)
+@weakens("aggregator.vault.image", "_NO_FILES", "PRAGMA temp_store = FILE")
+def test_what_a_large_sort_sets_aside_lies_in_no_file() -> None:
+    """SQLite's temporary files are named etilqs_..., and unlinked at once: only the process itself sees them."""
+    seen = set[str]()
+
+    class Watching(Meter):
+        def step(self) -> bool:
+            for one in Path("/proc/self/fd").iterdir():
+                with suppress(FileNotFoundError):  # the listing's own
+                    seen.add(str(one.readlink()))
+            return super().step()
+
+    image = opened()
+    image.measure(Watching())
+    numbers = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100000)"
+    image.select(f"{numbers} SELECT count(*) FROM (SELECT printf('%0200d', x) s FROM c ORDER BY s LIMIT 99999)")
+    assert seen
+    assert not [name for name in seen if "etilqs" in name]
