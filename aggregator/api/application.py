@@ -22,13 +22,11 @@ from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
 from aggregator.api.caller import Callers
 from aggregator.api.export_routes import ExportRoutes
-from aggregator.api.fhir import formats, table
+from aggregator.api.fhir import table
+from aggregator.api.fhir.router import PREFIX
 from aggregator.api.service import Service
 from aggregator.api.unlocker_routes import UnlockerRoutes
-from aggregator.errors import AggregatorError
 from aggregator.identity.turns import Turns
-from fhir_profiles.text import NotJson
-from fhir_profiles.xml import NotXml
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +41,8 @@ _SWEEP_SECONDS = 15.0
 _ISSUE_CODES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported"}
 
 
-def create_app(service: Service) -> FastAPI:
-    """The application of one installation."""
+def create_app(service: Service) -> ASGIApp:
+    """The application of one installation: /fhir by a way of its own, all else by FastAPI."""
     access = Access(service)
     callers, turns = Callers(service, access.held.drop_reader), Turns()
 
@@ -68,26 +66,20 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=None,
     )
     app.router.redirect_slashes = False  # the address of a redirect would be the Host header's
-    app.router.routes.extend(table.routes(service, callers, access))
     app.include_router(AuthRoutes(service, callers, turns).router())
     app.include_router(UnlockerRoutes(service, callers, turns).router())
     app.include_router(ExportRoutes(service, callers, turns).router())
     app.include_router(AppRoutes(service, callers, access).router())
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])
-    handlers: dict[Any, Any] = {
-        AggregatorError: _known,
-        NotJson: _known,
-        NotXml: _known,
-        HTTPException: _http,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+    for kind in errors.KNOWN:
+        app.add_exception_handler(kind, _known)
+    app.add_exception_handler(HTTPException, _http)
     app.add_middleware(asking.Leaving)
     app.add_middleware(_LastResort)
-    app.add_middleware(encoding.Packed, path="/fhir")
     app.add_middleware(_Headers)
-    return app
+    fhir = encoding.Packed(_LastResort(asking.Leaving(table.router(service, callers, access))))
+    return _Doors(fhir=_Headers(fhir), others=app)
 
 
 async def _sweep(service: Service, access: Access, callers: Callers) -> None:
@@ -124,9 +116,9 @@ def _ready(service: Service) -> Any:
     return ready
 
 
-async def _known(request: Request, error: Exception) -> Response:
-    """Our own errors, in the form that the caller asked for."""
-    return await formats.turned(request, errors.answer(error))
+async def _known(_: Request, error: Exception) -> Response:
+    """Our own errors."""
+    return errors.answer(error)
 
 
 async def _http(_: Request, error: Exception) -> Response:
@@ -135,6 +127,18 @@ async def _http(_: Request, error: Exception) -> Response:
     headers = getattr(error, "headers", None)
     text = "there is nothing here that answers this"
     return errors.outcome(status, _ISSUE_CODES.get(status, "processing"), text, headers=headers)
+
+
+class _Doors:
+    """What is FHIR goes one way, the rest (and the server's start and end) the other."""
+
+    def __init__(self, fhir: ASGIApp, others: ASGIApp) -> None:
+        self._fhir = fhir
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_fhir = scope["type"] == "http" and f"{scope['path']}/".startswith(f"{PREFIX}/")
+        await (self._fhir if is_fhir else self._others)(scope, receive, send)
 
 
 class _LastResort:

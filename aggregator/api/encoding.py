@@ -61,14 +61,13 @@ _PACKERS: Mapping[str, Callable[[], _Packer]] = {
 
 
 class Packed:
-    """Packs what passes below a path."""
+    """Packs what passes."""
 
-    def __init__(self, app: ASGIApp, path: str) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        coding = _coding(scope) if scope["type"] == "http" and scope["path"].startswith(self._path) else ""
+        coding = _coding(scope)
         await self._app(scope, receive, _Passing(send, coding) if coding else send)
 
 

@@ -51,6 +51,9 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
 }
 """Error -> HTTP status and FHIR issue code. A class that is not listed is answered as its nearest listed parent."""
 
+KNOWN = (AggregatorError, NotJson, NotXml)
+"""What `answer` answers; all else is unexpected."""
+
 _BESIDE = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _OURS_TO_MEND = "something is wrong here; the operator can see it in the log"
 

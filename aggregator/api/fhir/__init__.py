@@ -5,7 +5,7 @@
     formats         the form of an answer: JSON or XML
     condition       who has the newest version already; preference: what a caller likes better
     table           all of them in one table, from which come the routes and the CapabilityStatement
-    elsewhere       what none of them answers
+    router          which of them a request asks for, and what none of them answers
 
     metadata        capabilities; SMART's discovery document
     read  search  binary

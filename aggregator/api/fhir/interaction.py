@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,28 +18,8 @@ from aggregator.fhir.resource_types import TYPES
 Endpoint = Callable[[Server, Request], Awaitable[Response]]
 
 
-class _FhirType(Convertor[str]):
-    """A resource type's name in a path: begins with a capital, so `metadata` and `_search` are none."""
-
-    regex = "[A-Z][A-Za-z]+"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-class _FhirId(_FhirType):
-    """An id in a path: begins with no dollar, so the name of an operation is none."""
-
-    regex = "[^/$][^/]*"
-
-
-register_url_convertor("fhir_type", _FhirType())
-register_url_convertor("fhir_id", _FhirId())
-KIND = "/{resource_type:fhir_type}"
-ONE = f"{KIND}/{{whole_id:fhir_id}}"
+KIND = "/{resource_type}"
+ONE = f"{KIND}/{{whole_id}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,11 @@
-"""All interactions and operations in one table: the routes, and what the CapabilityStatement says of them."""
+"""All interactions and operations in one table: what is answered, and what the CapabilityStatement says of it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
-
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from aggregator import __version__
 from aggregator.api.access import Access
@@ -21,7 +16,6 @@ from aggregator.api.fhir import (
     create,
     docref,
     everything,
-    formats,
     last_n,
     metadata,
     patient_summary,
@@ -29,9 +23,9 @@ from aggregator.api.fhir import (
     search,
     validate,
 )
-from aggregator.api.fhir.elsewhere import Elsewhere
 from aggregator.api.fhir.interaction import Interaction, Operation
-from aggregator.api.fhir.server import Server, pairs
+from aggregator.api.fhir.router import PREFIX, Router
+from aggregator.api.fhir.server import Server
 from aggregator.api.pages import Pages
 from aggregator.api.service import Service
 from aggregator.fhir import capability
@@ -55,9 +49,9 @@ TABLE: tuple[Interaction | Operation, ...] = (
 )
 
 
-def routes(service: Service, callers: Callers, access: Access) -> list[Route]:
-    """Plain routes, on one installation: what FastAPI adds (validation, injected parameters) is not used here."""
-    base = f"{service.base_url}/fhir"
+def router(service: Service, callers: Callers, access: Access) -> Router:
+    """All of /fhir, on one installation."""
+    base = f"{service.base_url}{PREFIX}"
     server = Server(
         service=service,
         callers=callers,
@@ -66,21 +60,7 @@ def routes(service: Service, callers: Callers, access: Access) -> list[Route]:
         base=base,
         capability=statement(base),
     )
-    answering = [Route(f"/fhir{one.path}", _endpoint(one, server), methods=[one.method]) for one in TABLE]
-    return [*answering, Route("/fhir{rest:path}", Elsewhere(answering))]
-
-
-def _endpoint(one: Interaction | Operation, server: Server) -> Callable[[Request], Awaitable[Response]]:
-    """What Starlette calls: with the installation, and in the form that is asked for."""
-    answer = partial(one.endpoint, server)
-    if one.raw:
-        return answer
-
-    async def endpoint(request: Request) -> Response:
-        formats.settle(request, pairs(request))
-        return await formats.turned(request, await answer(request))
-
-    return endpoint
+    return Router(server, TABLE)
 
 
 def statement(base: str) -> bytes:
