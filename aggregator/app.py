@@ -7,7 +7,6 @@ from contextlib import ExitStack
 import httpx
 from sqlmodel import Session
 
-from aggregator import migrations
 from aggregator.api.service import Service
 from aggregator.audit import chain
 from aggregator.audit import keys as audit_keys
@@ -19,6 +18,7 @@ from aggregator.errors import KeysMissing, OperatorError, RolledBack
 from aggregator.fhir.index import SearchIndex
 from aggregator.identity.accounts import Accounts
 from aggregator.identity.clients import Clients, register
+from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.passkeys import Passkeys
 from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
@@ -95,9 +95,7 @@ def _bind(session: Session, ring: KeyRing) -> None:
         raise KeysMissing(
             "keys.folder: this key ring belongs to another store; set keys.folder to the one that was made with it"
         )
-    elif row.format < FORMAT:  # the very first one has no revision of the tables, and is refused there
-        raise migrations.never_released("it", row.format)
-    elif row.format > FORMAT:
+    elif row.format != FORMAT:  # the very first one has no revision of the tables, and is refused there
         raise OperatorError(
             f"store: it has format {row.format}, this version reads {FORMAT}; use the version that wrote it"
         )
@@ -163,6 +161,7 @@ def _compose(
         accounts=accounts,
         ways_in=WaysIn(store, ring, accounts, Passkeys(store, ring, clock, base_url), clock),
         signing=signing,
+        writing=OwnerWriting(store, blobs, table, clock),
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
         connections=Connections(worker),
         worker=worker,

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from aggregator.api import asking
 from aggregator.api.caller import Principal
 from aggregator.api.held import Held, HeldViews, Key
 from aggregator.api.service import Service
+from aggregator.audit import receipts
 from aggregator.audit.receipts import SYSTEM, Condition, Opening
 from aggregator.consent import grant
 from aggregator.consent.decide import Party
@@ -28,6 +29,7 @@ from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import FhirError, NotFound
 from aggregator.identity import persons
 from aggregator.identity.accounts import Owner
+from aggregator.identity.owner_writing import Receipt
 from aggregator.vault import counter, tables, truth
 from aggregator.vault import view as views
 from aggregator.vault.key_service import Ticket
@@ -75,6 +77,18 @@ class Access:
                 raise error or NotFound
             return answer
         raise Stale("the record keeps changing; try again")
+
+    def receipt(self, principal: Principal, vault: str, act: Act, **more: Any) -> Receipt:
+        """What puts the receipt of an owner's write into the commit of that write: nothing is opened for it."""
+        with self._service.store.read() as session:
+            row = counter.known_head(session, vault)
+        opening, who = Opening(vault, self._audit_key(row)), _who(principal, row)
+
+        def commit(session: Session, log_position: int) -> bool:
+            told = self.entry(who | {"log_position": log_position}, act, "written", **more)
+            return all(receipts.commit(session, self._service.key_service, [opening.first(told)]))
+
+        return commit
 
     async def refuse(self, principal: Principal, vault: str, act: Act, reason: str) -> None:
         """Receipt a refusal in the vault's chain, or in the system's where there is no such vault: equal in work."""

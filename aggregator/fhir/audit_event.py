@@ -16,10 +16,10 @@ TYPE = "AuditEvent"
 _REST = coding("http://terminology.hl7.org/CodeSystem/audit-event-type", "rest", "RESTful Operation")
 _INTERACTION = "http://hl7.org/fhir/restful-interaction"
 _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-type": "E", "operation": "E"}
-_ACTIONS |= {"transaction": "C"}
+_ACTIONS |= {"transaction": "C", "patch": "U", "vread": "R", "history-instance": "R"}
 # success; minor failure: a gap; serious failure: nothing was given; major failure: what is told here was changed
 _OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12", "restored": "4"}
-_OUTCOMES |= {"exported": "0", "imported": "0", "stopped": "0", "deposited": "0"}
+_OUTCOMES |= {"exported": "0", "imported": "0", "stopped": "0", "deposited": "0", "written": "0"}
 
 
 _OWN_READING = "Sie haben Ihre Akte gelesen. / You read your record."
@@ -99,6 +99,7 @@ def _entity(patient: str, entry: Mapping[str, Any], withheld: Mapping[str, int])
         "query": entry.get("query", ""),
         "shown": entry.get("shown"),
         "added": entry.get("added"),
+        "written": entry.get("written"),
         "withheld": sum(withheld.values()) if entry["kind"] == "answered" else None,
         "grant-version": entry.get("grant_version"),
         "log-position": entry.get("log_position"),
@@ -115,6 +116,12 @@ def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
     name, shown, hidden = entry["name"], entry.get("shown"), sum(withheld.values())
     if entry["kind"] in _MOVED:
         return _MOVED[entry["kind"]]
+    if entry["kind"] == "written":
+        written = entry.get("written")
+        return (
+            f"Sie haben {_number(written, 'Eintrag', 'Einträge')} in Ihrer Akte geschrieben oder gelöscht. / "
+            f"You wrote or deleted {_number(written, 'entry', 'entries')} in your record."
+        )
     if entry["party"] == OWNER:
         return _OWN.get(entry.get("interaction", ""), _OWN_READING)
     if entry["kind"] == "refused":

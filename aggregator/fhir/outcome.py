@@ -14,6 +14,7 @@ the record nor one that the caller sent.
     ├── NotAllowed            405 not-supported  not on this kind of resource, for anybody
     ├── Conflict              409 business-rule  not on this resource; the text says who may
     ├── Ambiguous             412 multiple-matches  a condition that must find one resource at most finds several
+    ├── Unmatched             412 not-found      a link by a condition that finds nothing
     ├── BadPatch              400 invalid        no patch
     │   └── PatchFailed       422 processing     a patch that does not fit the resource
     └── NotValid              422 invalid        a resource that is not FHIR R4; an issue for each place
@@ -128,6 +129,16 @@ class Ambiguous(FhirError):
 
     def __init__(self, parameter: str) -> None:
         super().__init__(f"{parameter}: finds more than one resource; nothing was changed")
+
+
+class Unmatched(FhirError):
+    """A link names a resource by a condition, and there is none."""
+
+    status = 412
+    code = "not-found"
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"{place or 'the resource'}: a conditional reference finds nothing; nothing was changed")
 
 
 class BadPatch(FhirError):

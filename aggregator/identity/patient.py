@@ -47,11 +47,27 @@ def resource(whole: str, person: Person) -> Resource:
     return made
 
 
+def corrected(said: Resource, whole: str, today: date) -> Resource:
+    """The Patient `whole` as its owner says it. Raises Invalid, and CallerError where it does not say who that is."""
+    if said.get("resourceType") != "Patient":
+        raise Invalid(("resourceType: a Patient is expected here",))
+    if found := errors(said):
+        raise Invalid(tuple(found))
+    told = person(said)
+    stated(family=told.family, given=told.given, birth_date=told.birth_date, kvnr=told.kvnr, today=today)
+    return said | {"id": whole}
+
+
 def person(patient: Resource) -> Person:
-    """Whom a Patient that `resource` made speaks of."""
-    name, numbers = patient["name"][0], patient.get("identifier", [])
-    kvnr = next((one["value"] for one in numbers if one["system"] == KVNR), None)
-    return Person(family=name["family"], given=" ".join(name["given"]), birth_date=patient["birthDate"], kvnr=kvnr)
+    """Whom a Patient speaks of, by the official name, else the first. Raises CallerError for no date of birth."""
+    names, numbers = patient.get("name", [{}]), patient.get("identifier", [])
+    name = next((one for one in names if one.get("use") == "official"), names[0])
+    kvnr = next((one["value"] for one in numbers if one.get("system") == KVNR and "value" in one), None)
+    family, given, born = name.get("family", ""), " ".join(name.get("given", ())), patient.get("birthDate", "")
+    try:
+        return Person(family=family, given=given, birth_date=born, kvnr=kvnr)
+    except ValueError:
+        raise CallerError("birth_date: a date as YYYY-MM-DD is needed") from None
 
 
 def errors(made: Resource) -> list[str]:

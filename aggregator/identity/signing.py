@@ -48,15 +48,21 @@ class Signing:
         self._parties = parties
         self._clock = clock
 
-    def introduce(self, owner: Owner, person: Person) -> str:
-        """Correct who the vault's one Patient says to be; returns its whole id. Raises UnlockNeeded, Invalid."""
+    def introduce(self, owner: Owner, said: Resource, if_match: int | None = None) -> bytes:
+        """Correct the vault's one Patient, who says to be this one; returns it as it is stored.
+
+        if_match: as for a Consent. Raises UnlockNeeded, Invalid, Changed, and CallerError where it does not say who.
+        """
         self._accounts.may_sign(owner)
-        resource = patient.resource(owner.whole_patient, person)
+        made = patient.corrected(said, owner.whole_patient, self._clock().date())
         with self._store.write(owner.vault) as session:
             row, state = self._open(session, owner, IDENTITY)
-            put = self._put(owner.patient, resource, state.sections.get(IDENTITY, {}).get(owner.patient, []))
+            before = state.sections.get(IDENTITY, {}).get(owner.patient, [])
+            if if_match is not None and not (before and before[-1].operation.version == if_match):
+                raise Changed("the Patient has changed since you read it; read it again")
+            put = self._put(owner.patient, made, before)
             owner.append(session, row, IDENTITY, [put])
-        return owner.whole_patient
+        return put.resource
 
     def signer(self, owner: Owner) -> Signer:
         """The owner as one who may issue mandates. Raises UnlockNeeded, CallerError."""
@@ -167,11 +173,7 @@ class Signing:
             return True
         before = archive(session, self._key_service, owner, row.grant_version)
         known = self._known(session, owner, before.consents)
-        return before.lost(self._opened(owner, before.consents, known)) or self._outlived(row.id, before)
-
-    def _outlived(self, vault: str, before: Archived) -> bool:
-        """Is a key left of somebody who was ended? A process died before it was destroyed, and no row says so now."""
-        return not before.ended.isdisjoint(one.hex() for one in self._key_service.grants(vault).values())
+        return before.lost(self._opened(owner, before.consents, known))
 
     def finish_revocations(self) -> None:
         """Destroy the keys of every grant with an open intent: what a process that died has left. Runs at start-up."""
@@ -228,7 +230,7 @@ class Signing:
         ended = self._ended(session, owner, before, known) - named
         parties = [party for party in known if self._handle(party) not in ended]
         opened = self._opened(owner, consents, parties)
-        lost = before.lost(opened) or self._outlived(row.id, before)
+        lost = before.lost(opened)
         grant_version.step(row, self._key_service.handle)
         exposed = self._key_service.rotation_due(row.id)
         if lost or before.missing or exposed >= row.epoch:

@@ -55,6 +55,11 @@ def instant(now: datetime) -> str:
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def instant_of(milliseconds: int) -> str:
+    """The same of milliseconds since 1970 UTC."""
+    return instant(datetime.fromtimestamp(milliseconds / 1000, UTC))
+
+
 def milliseconds(stated: str) -> int:
     """An instant as milliseconds since 1970 UTC. Raises ValueError for what is none, or says no time zone."""
     moment = datetime.fromisoformat(stated)

@@ -136,8 +136,8 @@ def test_nothing_but_creates_is_taken(fresh: HttpWorld, entry: dict[str, Any]) -
     assert fresh.http.post("/fhir", json=sent, headers=fresh.token("fremd", "system/*.c")).status_code == 400
     place = send(fresh, observation(fresh)).headers["location"].partition("/_history")[0]
     told = fresh.token("fremd", "system/*.cruds")
-    assert fresh.http.put(place, json=observation(fresh), headers=told).status_code == 405
-    assert fresh.http.delete(place, headers=told).status_code == 405
+    assert fresh.http.put(place, json=observation(fresh), headers=told).status_code == 403
+    assert fresh.http.delete(place, headers=told).status_code == 403
 
 
 @pytest.mark.attack(1, 3)

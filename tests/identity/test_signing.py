@@ -14,8 +14,8 @@ from sqlmodel import select
 
 from aggregator.consent.grant import open_grant
 from aggregator.consent.mandate import Person
-from aggregator.errors import CallerError, Invalid, OperatorError, Refused, Tampered, UnlockNeeded
-from aggregator.identity import signing
+from aggregator.errors import CallerError, Changed, Invalid, OperatorError, Refused, Tampered, UnlockNeeded
+from aggregator.identity import patient, signing
 from aggregator.identity.signing import Signing, archived
 from aggregator.vault import tables, view
 from aggregator.vault.key_ring import KeyRing
@@ -63,16 +63,22 @@ def archive(world: World, number: int) -> list[str]:
 # --- who the patient is
 
 
+def introduce(world: World, person: Person, **changed: Any) -> bytes:
+    said = patient.resource(world.owner.whole_patient, person) | changed
+    return world.signing.introduce(world.owner, said)
+
+
 def test_the_vaults_patient_says_who_the_owner_is(world: World) -> None:
     married = replace(ERIKA, family="Verheiratet")
-    assert f"Patient/{world.signing.introduce(world.owner, married)}" == world.patient
+    stored = loads(introduce(world, married))
+    assert f"Patient/{stored['id']}" == world.patient
     assert world.signing.person(world.owner) == married
     (versions,) = world.truth().state.sections["identity"].values()
     assert [one.operation.version for one in versions] == [1, 2]
 
 
 def test_somebody_without_an_insurance_number_is_somebody(world: World) -> None:
-    world.signing.introduce(world.owner, replace(ERIKA, kvnr=None))
+    introduce(world, replace(ERIKA, kvnr=None))
     assert world.signing.person(world.owner) == replace(ERIKA, kvnr=None)
 
 
@@ -83,8 +89,29 @@ def test_somebody_without_an_insurance_number_is_somebody(world: World) -> None:
 )
 def test_who_cannot_be_said_in_fhir_is_refused(world: World, person: Person) -> None:
     with pytest.raises(Invalid):
-        world.signing.introduce(world.owner, person)
+        introduce(world, person)
     assert world.signing.person(world.owner) == ERIKA
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"birthDate": "1957"}, {"birthDate": "2057-08-13"}, {"name": [{"text": "Erika"}]}, {"resourceType": "Person"}],
+    ids=["a year", "in the future", "a name of one piece", "another type"],
+)
+def test_who_does_not_say_who_it_is_is_refused(world: World, changed: dict[str, Any]) -> None:
+    with pytest.raises(CallerError):
+        introduce(world, ERIKA, **changed)
+    assert world.signing.person(world.owner) == ERIKA
+
+
+def test_what_else_the_patient_says_stays_and_a_stale_version_is_refused(world: World) -> None:
+    names = [{"use": "nickname", "given": ["Eri"]}, *patient.resource("x", ERIKA)["name"]]
+    told = introduce(world, ERIKA, name=names, gender="female")
+    assert b'"gender":"female"' in told
+    assert world.signing.person(world.owner) == ERIKA
+    with pytest.raises(Changed):
+        world.signing.introduce(world.owner, loads(told), if_match=1)
+    assert loads(world.signing.introduce(world.owner, loads(told), if_match=2))["meta"]["versionId"] == "3"
 
 
 def test_no_birth_date_is_no_person() -> None:
@@ -96,7 +123,7 @@ def test_everything_that_signs_needs_a_fresh_unlock(world: World) -> None:
     given = world.permit()
     world.clock.advance(minutes=6)
     for sign in (
-        lambda: world.signing.introduce(world.owner, ERIKA),
+        lambda: introduce(world, ERIKA),
         lambda: world.signing.signer(world.owner),
         lambda: world.permit(),
         lambda: world.signing.save_consent(world.owner, given, local(given)),
@@ -336,23 +363,6 @@ def test_a_row_that_is_hidden_while_a_consent_is_signed_opens_nothing_afterwards
     with hidden(world):
         world.signing.save_consent(world.owner, given | {"provision": given["provision"] | period}, local(given))
     assert not opens(world)
-
-
-@pytest.mark.attack(24, 25)
-@pytest.mark.parametrize("by", END)
-@weakens("aggregator.identity.signing.Signing", "_outlived", lambda *_: False)
-def test_an_end_that_was_cut_off_and_whose_intent_is_hidden_comes_with_the_next_owner_session(
-    world: World, by: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.permit(DR_B, LABORATORY)
-    world.clock.advance(minutes=20)
-    with hidden(world), monkeypatch.context() as patch:
-        patch.setattr(world.signing, "_destroy", lambda _: None)  # as far as a process comes that dies before it
-        END[by](world)
-    world.sql("DELETE FROM grant_intent")
-    world.signing.settle(replace(world.owner, unlocked_at=world.clock()))
-    assert list(world.ring.grants(world.vault).values()) == [world.ring.handle("party", LABORATORY.id)]
-    assert (set(grants(world)), world.epoch) == ({LABORATORY.id}, 2)
 
 
 @pytest.mark.attack(24, 25)

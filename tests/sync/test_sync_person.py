@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from aggregator.consent.mandate import Person
+from aggregator.identity import patient as owner_patient
 from connectors.contract import Found
 from fhir_profiles import codes
 from fhir_profiles.text import Resource
@@ -89,7 +90,9 @@ def test_an_account_that_does_not_say_whose_it_is_gives_nothing(syncing: SyncWor
     ],
 )
 def test_two_spellings_of_an_umlaut_are_one_name(syncing: SyncWorld, ours: str, theirs: str) -> None:
-    syncing.world.signing.introduce(syncing.fresh(), replace(ERIKA, kvnr=None, family=ours))
+    owner = syncing.fresh()
+    said = owner_patient.resource(owner.whole_patient, replace(ERIKA, kvnr=None, family=ours))
+    syncing.world.signing.introduce(owner, said)
     assert run(syncing, patient(replace(ERIKA, kvnr=None, family=theirs))) == {}
 
 

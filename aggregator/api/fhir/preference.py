@@ -12,6 +12,8 @@ from aggregator.api.errors import FHIR_JSON
 from aggregator.fhir.outcome import Issue, operation_outcome
 from fhir_profiles.text import dumps
 
+_DONE = Issue(severity="information", code="informational", text="done")
+
 
 class Return(StrEnum):
     """What a write sends back."""
@@ -41,12 +43,14 @@ def returned(request: Request) -> Return:
     return next((one for one in Return if one == wanted), Return.REPRESENTATION)
 
 
-def written(request: Request, body: bytes, headers: Mapping[str, str], status: int) -> Response:
-    """The answer to a write, as preferred. body: the resource as it is now, empty where the caller may not read it."""
+def written(request: Request, body: bytes, headers: Mapping[str, str], status: int, told: Issue = _DONE) -> Response:
+    """The answer to a write, as preferred. body: the resource as it is now, empty where the caller may not read it.
+
+    told: what was done, where the outcome is preferred.
+    """
     match returned(request):
         case Return.OUTCOME:
-            done = Issue(severity="information", code="informational", text="done")
-            body = dumps(operation_outcome([done]))
+            body = dumps(operation_outcome([told]))
         case Return.MINIMAL:
             body = b""
     return Response(body, status, headers=dict(headers), media_type=FHIR_JSON if body else None)

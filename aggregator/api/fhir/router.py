@@ -41,6 +41,7 @@ class Router:
             self._ways[len(way.parts)].append(way)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self  # a batch asks here anew, entry by entry
         request = Request(scope, receive, send)
         try:
             response = await self._answer(request)

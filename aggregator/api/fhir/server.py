@@ -7,7 +7,6 @@ first, so that a token that may not ask at all is refused, with a receipt, befor
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,13 +22,13 @@ from aggregator.api.owner_views import SYNTHESISED
 from aggregator.api.pages import Pages
 from aggregator.api.service import Service
 from aggregator.errors import CallerError, Refused
+from aggregator.fhir.entries import version
 from aggregator.fhir.outcome import NotFound
 from aggregator.fhir.resource_types import TYPES
 from aggregator.vault.image import Record
 from aggregator.vault.view import View
 
 _PAIRS = "fhir_pairs"
-_ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,19 +91,17 @@ def pairs(request: Request) -> list[tuple[str, str]]:
 
 def if_match(request: Request) -> int | None:
     """The version in `If-Match: W/"3"`. Raises CallerError for another form."""
-    given = request.headers.get("if-match")
-    if given is None:
-        return None
-    found = _ETAG.fullmatch(given.strip())
-    if found is None:
-        raise CallerError('If-Match: W/"version" is expected')
-    return int(found[1])
+    return version(request.headers.get("if-match"))
 
 
 def versioned(record: Record) -> dict[str, str]:
     """The headers that name a resource's version and its time."""
-    updated = datetime.fromtimestamp(record.updated / 1000, UTC)
-    return {"ETag": f'W/"{record.version}"', "Last-Modified": updated.strftime("%a, %d %b %Y %H:%M:%S GMT")}
+    return {"ETag": f'W/"{record.version}"', "Last-Modified": http_date(record.updated)}
+
+
+def http_date(milliseconds: int) -> str:
+    """As `Last-Modified` has it; of milliseconds since 1970 UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
 
 
 def fhir(body: bytes, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:

@@ -14,13 +14,19 @@ from aggregator.api.fhir import (
     binary,
     consent,
     create,
+    delete,
     docref,
     everything,
+    history,
     last_n,
     metadata,
+    patch,
+    patient,
     patient_summary,
     read,
     search,
+    transaction,
+    update,
     validate,
 )
 from aggregator.api.fhir.interaction import Interaction, Operation
@@ -44,7 +50,13 @@ TABLE: tuple[Interaction | Operation, ...] = (
     *docref.OPERATIONS,
     *validate.OPERATIONS,
     *consent.INTERACTIONS,
+    *patient.INTERACTIONS,
     *create.INTERACTIONS,
+    *update.INTERACTIONS,
+    *patch.INTERACTIONS,
+    *delete.INTERACTIONS,
+    *history.INTERACTIONS,
+    *transaction.INTERACTIONS,
     *metadata.INTERACTIONS,
 )
 
