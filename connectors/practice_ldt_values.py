@@ -12,6 +12,7 @@ from importlib import resources
 from connectors.german_person import day
 from connectors.xdt import Field, Group
 from fhir_profiles import build
+from fhir_profiles.unit_spellings import spelled
 
 _DIMENSIONLESS = "9"  # field 8419
 
@@ -23,13 +24,11 @@ RESULT_STATUS = _TABLES["result_status"]
 INTERPRETATION = _TABLES["interpretation"]
 MEDIA_TYPE = _TABLES["media_type"]
 UNMAPPED_RESULTS = _TABLES["unmapped_results"]
-_UNIT = _TABLES["unit"]
 
 _NUMBER = re.compile(r"(?P<comparator><=|>=|<|>)?\s*(?P<digits>-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)")
 _CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)?(?:\d{3})?")
 _ZONE = re.compile(r"UTC(?:([+-])(\d{1,2})(?::?([0-5]\d))?)?")
 _LARGEST_OFFSET = 14
-_GREEK_MU, _MICRO_SIGN = "\u03bc", "\u00b5"  # look alike; laboratories write both
 
 
 def moment(timestamp: Group | None) -> str:
@@ -81,8 +80,6 @@ def quantity(run: tuple[Field, ...]) -> tuple[build.Part, str] | None:
     if found is None:
         return None
     unit, dimensionless = value_of(run, "8421"), value_of(run, "8419") == _DIMENSIONLESS
-    code = (
-        _UNIT.get(unit.replace(" ", "").replace(_GREEK_MU, _MICRO_SIGN), "") if unit else "1" if dimensionless else ""
-    )
+    code = spelled(unit) or "" if unit else "1" if dimensionless else ""
     made = build.quantity(found["digits"], unit, code=code, comparator=found["comparator"] or "")
-    return made, "" if code or not unit else "a unit has no UCUM code in practice_ldt.toml: it is kept as its text"
+    return made, "" if code or not unit else "a unit has no UCUM code in unit_spellings.toml: it is kept as its text"

@@ -17,7 +17,7 @@ from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
 from aggregator.vault.blob_store import BlobStore
-from aggregator.vault.image import Indexer
+from aggregator.vault.index_rows import Indexer
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.store import Store
 from aggregator.vault.worker_keys import WorkerKeys

@@ -12,7 +12,8 @@ from typing import Any
 
 from aggregator.fhir import include, words
 from aggregator.fhir.parameters import of_type
-from aggregator.fhir.refused import REFUSED
+from aggregator.fhir.refused import MODIFIERS, PARAMETERS, REFUSED
+from aggregator.fhir.search_types import TYPES
 from fhir_profiles.text import Resource, dumps
 
 
@@ -64,10 +65,10 @@ def capability(
             "rest": [
                 {
                     "mode": "server",
+                    "documentation": _search(),
                     "security": _SECURITY,
                     "resource": [_resource(one) for one in served],
                     **({"interaction": whole} if whole else {}),
-                    "documentation": _MISSING,
                     "searchParam": _COMMON,
                     "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
                 }
@@ -92,7 +93,14 @@ _SECURITY: Resource = {
 }
 
 
-_MISSING = "Of search there is not: " + "; ".join(f"{name} ({reason})" for name, reason in REFUSED.items())
+def _search() -> str:
+    """The modifiers that a search takes, and what it has not, with the reasons: what no element here has room for."""
+    taken = (f"{kind}: {', '.join(one.modifiers) or 'none'}" for kind, one in TYPES.items())
+    modifiers = {f":{name}": reason for name, reason in MODIFIERS.items()}
+    missing = (f"{name} ({reason})" for name, reason in {**REFUSED, **PARAMETERS, **modifiers}.items())
+    return f"Modifiers of search: {'; '.join(taken)}. Of search there is not: {'; '.join(missing)}."
+
+
 _COMMON = [{"name": name, "type": "string"} for name in words.COLUMNS]
 
 
@@ -103,7 +111,7 @@ def _resource(served: Served) -> Resource:
         **served.claims,
     }
     if "search-type" in served.interactions:
-        parameters = of_type(served.resource_type).values()
+        parameters = [one for one in of_type(served.resource_type).values() if one.name not in PARAMETERS]
         made["searchInclude"] = include.offered(served.resource_type)
         made["searchRevInclude"] = include.offered_back(served.resource_type)
         made["searchParam"] = [{"name": one.name, "type": one.kind.value} for one in parameters]

@@ -3,8 +3,8 @@
     subject:Patient.name=erika            the resource refers to one that has it
     _has:Observation:encounter:code=718-7  one that has it refers to the resource
 
-A reference is a term (type, id) of an image, and whatever it can name lies in the same vault. So a chain is a join of
-terms and resources of the view: what is not in the view is named by no chain, hidden or never there.
+A reference to a resource of the view is a link of its image. So a chain is a join of links: what is not in the view is
+named by no chain, hidden or never there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from aggregator.fhir.clause import Clause, Condition, Values
+from aggregator.fhir.clause import Clause, Condition, Values, scoped
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.parameters import Kind, Parameter, parameter
 from aggregator.fhir.view import View
@@ -24,33 +24,25 @@ Inner = Callable[[str, str], Condition | None]
 HAS = "_has:"
 MOST_STEPS = 4
 
-_NAMES = "CROSS JOIN term t ON t.scope = ? AND t.text = ? || x.local AND t.system = ?"
-_CHAINED = "SELECT t.tid FROM resource x {names} WHERE x.rid IN ({rows})"
-_REVERSED = """
-SELECT x.rid FROM resource x {names} CROSS JOIN posting p ON p.tid = t.tid
-WHERE x.rid >= ? AND x.rid < ? AND p.rid IN ({rows})
-"""
+_REVERSED = "SELECT l.target FROM link l WHERE {scoped} AND l.target >= ? AND l.target < ? AND l.rid IN ({rows})"
 _ROWS = "SELECT s.rid FROM {table} s WHERE s.rid >= ? AND s.rid < ? AND {holds}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A reference from one type to another, and what is asked of the resource at its other end.
+    """A type that a reference names, and what is asked of the resource at its other end."""
 
-    scope: the reference's. target: the type that it names.
-    """
-
-    scope: int
     target: str
     asked: Condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chained:
-    """The resource refers over one of these links."""
+    """The resource refers over one of these links. scopes: the reference's."""
 
     name: str
     resource_type: str
+    scopes: tuple[int, ...]
     links: tuple[Link, ...]
 
     @property
@@ -59,26 +51,26 @@ class Chained:
         return sum(link.asked.alternatives for link in self.links)
 
     def clause(self, view: View) -> Clause:
-        """The postings of the terms that name what the links lead to."""
+        """The links to what something is asked of."""
         texts, values = list[str](), Values()
         for link in self.links:
             rows, inner = _rows(view, link.target, link.asked)
             if rows:
-                texts.append(_CHAINED.format(names=_NAMES, rows=rows))
-                values += [link.scope, f"{view.vault}.", link.target, *inner]
+                texts.append(rows)
+                values += inner
         size = view.image.count(self.resource_type) if texts else 0
-        holds = f"{{row}}.tid IN ({' UNION ALL '.join(texts)})"
-        return Clause(table="posting", holds=holds, values=values, size=size, many=True)
+        holds = f"{scoped(self.scopes)} AND {{row}}.target IN ({' UNION ALL '.join(texts)})"
+        return Clause(table="link", holds=holds, values=values, size=size, many=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reversed:
-    """Another resource, of which something is asked, refers to the resource. source: its type; scope: the reference."""
+    """Another resource, of which more is asked, refers to the resource. source: its type. scopes: the reference's."""
 
     name: str
     resource_type: str
     source: str
-    scope: int
+    scopes: tuple[int, ...]
     asked: Condition
 
     @property
@@ -87,11 +79,12 @@ class Reversed:
         return self.asked.alternatives
 
     def clause(self, view: View) -> Clause:
-        """The resources that have a term which names them in a posting of the others."""
+        """The resources to which the others have a link."""
         rids = view.image.kinds.get(self.resource_type, range(0))
         rows, inner = _rows(view, self.source, self.asked)
-        holds = f"{{row}}.rid IN ({_REVERSED.format(names=_NAMES, rows=rows)})"
-        values = [self.scope, f"{view.vault}.", self.resource_type, rids.start, rids.stop, *inner]
+        reversed_ = _REVERSED.format(scoped=scoped(self.scopes).format(row="l"), rows=rows)
+        holds = f"{{row}}.rid IN ({reversed_})"
+        values = [rids.start, rids.stop, *inner]
         return Clause(table="resource", holds=holds, values=values, size=len(rids) if rows else 0, many=True)
 
 
@@ -110,9 +103,10 @@ def _rows(view: View, resource_type: str, asked: Condition) -> tuple[str, Values
     """The rids of a type for which a condition holds, as a SELECT; empty where there is none."""
     rids = view.image.kinds.get(resource_type)
     clause = asked.clause(view) if rids else None
-    if rids is None or clause is None or not clause.size:
+    if rids is None or clause is None or not (clause.size or clause.negated):
         return "", []
-    text = _ROWS.format(table=clause.table, holds=clause.holds.format(row="s"))
+    table, holds = ("resource", clause.asked()) if clause.negated else (clause.table, clause.holds)
+    text = _ROWS.format(table=table, holds=holds.format(row="s"))
     return text, [rids.start, rids.stop, *clause.values]
 
 
@@ -128,7 +122,8 @@ def chained(resource_type: str, name: str, inner: Inner) -> Condition | None:
     if name.count(".") > MOST_STEPS:
         raise BadQuery(name, f"more than {MOST_STEPS} steps")
     links = tuple(_links(found, only, rest, inner))
-    return Chained(name=name, resource_type=resource_type, links=links) if links else None
+    made = Chained(name=name, resource_type=resource_type, scopes=found.scopes, links=links)
+    return made if links else None
 
 
 def _links(found: Parameter, only: str, rest: str, inner: Inner) -> Iterator[Link]:
@@ -136,7 +131,7 @@ def _links(found: Parameter, only: str, rest: str, inner: Inner) -> Iterator[Lin
     for target in named:
         asked = inner(target, rest) if only in ("", target) else None
         if asked is not None:
-            yield Link(scope=found.scope, target=target, asked=asked)
+            yield Link(target=target, asked=asked)
 
 
 def has(resource_type: str, name: str, inner: Inner) -> Condition | None:
@@ -153,10 +148,9 @@ def has(resource_type: str, name: str, inner: Inner) -> Condition | None:
     asked = inner(source, rest)
     if asked is None or (targets(found) and resource_type not in targets(found)):
         return None
-    return Reversed(name=name, resource_type=resource_type, source=source, scope=found.scope, asked=asked)
+    return Reversed(name=name, resource_type=resource_type, source=source, scopes=found.scopes, asked=asked)
 
 
 def targets(found: Parameter) -> tuple[str, ...]:
     """The types that a reference may name; none: any."""
-    known = {element.detail for element in found.elements}
-    return () if "" in known else tuple(sorted(known))
+    return (found.only,) if found.only else found.targets

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aggregator.fhir.clause import Clause, Values, among
+from aggregator.fhir.clause import Clause, among, either
 from aggregator.fhir.parameters import parameter
+from aggregator.fhir.search_types.reference import References
+from aggregator.fhir.search_types.terms import TermTest
 from aggregator.fhir.view import View, local_id
 from fhir_profiles.structure import compartment
 
 PATIENT = "Patient"
 TYPES = frozenset(compartment())
-
-_TERMS = "SELECT tid, size FROM term WHERE scope IN (SELECT value FROM json_each(?)) AND system = ? AND text = ?"
-_REFERRING = "SELECT rid FROM posting WHERE tid IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +37,13 @@ class InCompartment:
 
     def clause(self, view: View) -> Clause:
         """What refers to the patient by one of them; of Patients the patient too."""
-        values: Values = [str(self._scopes()), PATIENT, self.patient]
-        sizes = dict(view.image.select(_TERMS, values))
-        if self.resource_type != PATIENT:
-            return among("posting", "tid", [*sizes], sum(sizes.values()))
-        rids = {rid for (rid,) in view.image.select(_REFERRING, [str([*sizes])])}
+        named = TermTest(PATIENT, self.patient)
+        referring = References(name=self.name, scopes=self._scopes(), tests=(named,)).clause(view)
         itself = view.image.find(PATIENT, local_id(view, self.patient) or "")
-        rids |= {itself} - {None}
-        return among("resource", "rid", sorted(rids), len(rids))
+        if self.resource_type != PATIENT or itself is None:
+            return referring
+        return either([referring, among("resource", "rid", [itself], 1)])
 
-    def _scopes(self) -> list[int]:
+    def _scopes(self) -> tuple[int, ...]:
         found = (parameter(self.resource_type, name) for name in compartment().get(self.resource_type, ()))
-        return [one.scope for one in found if one]
+        return tuple(sorted({scope for one in found if one for scope in one.scopes}))

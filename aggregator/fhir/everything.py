@@ -112,7 +112,8 @@ def _rids(view: View, asked: _Asked, start: int) -> list[int]:
 def _care(kind: str, asked: tuple[int, int] | None) -> tuple[str, list[int]]:
     """What must hold of a row of this type: one of its dates lies in the period, or it has none."""
     parameters = of_type(kind).values()
-    scopes = [one.scope for one in parameters if one.kind is Kind.DATE and one.name not in _NO_CARE]
+    dates = [one for one in parameters if one.kind is Kind.DATE and one.name not in _NO_CARE]
+    scopes = sorted({scope for one in dates for scope in one.scopes})
     if asked is None or not scopes:
         return "", []
     low, high = asked

@@ -12,7 +12,6 @@ come: there is no other place to take it from.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,9 +33,8 @@ EVERY = "*"
 
 _INDEX = SearchIndex()
 _REFERRING = """
-SELECT DISTINCT p.rid FROM json_each(?) w CROSS JOIN json_each(?) s
-CROSS JOIN term t ON t.scope = s.value AND t.text = w.value AND t.system = ? CROSS JOIN posting p ON p.tid = t.tid
-ORDER BY p.rid LIMIT ?
+SELECT DISTINCT l.rid FROM json_each(?) w CROSS JOIN json_each(?) s
+CROSS JOIN link l ON l.scope = s.value AND l.target = w.value ORDER BY l.rid LIMIT ?
 """
 
 
@@ -56,7 +54,8 @@ class Include:
 
     def scopes(self, resource_type: str = EVERY) -> list[int]:
         """Where the index has the references, those of one type or of all."""
-        return [one.scope for one in self.parameters if resource_type in (EVERY, one.resource_type)]
+        own = (one for one in self.parameters if resource_type in (EVERY, one.resource_type))
+        return sorted({scope for one in own for scope in one.scopes})
 
     def types(self) -> set[str]:
         """The types of what may come; EVERY where that may be any."""
@@ -81,19 +80,30 @@ def _include(name: str, value: str) -> Include:
     wanted, _, target = further.partition(":")
     if source == EVERY and not further:
         wanted = EVERY
-    parameters = tuple(_parameters(source, wanted))
+    parameters = tuple(_parameters(source, wanted, target))
     if not parameters or (target and target not in RESOURCES):
         raise BadQuery(name, "not Type:parameter, Type:parameter:Type, Type:* or *, of references")
     return Include(
-        source=source, target=target, parameters=parameters, back=bare == REVINCLUDE, iterates=bool(modifier)
+        source=source,
+        target=target or _only(parameters),
+        parameters=parameters,
+        back=bare == REVINCLUDE,
+        iterates=bool(modifier),
     )
 
 
-def _parameters(source: str, wanted: str) -> Iterator[Parameter]:
+def _only(parameters: Sequence[Parameter]) -> str:
+    """The one type whose references all of these count; "" where they are not so agreed."""
+    counted = {one.only for one in parameters}
+    return counted.pop() if len(counted) == 1 else ""
+
+
+def _parameters(source: str, wanted: str, target: str = "") -> Iterator[Parameter]:
     types = sorted(RESOURCES) if source == EVERY else [source] if source in RESOURCES else []
     for resource_type in types:
         for one in of_type(resource_type).values():
-            if one.kind is Kind.REFERENCE and wanted in (EVERY, one.name):
+            named = wanted in (EVERY, one.name) and (not target or one.only in ("", target))
+            if one.kind is Kind.REFERENCE and named:
                 yield one
 
 
@@ -150,23 +160,17 @@ class _Walk:
         """Their own bodies say what they refer to: they are at hand, and the index has no way back from a rid."""
         for one in newest:
             scopes = include.scopes(one.resource_type)
-            terms = _INDEX.rows(one.resource_type, peek(one.body))[0] if scopes else ()
-            for scope, target, whole in sorted(terms):
+            links = _INDEX.rows(one.resource_type, peek(one.body)).links if scopes else ()
+            for scope, target, whole in sorted(links):
                 local = local_id(self.view, whole) if scope in scopes and include.target in ("", target) else None
                 rid = self.view.image.find(target, local) if local else None
                 if rid is not None:
                     yield rid
 
     def _back(self, newest: Sequence[Served], include: Include) -> Iterator[int]:
-        named = defaultdict[str, list[str]](list)
-        for one in newest:
-            if include.target in ("", one.resource_type):
-                named[one.resource_type].append(f"{self.view.vault}.{one.local}")
-        scopes = str(include.scopes())
-        for target, whole in named.items():
-            listed = "[" + ",".join(f'"{one}"' for one in whole) + "]"
-            rows = self.view.image.select(_REFERRING, [listed, scopes, target, len(self.seen) + MOST + 1])
-            yield from (rid for (rid,) in rows)
+        named = [_rid(self.view, one) for one in newest if include.target in ("", one.resource_type)]
+        rows = self.view.image.select(_REFERRING, [str(named), str(include.scopes()), len(self.seen) + MOST + 1])
+        yield from (rid for (rid,) in rows)
 
 
 def _rid(view: View, one: Served) -> int:

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 from aggregator.fhir import page, query, results
 from aggregator.fhir.bundle import Answer, Page, answer
-from aggregator.fhir.index import fold
+from aggregator.fhir.clause import scoped
+from aggregator.fhir.folding import fold
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.page import Links, Pairs
 from aggregator.fhir.parameters import parameter
@@ -29,7 +30,7 @@ MOST = 100
 _PATH = f"{TYPE}/$lastn"
 _UNDATED = -(2**62)
 _ENDS = """
-SELECT r.local, max(s.high) FROM span s CROSS JOIN resource r ON r.rid = s.rid WHERE s.scope = ? GROUP BY s.rid
+SELECT r.local, max(s.high) FROM span s CROSS JOIN resource r ON r.rid = s.rid WHERE {scoped} GROUP BY s.rid
 """
 
 _TEXT, _ALONE = "text", "id"  # no code system is called so: a system is an absolute URI
@@ -77,7 +78,9 @@ def _most(value: str) -> int:
 def dated(view: View, resource_type: str, found: Sequence[Served]) -> list[Dated]:
     """Newest first; of what is equally new, in the order it came; last of all what has no date."""
     date = parameter(resource_type, "date")
-    ends = dict(view.image.select(_ENDS, (date.scope,))) if date else {}
+    ends: dict[str, int] = (
+        dict(view.image.select(_ENDS.format(scoped=scoped(date.scopes).format(row="s")))) if date else {}
+    )
     return sorted(((ends.get(one.local, _UNDATED), one) for one in found), key=lambda one: -one[0])
 
 

@@ -47,11 +47,13 @@ def plan(view: View, resource_type: str, conditions: Sequence[Condition]) -> Pla
     rids = view.image.kinds.get(resource_type, range(0))
     clauses = [condition.clause(view) for condition in conditions]
     every = Clause(table="resource", holds="TRUE", values=[], size=len(rids))
-    rarest, *others = sorted(clauses, key=lambda clause: clause.size) or [every]
-    holds = [rarest.holds.format(row="r"), *(clause.asked() for clause in others)]
+    walkable = [clause for clause in clauses if not clause.negated]
+    rarest = min(walkable, key=lambda clause: clause.size, default=every)
+    others = [clause for clause in clauses if clause is not rarest]
+    holds = " AND ".join([rarest.holds, *(clause.asked() for clause in others)])
     return Plan(
         resource_type=resource_type,
         rids=rids if rarest.size else range(0),
-        rows=_ROWS.format(table=rarest.table, holds=" AND ".join(holds)),
+        rows=_ROWS.format(table=rarest.table, holds=holds.format(row="r")),
         values=[value for clause in (rarest, *others) for value in clause.values],
     )

@@ -1,25 +1,24 @@
 """A search as it was asked, understood: its parameters become conditions on the view.
 
 https://hl7.org/fhir/R4/search.html. Values divided by commas are alternatives, a repeated parameter is one more
-condition. No modifier is understood but a reference's type (`subject:Patient`); every other is an error, because to
-leave it out would answer another question.
+condition. A modifier that is not understood is an error, because to leave it out would answer another question.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from aggregator.fhir import chain, results, words
 from aggregator.fhir.asked import Asked, alternatives
-from aggregator.fhir.clause import Condition
-from aggregator.fhir.outcome import BadQuery, UnknownParameter
+from aggregator.fhir.clause import Condition, Not
+from aggregator.fhir.outcome import BadQuery, UnknownParameter, Unsupported
 from aggregator.fhir.page import Pairs
-from aggregator.fhir.parameters import Kind, parameter
-from aggregator.fhir.refused import refuse
-from aggregator.fhir.search_types import PARSERS, own_id
+from aggregator.fhir.parameters import SPANS, Kind, Parameter, parameter
+from aggregator.fhir.refused import MODIFIERS, PARAMETERS, refuse
+from aggregator.fhir.search_types import missing, modifiers, understood
+from fhir_profiles.structure import RESOURCES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +35,14 @@ class Query:
 
 MOST_CONDITIONS = 50
 MOST_ALTERNATIVES = 1000
-MOST_DATES = 100
+MOST_SPANS = 100  # every row of a scope is compared with each
 MOST_IN_ALL = 2000  # alternatives of all conditions together
 
 UNHEARD = frozenset({"_format", "_pretty"})  # about the answer's form, which is settled before a search begins
-_TYPE = re.compile(r"[A-Z][A-Za-z]+")
+_MODIFIED: Mapping[str, Callable[[Asked], Condition]] = {
+    "missing": missing.parse,
+    "not": lambda asked: Not(understood(asked)),
+}
 
 
 def parse(resource_types: Sequence[str], pairs: Pairs, *, base_url: str, strict: bool) -> Query:
@@ -80,14 +82,22 @@ def condition(resource_type: str, name: str, value: str, base_url: str) -> Condi
     found = parameter(resource_type, bare)
     if found is None:
         return None
-    if modifier and not (found.kind is Kind.REFERENCE and _TYPE.fullmatch(modifier)):
-        raise BadQuery(name, "this modifier is not supported")
+    _require_known(found, name, modifier)
     values = tuple(islice(alternatives(name, value), MOST_ALTERNATIVES + 1))
-    most = MOST_DATES if found.kind is Kind.DATE else MOST_ALTERNATIVES
+    most = MOST_SPANS if found.kind in SPANS else MOST_ALTERNATIVES
     if len(values) > most:
         raise BadQuery(name, f"more than {most} alternatives")
     asked = Asked(parameter=found, name=name, modifier=modifier, values=values, base_url=base_url)
-    return own_id.parse(asked) if bare == "_id" else PARSERS[found.kind](asked)
+    return _MODIFIED[modifier](asked) if modifier in _MODIFIED else understood(asked)
+
+
+def _require_known(found: Parameter, name: str, modifier: str) -> None:
+    """A modifier that is left out would answer another question: Raises BadQuery that names it."""
+    if reason := PARAMETERS.get(found.name):
+        raise Unsupported(name, reason)
+    if not modifier or modifier in modifiers(found) or (found.kind is Kind.REFERENCE and modifier in RESOURCES):
+        return
+    raise Unsupported(name, MODIFIERS.get(modifier, "not a modifier of this parameter"))
 
 
 def _refuse_too_many(conditions: tuple[Condition, ...]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aggregator.fhir.clause import Values
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.page import Place, Value
-from aggregator.fhir.parameters import Kind, Parameter, parameter
+from aggregator.fhir.parameters import SPANS, Kind, Parameter, parameter
 
 SORT = "_sort"
 MOST_KEYS = 8
@@ -22,17 +22,20 @@ LONGEST = 64
 """Characters of a text that are compared: a page link holds them."""
 
 _TERMS = f"""
-LEFT JOIN (
-    SELECT p.rid AS rid, {{first}}(substr(t.text, 1, {LONGEST})) AS value
-    FROM term t CROSS JOIN posting p ON p.tid = t.tid WHERE t.scope IN ({{scopes}}) GROUP BY p.rid
-) {{key}} ON {{key}}.rid = r.rid
+    SELECT p.rid AS rid, substr(t.text, 1, {LONGEST}) AS value FROM term t CROSS JOIN posting p ON p.tid = t.tid
+    WHERE t.scope IN ({{scopes}}) AND '{{only}}' IN ('', t.system)
 """  # noqa: S608  # numbers and names of our own
+_LINKS = """
+    SELECT l.rid AS rid, x.local AS value FROM link l CROSS JOIN resource x ON x.rid = l.target
+    WHERE l.scope IN ({scopes})
+    AND ('{only}' = '' OR EXISTS (SELECT 1 FROM kind WHERE type = '{only}' AND l.target BETWEEN first AND last))
+"""
+_TEXTS = "LEFT JOIN (SELECT rid, {first}(value) AS value FROM ({texts}) GROUP BY rid) {key} ON {key}.rid = r.rid"
 _SPANS = "(SELECT {first}(v.{end}) FROM span v WHERE v.scope IN ({scopes}) AND v.rid = r.rid)"
 _COLUMNS = {"_id": "local", "_lastUpdated": "updated"}
 _COLUMN = "(SELECT x.{column} FROM resource x WHERE x.rid = r.rid)"
 
-_TERM_KINDS = frozenset({Kind.TOKEN, Kind.STRING, Kind.REFERENCE})
-_SPAN_KINDS = frozenset({Kind.DATE})
+_TERM_KINDS = frozenset({Kind.TOKEN, Kind.STRING, Kind.REFERENCE, Kind.URI})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,11 @@ class Key:
         if found is None:
             return "", "NULL"
         first, end, scopes = *(("max", "high") if self.descends else ("min", "low")), _scopes(found)
-        if found.kind in _SPAN_KINDS:
+        if found.kind in SPANS:
             return "", _SPANS.format(first=first, end=end, scopes=scopes)
-        return _TERMS.format(first=first, scopes=scopes, key=f"k{place}"), f"k{place}.value"
+        tables = [_TERMS, _LINKS] if found.kind is Kind.REFERENCE else [_TERMS]
+        texts = " UNION ALL ".join(table.format(scopes=scopes, only=found.only) for table in tables)
+        return _TEXTS.format(first=first, texts=texts, key=f"k{place}"), f"k{place}.value"
 
     def behind(self, column: str, value: Value, further: str, marks: Values) -> tuple[str, Values]:
         """What comes behind this value of a column; of what has the same value, what is further behind."""
@@ -83,11 +88,11 @@ def _found(resource_types: Sequence[str], name: str) -> Iterator[Parameter]:
 
 
 def _sorts(found: Parameter) -> bool:
-    return found.kind in _TERM_KINDS | _SPAN_KINDS
+    return found.kind in _TERM_KINDS | SPANS
 
 
 def _scopes(found: Parameter) -> str:
-    return str(found.scope)
+    return ", ".join(map(str, found.scopes))
 
 
 def behind(keys: Sequence[Key], place: Place) -> tuple[str, Values]:

@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from aggregator.fhir.asked import alternatives, plain
 from aggregator.fhir.clause import Clause, Condition
-from aggregator.fhir.index import fold
+from aggregator.fhir.folding import fold
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.view import View
 from aggregator.vault.image import Image

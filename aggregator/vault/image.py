@@ -26,19 +26,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import zstandard
 
 from aggregator.errors import AggregatorError
+from aggregator.vault import index_rows
 from aggregator.vault.blob import Blob
+from aggregator.vault.index_rows import Indexer
 from aggregator.vault.meter import INSTRUCTIONS, Meter, TooMuchWork
-from fhir_profiles.text import peek
 
-Term = tuple[int, str, str]
-"""scope, system, text: a token, a reference or a string. A scope is the indexer's number of (type, parameter)."""
-Span = tuple[int, int, int]
-"""scope, low, high: a stretch of time, milliseconds since 1970 UTC, high excluded."""
 Fetch = Callable[[str, int], bytes]
 """(section, part) -> one of the texts in which bodies lie that an image does not hold."""
 
@@ -56,10 +53,6 @@ CREATE TABLE blob (rid INTEGER PRIMARY KEY, id TEXT, key BLOB, size INT, sha256 
 CREATE TABLE kind (type TEXT PRIMARY KEY, first INT, last INT) WITHOUT ROWID;
 CREATE TABLE section (id INTEGER PRIMARY KEY, name TEXT, size INT);
 CREATE TABLE gone (type TEXT, local TEXT, version INT, updated INT, PRIMARY KEY (type, local)) WITHOUT ROWID;
-CREATE TABLE term (scope INT, text TEXT, system TEXT, tid INT, size INT, PRIMARY KEY (scope, text, system))
-    WITHOUT ROWID;
-CREATE TABLE posting (tid INT, rid INT, PRIMARY KEY (tid, rid)) WITHOUT ROWID;
-CREATE TABLE span (scope INT, rid INT, low INT, high INT, PRIMARY KEY (scope, rid, low, high)) WITHOUT ROWID;
 """
 _FETCH = """
 SELECT rid, local, version, updated, section, start, size
@@ -124,17 +117,6 @@ class Outside:
     starts: Mapping[tuple[str, str], int]
 
 
-class Indexer(Protocol):
-    """What is searched in a resource. `version` rises whenever `rows` would give other rows."""
-
-    @property
-    def version(self) -> int:
-        """Between 0 and 2**32 - 1."""
-
-    def rows(self, resource_type: str, resource: Mapping[str, Any]) -> tuple[set[Term], set[Span]]:
-        """The terms and the spans of a resource. Never raises for its content."""
-
-
 def build(
     records: Iterable[Record], indexer: Indexer, gone: Iterable[Tombstone] = (), outside: Outside | None = None
 ) -> bytes:
@@ -180,10 +162,10 @@ def _database(
 ) -> bytes:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        connection.executescript(_SCHEMA)
+        connection.executescript(_SCHEMA + index_rows.SCHEMA)
         connection.execute("BEGIN")
         _insert_resources(connection, ordered, _starts(ordered, outside))
-        _insert_index(connection, ordered, indexer)
+        index_rows.insert(connection, ((record.resource_type, record.body) for record in ordered), indexer)
         connection.executemany(
             "INSERT INTO gone VALUES (?, ?, ?, ?)", ((t.resource_type, t.local, t.version, t.updated) for t in gone)
         )
@@ -218,29 +200,6 @@ def _insert_resources(connection: sqlite3.Connection, ordered: Sequence[Record],
     connection.executemany(
         "INSERT INTO section VALUES (?, ?, ?)", ((n, name, size) for name, (n, size) in sections.items())
     )
-
-
-def _insert_index(connection: sqlite3.Connection, ordered: Sequence[Record], indexer: Indexer) -> None:
-    """Rows go in by their keys' order, which fills the pages whole."""
-    postings, spans = dict[Term, list[int]](), list[tuple[int, int, int, int]]()
-    for rid, record in enumerate(ordered, 1):
-        terms, found = indexer.rows(record.resource_type, peek(record.body))
-        for term in terms:
-            postings.setdefault(term, []).append(rid)
-        spans.extend((scope, rid, low, high) for scope, low, high in found)
-    terms_in_order = sorted((scope, text, system) for scope, system, text in postings)
-    numbered = [
-        (tid, scope, text, system, postings[scope, system, text])
-        for tid, (scope, text, system) in enumerate(terms_in_order, 1)
-    ]
-    connection.executemany(
-        "INSERT INTO term VALUES (?, ?, ?, ?, ?)",
-        ((scope, text, system, tid, len(rids)) for tid, scope, text, system, rids in numbered),
-    )
-    connection.executemany(
-        "INSERT INTO posting VALUES (?, ?)", ((tid, rid) for tid, *_, rids in numbered for rid in rids)
-    )
-    connection.executemany("INSERT INTO span VALUES (?, ?, ?, ?)", sorted(spans))
 
 
 class Image:
@@ -373,7 +332,7 @@ class Image:
         ]
 
     def select(self, statement: str, parameters: Sequence[int | float | str] = ()) -> list[tuple[Any, ...]]:
-        """Run a SELECT over resource, term, posting and span: the door for the search compiler. Raises TooMuchWork."""
+        """Run a SELECT over `resource` and the tables of the index: the door for searches. Raises TooMuchWork."""
         try:
             return self._connection.execute(statement, parameters).fetchall()
         except sqlite3.OperationalError as error:

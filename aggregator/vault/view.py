@@ -19,7 +19,8 @@ from aggregator.vault.encoding import milliseconds
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.epochs import KeyChain, OwnersSeeds, Seeds
 from aggregator.vault.fold import State
-from aggregator.vault.image import Fetch, Image, Indexer, Outside, Record, Tombstone, UnreadableImage, build
+from aggregator.vault.image import Fetch, Image, Outside, Record, Tombstone, UnreadableImage, build
+from aggregator.vault.index_rows import Indexer
 from aggregator.vault.keys import OWNER, Root, handle
 from aggregator.vault.mask import BINARY, bare, mask, part_of, references
 from aggregator.vault.seal import header, unwrap, wrap

@@ -97,7 +97,7 @@ class _Blocks:
         return [record.body for record in self._image.fetch(self._rids())]
 
     def _rids(self) -> list[int]:
-        return [rid for (rid,) in self._image.select(_PAGE, (_CODE.scope if _CODE else 0,))]
+        return [rid for (rid,) in self._image.select(_PAGE, (_CODE.scopes[0] if _CODE else 0,))]
 
     def body(self, resource_type: str, local: str) -> bytes:
         found = self._image.read(resource_type, local)
@@ -123,7 +123,7 @@ class _Rows:
         self._unpack = unpack
 
     def page(self) -> list[bytes]:
-        rows = self._connection.execute(_PAGE, (_CODE.scope if _CODE else 0,)).fetchall()
+        rows = self._connection.execute(_PAGE, (_CODE.scopes[0] if _CODE else 0,)).fetchall()
         return [self._body(rid) for (rid,) in rows]
 
     def body(self, resource_type: str, local: str) -> bytes:

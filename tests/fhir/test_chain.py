@@ -48,7 +48,7 @@ REFUSED = {
     "_has:Observation:code:code=x": "_has:Observation:code:code: only a reference can be followed",
     "subject.a.b.c.d.e=x": "subject.a.b.c.d.e: more than 4 steps",
     f"{'_has:Observation:subject:' * 5}code=x": "a parameter: more than 4 steps",  # too long a name to repeat
-    "subject:Patient._lastUpdated=SECRET": "_lastUpdated: its prefix is not one of eq, ne, gt, ge, lt, le, sa, eb",
+    "subject:Patient._lastUpdated=SECRET": "_lastUpdated: its prefix is not one of eq, ne, gt, ge, lt, le, sa, eb, ap",
 }
 
 

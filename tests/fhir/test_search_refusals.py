@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aggregator.fhir.everything import everything
-from aggregator.fhir.outcome import BadQuery, FhirError, Gone, NotFound, UnknownParameter
+from aggregator.fhir.outcome import BadQuery, FhirError, Gone, NotFound, UnknownParameter, Unsupported
 from aggregator.fhir.read import read
 from aggregator.fhir.search import search
 from fhir_profiles.text import loads
@@ -19,10 +19,23 @@ REFUSED: dict[str, str] = {
     "code=,SECRET": "code: an empty value, or a backslash with nothing behind it",
     "code=SECRET\\": "code: an empty value, or a backslash with nothing behind it",
     "code=|": "code: neither a system nor a code",
-    "code:not=SECRET": "code:not: this modifier is not supported",
-    "date:missing=true": "date:missing: this modifier is not supported",
-    "date=SECRET": "date: its prefix is not one of eq, ne, gt, ge, lt, le, sa, eb",
-    "date=ap2026": "date: its prefix is not one of eq, ne, gt, ge, lt, le, sa, eb",
+    "code:missing=SECRET": "code:missing: neither true nor false",
+    "code:missing=true,false": "code:missing: neither true nor false",
+    "identifier:of-type=SECRET": "identifier:of-type: not a type's system, its code and a value between bars",
+    "identifier:of-type=SECRET|X": "identifier:of-type: not a type's system, its code and a value between bars",
+    "subject:identifier=|": "subject:identifier: neither a system nor a code",
+    "date=SECRET": "date: its prefix is not one of eq, ne, gt, ge, lt, le, sa, eb, ap",
+    "value-quantity=SECRET": "value-quantity: its prefix is not one of eq, ne, gt, ge, lt, le, sa, eb, ap",
+    "value-quantity=": "value-quantity: an empty value, or a backslash with nothing behind it",
+    "value-quantity=1.": "value-quantity: not a number",
+    "value-quantity=1e999": "value-quantity: not a number",
+    "value-quantity=5|SECRET": "value-quantity: behind the number's bar a system and, behind one more, a code",
+    "value-quantity=5|SECRET|": "value-quantity: a system without a code",
+    "code-value-quantity=SECRET": "code-value-quantity: not 2 values with $ between them",
+    "code-value-quantity=a$1$2": "code-value-quantity: not 2 values with $ between them",
+    "code-value-quantity=a$SECRET": (
+        "code-value-quantity: its prefix is not one of eq, ne, gt, ge, lt, le, sa, eb, ap"
+    ),
     "date=2026-13": "date: not a date",
     "date=ge": "date: not a date",
     "date=2026,": "date: an empty value, or a backslash with nothing behind it",
@@ -33,7 +46,6 @@ REFUSED: dict[str, str] = {
     "patient=SECRET NAME": "patient: not a reference",
     "patient=Patient/": "patient: not a reference",
     "subject:Patient=Group/1": "subject:Patient: a reference to another type",
-    "subject:identifier=SECRET": "subject:identifier: this modifier is not supported",
     "_count=SECRET": "_count: not a number of resources",
     "_count=-1": "_count: not a number of resources",
     "_count=²": "_count: not a number of resources",
@@ -50,6 +62,33 @@ def test_refused(query: str) -> None:
         search(VIEW, "Observation", pairs(query), LINKS)
     assert str(caught.value) == REFUSED[query]
     assert (caught.value.status, caught.value.code) == (400, "invalid")
+
+
+NOT_SUPPORTED: dict[str, str] = {
+    "code:in=SECRET": "code:in: value sets are not expanded here",
+    "code:not-in=SECRET": "code:not-in: value sets are not expanded here",
+    "code:below=SECRET": "code:below: the hierarchies of code systems and resources are not known here",
+    "subject:above=SECRET": "subject:above: the hierarchies of code systems and resources are not known here",
+    "code:exact=SECRET": "code:exact: not a modifier of this parameter",
+    "date:not=2026": "date:not: not a modifier of this parameter",
+    "subject:Colour=SECRET": "subject:Colour: not a modifier of this parameter",
+    "code-value-quantity:missing=true": "code-value-quantity:missing: not a modifier of this parameter",
+    "_id:missing=true": "_id:missing: not a modifier of this parameter",
+    "_lastUpdated:missing=true": "_lastUpdated:missing: not a modifier of this parameter",
+}
+
+
+@pytest.mark.parametrize("query", NOT_SUPPORTED)
+def test_what_r4_knows_and_this_service_has_not_is_refused_by_name(query: str) -> None:
+    with pytest.raises(BadQuery) as caught:
+        search(VIEW, "Observation", pairs(query), LINKS)
+    assert str(caught.value) == NOT_SUPPORTED[query]
+    assert (caught.value.status, caught.value.code) == (400, "not-supported")
+
+
+def test_a_parameter_is_refused_with_its_reason() -> None:
+    with pytest.raises(Unsupported, match=r"^phonetic: names are not compared by their sound here"):
+        search(VIEW, "Patient", [("phonetic", "SECRET")], LINKS)
 
 
 @pytest.mark.attack(46)

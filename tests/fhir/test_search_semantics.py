@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aggregator.fhir.query import MOST_ALTERNATIVES, MOST_DATES, MOST_IN_ALL
+from aggregator.fhir.query import MOST_ALTERNATIVES, MOST_IN_ALL, MOST_SPANS
 from aggregator.fhir.search import search
 from fhir_profiles.text import dumps, loads
 from tests.fhir.world import BASE, LINKS, assert_golden, entries, handmade, names, pairs, record, view_of
@@ -42,7 +42,9 @@ OBSERVATIONS: dict[str, list[str]] = {
     "subject:Patient=k3.klinik": ["hba1c-2025"],
     "subject:Group=k3.klinik": [],
     "subject=https://elsewhere.example/fhir/Patient/9": ["pulse"],
-    "patient=https://elsewhere.example/fhir/Patient/9": [],
+    "patient=https://elsewhere.example/fhir/Patient/9": ["pulse"],  # by the type that the URL names
+    "subject:Patient=https://elsewhere.example/fhir/Patient/9": ["pulse"],
+    "subject=9": [],
     "patient=Patient/k3.labor": [],
     # ids
     "_id=k3.pulse": ["pulse"],
@@ -163,12 +165,12 @@ def test_many_terms_of_one_condition() -> None:
     meta = {"versionId": "1", "lastUpdated": "2026-11-20T03:12:44+01:00"}
     body = dumps({"resourceType": "Observation", "id": "k3.many", "meta": meta, "code": concept})
     view = view_of([*handmade(), record(body)])
-    dates = ",".join(["1999"] * (MOST_DATES - 1) + ["2024"])
+    dates = ",".join(["1999"] * (MOST_SPANS - 1) + ["2024"])
     for query, expected in [
         ([("code", ",".join(codes))], ["many"]),
         ([("code", ",".join(codes)), ("code", "code-7")], ["many"]),
         ([("code", ",".join([*codes[1:], "K"]))], ["many", "potassium"]),
-        ([("date", dates)] * (MOST_IN_ALL // MOST_DATES), ["hba1c-2024"]),
+        ([("date", dates)] * (MOST_IN_ALL // MOST_SPANS), ["hba1c-2024"]),
         ([("_id", ",".join(f"k3.{name}" for name in ALL * 2)), ("status", "amended")], ["hba1c-2025"]),
     ]:
         assert names(loads(search(view, "Observation", query, LINKS).body)) == expected

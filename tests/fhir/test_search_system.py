@@ -72,8 +72,8 @@ COMPARTMENT: dict[tuple[str, str], list[str]] = {
     ("Observation", ""): ["Observation/hba1c-2024", "Observation/potassium"],
     ("Observation", "code=K"): ["Observation/potassium"],
     ("Organization", ""): [],
-    ("Patient", ""): ["Patient/erika"],
-    ("", "_type=MedicationRequest,Patient"): ["MedicationRequest/metformin", "Patient/erika"],
+    ("Patient", ""): ["Patient/erika", "Patient/klinik"],  # klinik is linked to erika
+    ("", "_type=MedicationRequest,Patient"): ["MedicationRequest/metformin", "Patient/erika", "Patient/klinik"],
     ("", "_summary=count&_type=Observation"): [],
 }
 
@@ -85,7 +85,7 @@ def test_a_compartment(resource_type: str, query: str) -> None:
 
 
 def test_whole_answers() -> None:
-    asked = pairs("_type=Patient&_count=1&_elements=gender")
+    asked = pairs("_type=Patient&_count=2&_elements=gender")
     assert_golden(search(VIEW, "", asked, LINKS, patient="k3.erika").body, "search_compartment")
 
 

@@ -27,7 +27,7 @@ ORDERS: dict[str, list[str]] = {
     "_id": ["hba1c-2024", "hba1c-2025", "potassium", "pulse", "undated"],
     "-_id": ["undated", "pulse", "potassium", "hba1c-2025", "hba1c-2024"],
     "status,-date": ["hba1c-2025", "potassium", "pulse", "hba1c-2024", "undated"],
-    "subject,-_id": ["pulse", "potassium", "hba1c-2024", "hba1c-2025", "undated"],
+    "subject,-_id": ["potassium", "hba1c-2024", "pulse", "hba1c-2025", "undated"],
 }
 
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.vault.image import Image, Record, Span, Term, Tombstone, UnreadableImage, build
+from aggregator.vault.image import Image, Record, Tombstone, UnreadableImage, build
+from aggregator.vault.index_rows import Rows, Span
 from aggregator.vault.meter import Meter
 from fhir_profiles.text import dumps
 from tests.weaken import weakens
@@ -24,10 +25,10 @@ class Letters:
 
     version = 7
 
-    def rows(self, resource_type: str, resource: Mapping[str, Any]) -> tuple[set[Term], set[Span]]:
+    def rows(self, resource_type: str, resource: Mapping[str, Any]) -> Rows:
         year = resource.get("year")
-        spans = {(2, year, year + 1)} if isinstance(year, int) else set[Span]()
-        return {(1, resource_type, letter) for letter in resource.get("text", "")}, spans
+        spans = {(2, year, year + 1, None)} if isinstance(year, int) else set[Span]()
+        return Rows(terms={(1, resource_type, letter) for letter in resource.get("text", "")}, spans=spans)
 
 
 def record(resource_type: str, local: str, body: bytes = b"{}", section: str = "results") -> Record:

@@ -15,7 +15,8 @@ from aggregator.errors import Stale, Tampered
 from aggregator.vault import part, snapshot, tables, view
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.fold import Version
-from aggregator.vault.image import _HEADER, Image, Outside, Record, Span, Term, UnreadableImage, build
+from aggregator.vault.image import _HEADER, Image, Outside, Record, UnreadableImage, build
+from aggregator.vault.index_rows import Rows
 from aggregator.vault.seal import header, unwrap
 from aggregator.vault.view import View
 from tests.vault.world import INDEX, World
@@ -179,9 +180,10 @@ class Another:
 
     version = INDEX.version + 1
 
-    def rows(self, resource_type: str, resource: Mapping[str, Any]) -> tuple[set[Term], set[Span]]:
-        terms, spans = INDEX.rows(resource_type, resource)
-        return terms | {(1, "", "another")}, spans
+    def rows(self, resource_type: str, resource: Mapping[str, Any]) -> Rows:
+        found = INDEX.rows(resource_type, resource)
+        found.terms.add((1, "", "another"))
+        return found
 
 
 def test_another_index_version_costs_no_snapshot(grown: World) -> None:

@@ -1,32 +1,40 @@
-"""Conditions on the terms of an image: what tokens, strings and references have in common."""
+"""Conditions on the terms of an image: what tokens, strings and URIs have in common, and references that lead out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from aggregator.fhir.clause import Clause, Values, among
+from aggregator.fhir.clause import Clause, Values, among, scoped
 from aggregator.fhir.view import View
 from aggregator.vault.image import Image
 
-_TERM = "SELECT tid, size FROM term WHERE scope = ?"
+_LAST = "\U0010ffff"  # no character, so nothing that begins with a text lies behind the text and this
+
+COMPARED = {
+    "equals": "{row}.text = ?",
+    "begins": "{row}.text BETWEEN ? AND ?",
+    "contains": "instr({row}.text, ?)",
+    "begun by": "substr(?, 1, length({row}.text)) = {row}.text",
+}
+"""How a term's text must lie to the one that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class TermTest:
-    """A term of this system and text. None: any; begins: the text is the beginning."""
+    """A term of this system and text; None: any."""
 
     system: str | None
     text: str | None
-    begins: bool = False
+    compared: str = "equals"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """The resource has a term that passes one of the tests."""
+    """The resource has a term in one of these scopes that passes one of the tests."""
 
     name: str
-    scope: int
+    scopes: tuple[int, ...]
     tests: tuple[TermTest, ...]
 
     @property
@@ -36,20 +44,18 @@ class Terms:
 
     def clause(self, view: View) -> Clause:
         """The postings of all terms that pass."""
-        sizes = dict(found for test in self.tests for found in _terms(view.image, self.scope, test))
+        sizes = dict(found for test in self.tests for found in _terms(view.image, self.scopes, test))
         return among("posting", "tid", [*sizes], sum(sizes.values()))
 
 
-def _terms(image: Image, scope: int, test: TermTest) -> Iterator[tuple[int, int]]:
+def _terms(image: Image, scopes: Sequence[int], test: TermTest) -> Iterator[tuple[int, int]]:
     """Number of each term that passes, and in how many resources it is."""
-    text, values = _TERM, Values([scope])
-    if test.text is not None and test.begins:
-        text += " AND text BETWEEN ? AND ?"
-        values += [test.text, f"{test.text}\U0010ffff"]  # no character, so nothing that begins so lies behind it
-    elif test.text is not None:
-        text += " AND text = ?"
-        values.append(test.text)
+    holds, values = [scoped(scopes)], Values()
+    if test.text is not None:
+        holds.append(COMPARED[test.compared])
+        values += [test.text, test.text + _LAST] if test.compared == "begins" else [test.text]
     if test.system is not None:
-        text += " AND system = ?"
+        holds.append("{row}.system = ?")
         values.append(test.system)
-    yield from image.select(text, values)
+    statement = f"SELECT t.tid, t.size FROM term t WHERE {' AND '.join(holds)}"  # noqa: S608  # templates of our own
+    yield from image.select(statement.format(row="t"), values)
