@@ -62,7 +62,9 @@ def test_the_curl_lines_work_as_printed(demo: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     answers = list(_answers(done.stdout))
+    *answers, manifest = answers[: -(lines := sum(one.get("resourceType") == "Observation" for one in answers))]
     assert [answer.get("resourceType") for answer in answers] == [
+        "Bundle",
         "Bundle",
         "Bundle",
         "Bundle",
@@ -71,6 +73,9 @@ def test_the_curl_lines_work_as_printed(demo: Path) -> None:
         "Bundle",
     ]
     assert all(answer.get("entry") or answer.get("connections") for answer in answers)
+    assert {"type": "Observation", "count": lines} in [
+        {name: file[name] for name in ("type", "count")} for file in manifest["output"]
+    ]
 
 
 def _answers(text: str) -> Iterator[dict[str, Any]]:

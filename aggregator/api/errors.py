@@ -23,6 +23,7 @@ from aggregator.errors import (
     UnlockNeeded,
 )
 from aggregator.fhir.outcome import FhirError, Issue, operation_outcome
+from aggregator.portability.bulk_exports import TooManyExports
 from fhir_profiles.text import NotJson, dumps
 from fhir_profiles.xml import NotXml
 
@@ -39,6 +40,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     NotAcceptable: (406, "not-supported"),
     TooLarge: (413, "too-long"),
     WrongMediaType: (415, "not-supported"),
+    TooManyExports: (429, "throttled"),
     CallerError: (400, "invalid"),
     NotJson: (400, "structure"),
     NotXml: (400, "structure"),
@@ -54,7 +56,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
 KNOWN = (AggregatorError, NotJson, NotXml)
 """What `answer` answers; all else is unexpected."""
 
-_BESIDE = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+_BESIDE = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}, 429: {"Retry-After": "60"}}
 _OURS_TO_MEND = "something is wrong here; the operator can see it in the log"
 
 

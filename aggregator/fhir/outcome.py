@@ -94,7 +94,9 @@ class TooCostly(FhirError):
     code = "too-costly"
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"name a patient: without one a search runs over at most {most} records")
+        super().__init__(
+            f"name a patient: without one a search runs over at most {most} records; Patient/$export takes all"
+        )
 
 
 class TooMuch(FhirError):

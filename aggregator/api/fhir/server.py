@@ -25,6 +25,7 @@ from aggregator.errors import CallerError, Refused
 from aggregator.fhir.entries import version
 from aggregator.fhir.outcome import NotFound
 from aggregator.fhir.resource_types import TYPES
+from aggregator.portability.bulk_exports import BulkExports
 from aggregator.vault.image import Record
 from aggregator.vault.view import View
 
@@ -39,6 +40,7 @@ class Server:
     callers: Callers
     access: Access
     pages: Pages
+    exports: BulkExports
     base: str
     capability: bytes
 

@@ -12,11 +12,13 @@ from aggregator.api.access import Access
 from aggregator.api.caller import Callers
 from aggregator.api.fhir import (
     binary,
+    bulk,
     consent,
     create,
     delete,
     docref,
     everything,
+    group,
     history,
     last_n,
     metadata,
@@ -36,6 +38,7 @@ from aggregator.api.pages import Pages
 from aggregator.api.service import Service
 from aggregator.fhir import capability
 from aggregator.fhir.capability import Served
+from aggregator.portability.bulk_exports import BulkExports
 
 _CHANGED = datetime(2026, 11, 30, tzinfo=UTC)  # when the statement said something new for the last time
 
@@ -43,12 +46,14 @@ _CHANGED = datetime(2026, 11, 30, tzinfo=UTC)  # when the statement said somethi
 TABLE: tuple[Interaction | Operation, ...] = (
     *search.INTERACTIONS,
     *binary.INTERACTIONS,
+    *group.INTERACTIONS,
     *read.INTERACTIONS,
     *everything.OPERATIONS,
     *patient_summary.OPERATIONS,
     *last_n.OPERATIONS,
     *docref.OPERATIONS,
     *validate.OPERATIONS,
+    *bulk.OPERATIONS,
     *consent.INTERACTIONS,
     *patient.INTERACTIONS,
     *create.INTERACTIONS,
@@ -69,6 +74,7 @@ def router(service: Service, callers: Callers, access: Access) -> Router:
         callers=callers,
         access=access,
         pages=Pages(service.key_service, base),
+        exports=BulkExports(service.store, service.key_service, service.clock),
         base=base,
         capability=statement(base),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_10e5a3ff130a"
+revision = "0001_0dd80decd795"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -62,6 +62,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("vault", "id"),
     )
     op.create_index(op.f("ix_blob_id"), "blob", ["id"], unique=False)
+    op.create_table(
+        "bulk_export",
+        sa.Column("id", sa.LargeBinary(), nullable=False),
+        sa.Column("reader", sa.LargeBinary(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.Column("box", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_bulk_export_expires"), "bulk_export", ["expires"], unique=False)
+    op.create_index(op.f("ix_bulk_export_reader"), "bulk_export", ["reader"], unique=False)
+    op.create_table(
+        "bulk_export_record",
+        sa.Column("export", sa.LargeBinary(), nullable=False),
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("box", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("export", "vault"),
+    )
+    op.create_index(op.f("ix_bulk_export_record_vault"), "bulk_export_record", ["vault"], unique=False)
     op.create_table(
         "closed_receipts",
         sa.Column("vault", sa.String(), nullable=False),
