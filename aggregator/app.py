@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import httpx
 from sqlmodel import Session
 
+from aggregator import migrations
 from aggregator.api.service import Service
 from aggregator.audit import chain
 from aggregator.audit import keys as audit_keys
@@ -95,7 +96,9 @@ def _bind(session: Session, ring: KeyRing) -> None:
         raise KeysMissing(
             "keys.folder: this key ring belongs to another store; set keys.folder to the one that was made with it"
         )
-    elif row.format != FORMAT:  # the very first one has no revision of the tables, and is refused there
+    elif row.format < FORMAT:  # the very first one has no revision of the tables, and is refused there
+        raise migrations.never_released("it", row.format)
+    elif row.format > FORMAT:
         raise OperatorError(
             f"store: it has format {row.format}, this version reads {FORMAT}; use the version that wrote it"
         )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from aggregator.vault import fold, seal, tables
+from aggregator.vault import fold, seal, tables, vouching
+from aggregator.vault.envelope import Signed
 from aggregator.vault.keys import OWNER
 from aggregator.vault.packing import Unpackable
 
@@ -24,6 +26,13 @@ def any_header(_magic: bytes, box: bytes, _expected: dict[str, Any]) -> tuple[by
 def all_is_the_owners(state: fold.State, section: str, position: int, _writer: str, operations: Any) -> None:
     """For `truth.fold`: who wrote an envelope is not kept."""
     fold.fold(state, section, position, OWNER, operations)
+
+
+def named_is_enough(envelopes: Mapping[int, Signed], *more: Any) -> set[int]:
+    """For `truth.genuine`: whatever is named is believed, whoever names it, and whether that one is genuine or not."""
+    named = {one.previous for one in envelopes.values()}
+    found = {position for position, one in envelopes.items() if one.link in named}
+    return found | vouching.genuine(envelopes, *more)
 
 
 class Plain:

@@ -50,13 +50,18 @@ def upgrade(connection: Connection, place: str) -> None:
     _run(connection, found, place)
 
 
+def never_released(place: str, form: int) -> OperatorError:
+    """For a store of a format that only the first days had."""
+    return OperatorError(
+        f"store: {place} has format {form}, which was never released and cannot be read any more; start a new store "
+        "(another store.path or database, and another keys.folder) and have patients connect their sources again"
+    )
+
+
 def _refuse_foreign(connection: Connection, place: str) -> None:
     tables = inspect(connection).get_table_names()
     if _FIRST_DAYS in tables:
-        raise OperatorError(
-            f"store: {place} has format 1, which was never released and cannot be read any more; start a new store "
-            "(another store.path or database, and another keys.folder) and have patients connect their sources again"
-        )
+        raise never_released(place, 1)
     if tables:
         raise OperatorError(
             f"store: {place} holds the tables of something else; give the service a database of its own"

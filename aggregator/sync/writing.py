@@ -21,7 +21,7 @@ from aggregator.sync.attached import decoded
 from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
 from aggregator.sync.quarantine import note_header, payload_header
 from aggregator.sync.tables import Quarantine
-from aggregator.vault import blob, blob_rows, counter, ledger, log, tables
+from aggregator.vault import blob, blob_rows, counter, ledger, log, tables, vouching
 from aggregator.vault.blob import Blob
 from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.encoding import b64, canonical, instant
@@ -154,12 +154,12 @@ class VaultWriter:
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """What a failed commit did not keep, this writer forgets as well."""
-        lines, revision = dict(self.ledger.lines), self.ledger.revision
+        lines, revision, last = dict(self.ledger.lines), self.ledger.revision, self.ledger.last
         patients, tally = set(self.normaliser.patients), self.tally.copy()
         try:
             yield
         except BaseException:
-            self.ledger.lines, self.ledger.revision = lines, revision
+            self.ledger.lines, self.ledger.revision, self.ledger.last = lines, revision, last
             self.normaliser.patients, self.tally = patients, tally
             raise
 
@@ -266,9 +266,13 @@ class VaultWriter:
             self._end(local, "", {"source": self.mandate.authority}, now, operations)
 
     def _sealed(self, operations: dict[str, list[Operation]]) -> Iterator[bytes]:
-        number = self.ledger.revision + 1
+        """One envelope a section, each of which vouches for the one before."""
+        number, writer = self.ledger.revision + 1, self.mandate.writer
         for name, made in sorted(operations.items()):
-            yield seal(self.mandate.vault, self._key(name), self.mandate.writer, number, made)
+            previous = vouching.previous(self.ledger.last, writer)
+            envelope = seal(self.mandate.vault, self._key(name), writer, number, made, previous)
+            self.ledger.last = vouching.last(envelope)
+            yield envelope
 
     def _quarantine(self, session: Session, prepared: Prepared) -> None:
         vault, source = self.mandate.vault, self.mandate.source

@@ -13,11 +13,15 @@ import orjson
 from aggregator.errors import Tampered
 from aggregator.vault.blob import Blob, read_member
 from aggregator.vault.encoding import milliseconds
-from aggregator.vault.keys import SectionKey, SectionSeed, Writer, verify
+from aggregator.vault.keys import SectionKey, SectionSeed, Writer
 from aggregator.vault.seal import header, read_header
 from fhir_profiles.text import MAX_DEPTH, depth, loads
 
-_SIGNATURE = 64
+NONE = bytes(32)
+"""What stands for the link of an envelope before, where its writer names none."""
+
+_LINK = 32
+_END = _LINK + 64  # and the signature
 _KIND = "envelope"
 _LOCAL = re.compile(r"[a-z2-7]{26}")
 _MOST_VERSIONS = 2**31 - 1
@@ -106,15 +110,23 @@ def parse_line(text: bytes) -> Operation:
     return read_members(orjson.loads(head + b"}"), tail[:-1]) if found else read_members(orjson.loads(text))
 
 
-def seal(vault: str, section: SectionKey, writer: Writer, number: int, operations: Iterable[Operation]) -> bytes:
+def seal(
+    vault: str,
+    section: SectionKey,
+    writer: Writer,
+    number: int,
+    operations: Iterable[Operation],
+    previous: bytes = NONE,
+) -> bytes:
     """An envelope: sealed to the section, signed by the writer. Takes no secret of the section.
 
     number: what binds it to its place, so that a copy is none: for the owner the log position that it is appended at,
-    for a mandate's writer the ledger's revision that it is written with.
+    for a mandate's writer the ledger's revision that it is written with. previous: the link of an envelope that this
+    very writer has signed, and vouches for.
     """
     head = header(_KIND, vault, section=section.id, epoch=section.epoch, writer=writer.id, number=number)
     box = section.public.seal(head, b"\n".join(line(operation) for operation in operations))
-    return box + writer.sign(_signed(box))
+    return box + previous + writer.sign(signed(_link(previous, box)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +139,24 @@ class Claim:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """An envelope in its parts, of which nothing is verified yet. link: what the signature is over."""
+
+    claim: Claim
+    box: bytes
+    previous: bytes
+    link: bytes
+    signature: bytes
+
+
+def read_envelope(envelope: bytes) -> Signed:
+    """Its parts. Raises Tampered for what has no readable header."""
+    box, end = envelope[:-_END], envelope[-_END:]
+    previous, signature = end[:_LINK], end[_LINK:]
+    return Signed(claim(envelope), box, previous, _link(previous, box), signature)
+
+
 def claim(envelope: bytes) -> Claim:
     """Read the header. Raises Tampered."""
     try:
@@ -136,12 +166,11 @@ def claim(envelope: bytes) -> Claim:
         raise Tampered("a stored envelope has no readable header") from None
 
 
-def open_envelope(
-    vault: str, envelope: bytes, seed: SectionSeed, writer: str, public: bytes, number: int
-) -> list[Operation]:
-    """The operations. Raises Tampered when author, section, vault, number or any byte is not what it should be."""
-    box, signature = envelope[:-_SIGNATURE], envelope[-_SIGNATURE:]
-    verify(public, signature, _signed(box), _KIND)
+def open_envelope(vault: str, box: bytes, seed: SectionSeed, writer: str, number: int) -> list[Operation]:
+    """The operations in an envelope's box. Raises Tampered when any byte, section, vault or number is another.
+
+    Who sealed it no box tells: whether it is its writer's says `vouching.genuine`, which is asked first.
+    """
     head = header(_KIND, vault, section=seed.id, epoch=seed.epoch, writer=writer, number=number)
     plaintext = seed.private_key().open(head, box)
     try:
@@ -185,5 +214,10 @@ def _expect(sound: object) -> None:
         raise ValueError("an operation is not of the format")
 
 
-def _signed(box: bytes) -> bytes:
-    return b"PRA1/envelope" + hashlib.sha256(box).digest()
+def _link(previous: bytes, box: bytes) -> bytes:
+    return hashlib.sha256(previous + hashlib.sha256(box).digest()).digest()
+
+
+def signed(link: bytes) -> bytes:
+    """What the signature of the envelope with this link is over."""
+    return b"PRA1/envelope" + link

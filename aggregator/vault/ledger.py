@@ -16,6 +16,7 @@ from aggregator.errors import Stale
 from aggregator.vault import tables
 from aggregator.vault.encoding import b32_all, unb32_all
 from aggregator.vault.seal import header, unwrap, wrap
+from aggregator.vault.vouching import NOTHING
 
 _ID, _TAG = 16, 8
 _OWN_META = ("versionId", "lastUpdated", "source")
@@ -37,13 +38,17 @@ class Line:
 
 @dataclass(slots=True)
 class Ledger:
-    """One account's ledger in a writer's hands. `revision` 0 is one that was never stored."""
+    """One account's ledger in a writer's hands. `revision` 0 is one that was never stored.
+
+    last: what `vouching.last` gives of the newest envelope that was written with it.
+    """
 
     vault: str
     source: bytes
     keys: bytes = field(repr=False)
     revision: int = 0
     lines: dict[str, Line] = field(default_factory=dict)
+    last: bytes = NOTHING
 
     def tag(self, content: bytes) -> bytes:
         """The tag of content as `content` gives it: equal content, equal tag, for this account alone.
@@ -71,13 +76,14 @@ def load(session: Session, vault: str, source: bytes, keys: bytes) -> Ledger:
     row = session.get(tables.Ledger, (vault, source))
     if row is None:
         return Ledger(vault, source, keys)
-    lines = parse(unwrap(keys[:32], _header(vault, source), row.box))
-    return Ledger(vault, source, keys, row.revision, lines)
+    stored = unwrap(keys[:32], _header(vault, source), row.box)
+    last, lines = stored[: len(NOTHING)], stored[len(NOTHING) :]
+    return Ledger(vault, source, keys, row.revision, parse(lines), last)
 
 
 def save(session: Session, ledger: Ledger) -> None:
     """Store it on condition that nobody has since it was loaded. Raises Stale."""
-    box = wrap(ledger.keys[:32], _header(ledger.vault, ledger.source), text(ledger.lines))
+    box = wrap(ledger.keys[:32], _header(ledger.vault, ledger.source), ledger.last + text(ledger.lines))
     if ledger.revision == 0:
         _insert(session, tables.Ledger(vault=ledger.vault, source=ledger.source, revision=1, box=box))
     else:

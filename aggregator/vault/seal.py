@@ -31,7 +31,7 @@ from aggregator.errors import Tampered
 from aggregator.vault.encoding import canonical, padme
 from aggregator.vault.packing import Unpackable, pack, unpack
 
-FORMAT = 2
+FORMAT = 3
 KEY_BYTES = 32
 _NONCE = 12
 _COMMIT = 32

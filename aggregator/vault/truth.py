@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import orjson
@@ -13,12 +14,13 @@ from sqlmodel import Session, select
 from aggregator.errors import Tampered
 from aggregator.vault import counter, epochs, log, snapshot, tables
 from aggregator.vault.encoding import canonical
-from aggregator.vault.envelope import claim, open_envelope
+from aggregator.vault.envelope import Signed, open_envelope, read_envelope
 from aggregator.vault.epochs import Epochs, KeyChain, Seeds
 from aggregator.vault.fold import State, fold
 from aggregator.vault.image import Outside
 from aggregator.vault.keys import OWNER, Certificate, read_certificate, verify
 from aggregator.vault.seal import PublicKey
+from aggregator.vault.vouching import genuine
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +71,10 @@ def read(session: Session, vault: tables.Vault, seeds: Seeds) -> Truth:
     entries = log.after(session, vault, listed.position, listed.chain)
     state, bodies = snapshot.read(session, vault.id, listed, chain)
     truth = Truth(vault, state, len(entries), texts=snapshot.stored(session, vault.id), bodies=bodies)
-    folding = _Folding(truth.state, vault.id, chain, since, _authors(session, vault, seeds.ids))
     kept = snapshot.kept(session, vault.id, listed)
     for position in listed.refused.keys() - {entry.position for entry in kept}:
         _refuse(truth, position, "it was refused before, and is gone")
-    for entry in (*kept, *entries):
-        try:
-            folding.add(entry)
-        except Tampered as error:
-            _refuse(truth, entry.position, str(error))
-            truth.left.append(entry)
+    _fold(truth, chain, since, _authors(session, vault, seeds.ids), [*kept, *entries])
     truth.state.position = vault.log_position
     truth.appointed = appointed(session, vault.id) if truth.refused else ""
     truth.settled = (
@@ -90,31 +86,58 @@ def read(session: Session, vault: tables.Vault, seeds: Seeds) -> Truth:
     return truth
 
 
+def _fold(
+    truth: Truth, chain: KeyChain, since: Epochs, authors: Mapping[str, Certificate], entries: Sequence[log.Entry]
+) -> None:
+    """One envelope after the other, and what is refused set aside."""
+    found, names = dict[int, Signed](), {id_: name for name, id_ in chain.ids.items()}
+    for entry in entries:
+        with _refusing(truth, entry):
+            found[entry.position] = read_envelope(entry.envelope)
+    folding = _Folding(truth.state, truth.vault.id, chain, names, since, authors, genuine(found, authors, names.keys()))
+    for entry in entries:
+        if entry.position in found:
+            with _refusing(truth, entry):
+                folding.add(entry.position, found[entry.position])
+
+
+@contextmanager
+def _refusing(truth: Truth, entry: log.Entry) -> Iterator[None]:
+    try:
+        yield
+    except Tampered as error:
+        _refuse(truth, entry.position, str(error))
+        truth.left.append(entry)
+
+
 @dataclass(frozen=True, slots=True)
 class _Folding:
-    """What one envelope after the other is folded with."""
+    """What one envelope after the other is folded with. names: of the sections that open. genuine: log positions."""
 
     state: State
     vault: str
     chain: KeyChain
+    names: Mapping[str, str]
     epochs: Epochs
     authors: Mapping[str, Certificate]
+    genuine: Set[int]
 
-    def add(self, entry: log.Entry) -> None:
+    def add(self, position: int, envelope: Signed) -> None:
         """One envelope, where it lies in a section whose seed is given. Raises Tampered."""
-        stated = claim(entry.envelope)
-        name = next((name for name, id_ in self.chain.ids.items() if id_ == stated.section), None)
-        if name is None:
+        stated = envelope.claim
+        if stated.section not in self.names:
             return
-        author = self.authors.get(stated.writer)
-        if author is None or not author.covers(stated.section, entry.position):
+        author, name = self.authors.get(stated.writer), self.names[stated.section]
+        if author is None or not author.covers(stated.section, position):
             raise Tampered("its author had no mandate for that section")
-        if stated.epoch != self.epochs.at(entry.position):
+        if stated.epoch != self.epochs.at(position):
             raise Tampered("it is of another epoch than its place in the log")
-        self.state.expect(author.writer, stated.section, stated.number, entry.position)
+        self.state.expect(author.writer, stated.section, stated.number, position)
+        if position not in self.genuine:
+            raise Tampered("the signature of a stored envelope is wrong")
         seed = self.chain.seed(name, stated.epoch)
-        operations = open_envelope(self.vault, entry.envelope, seed, author.writer, author.public, stated.number)
-        fold(self.state, name, entry.position, author.source, operations)
+        operations = open_envelope(self.vault, envelope.box, seed, author.writer, stated.number)
+        fold(self.state, name, position, author.source, operations)
         self.state.count(author.writer, stated.section, stated.number)
 
 

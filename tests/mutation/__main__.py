@@ -38,6 +38,7 @@ VECTORS = ("tests/vault/test_vectors.py",)
 TESTS: dict[str, tuple[str, ...]] = {
     "aggregator.vault.keys": ("tests/vault/test_key_rules.py",),
     "aggregator.vault.envelope": ("tests/vault/test_envelope_rules.py",),
+    "aggregator.vault.vouching": ("tests/vault/test_vouching.py",),
     "aggregator.vault.ledger": ("tests/vault/test_ledger_rows.py",),
     "aggregator.vault.fold": ("tests/vault/test_fold_rules.py",),
     "aggregator.audit.chain": ("tests/audit/test_chain_rows.py",),

@@ -165,7 +165,7 @@ def test_what_stands_aside_does_so_there(syncing: SyncWorld, there: World) -> No
     with there.store.read() as session:
         (row,) = session.exec(select(Quarantine)).all()
     assert orjson.loads(
-        there.worker.open({"format": 2, "kind": "quarantine", "vault": there.vault, "name": row.item}, row.note)
+        there.worker.open({"format": 3, "kind": "quarantine", "vault": there.vault, "name": row.item}, row.note)
     )
 
 

@@ -47,12 +47,12 @@ def test_with_its_own_keys_its_mandate_and_the_whole_database_it_opens_nothing(s
         head = header("envelope", synced.world.vault, section=stated.section, epoch=1, writer=mandate.id, number=1)
         for key in held:
             with pytest.raises(Tampered):
-                PrivateKey(key).open(head, envelope[:-64])
+                PrivateKey(key).open(head, envelope[:-96])
             seed = SectionSeed(stated.section, stated.epoch, key)
             with pytest.raises(Tampered):
-                open_envelope(synced.world.vault, envelope, seed, mandate.id, mandate.writer.public(), 1)
+                open_envelope(synced.world.vault, envelope[:-96], seed, mandate.id, 1)
         with pytest.raises(Tampered):
-            synced.world.worker.open(head, envelope[:-64])
+            synced.world.worker.open(head, envelope[:-96])
 
 
 @pytest.mark.attack(29)

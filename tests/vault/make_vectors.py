@@ -7,7 +7,7 @@ and a vector that changes without the format's version is a break of what is at 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from aggregator.identity.unlockers import Argon2Parameters, _argon2, format_code
 from aggregator.vault import epochs, ledger
 from aggregator.vault.blob import Sealing
 from aggregator.vault.encoding import b64, canonical
-from aggregator.vault.envelope import Delete, Operation, Put, Remove, seal
+from aggregator.vault.envelope import NONE, Delete, Operation, Put, Remove, read_envelope, seal
 from aggregator.vault.fold import Version
 from aggregator.vault.keys import Root, SectionKey, Writer
 from aggregator.vault.ledger import Line
@@ -26,6 +26,7 @@ from aggregator.vault.part import Part
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, header, read_header, wrap
 from aggregator.vault.stream import CHUNK
 from aggregator.vault.tables import SectionKeys, Vault
+from aggregator.vault.vouching import last
 from tests.vault.vectors import FOLDER, attempt, unlocker_row
 
 Vector = dict[str, Any]
@@ -175,11 +176,44 @@ def _envelopes() -> Iterator[tuple[str, Vector]]:
     )
     head = header("envelope", VAULT, section=SECTION, epoch=1, writer=WRITER.id, number=3)
     box = key.public.seal(head, b"no operations")
-    nonsense = box + WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
+    link = hashlib.sha256(NONE + hashlib.sha256(box).digest()).digest()
+    nonsense = box + NONE + WRITER.sign(b"PRA1/envelope" + link)
     for name, (title, changed) in _unsound().items():
         box = seal(VAULT, key, WRITER, 3, [changed])
         yield f"envelope-{name}", case(f"signed, but {title}", "no operations", envelope=b64(box))
     yield "envelope-nonsense", case("signed, but not operations", "no operations", envelope=b64(nonsense))
+    yield from _vouched(key, envelope, case)
+
+
+def _vouched(key: SectionKey, envelope: bytes, case: Callable[..., Vector]) -> Iterator[tuple[str, Vector]]:
+    """An envelope whose signature is spoiled, with others behind it in the log: each with its writer's public key."""
+    other = Writer(f"{WRITER.id}-2", bytes(range(3, 35)))
+    spoiled, link, public = b64(flip(envelope)), read_envelope(envelope).link, WRITER.public().hex()
+    second = seal(VAULT, key, WRITER, 4, [], link)
+    third = seal(VAULT, key, WRITER, 5, [], read_envelope(second).link)
+
+    def by(title: str, later: Sequence[tuple[bytes, str]], expect: str = "signature", first: str = spoiled) -> Vector:
+        return case(title, expect, envelope=first, later=[[b64(one), key] for one, key in later])
+
+    yield "envelope-vouched", by("its writer's next one names its link", [(second, public)], "open")
+    way = [(flip(second), public), (third, public)]
+    yield "envelope-vouched-on", by("the next but one vouches for the next", way, "open")
+    yield "envelope-vouched-forged", by("what names it is signed by nobody", [(flip(second), public)])
+    theirs = seal(VAULT, key, other, 4, [], link)
+    yield "envelope-vouched-other-writer", by("another writer names it", [(theirs, other.public().hex())])
+    yield "envelope-vouched-other-link", by("the next one names another", [(third, public)])
+    box, named = envelope[:-96], envelope[-96:-64]
+    renamed = b64(box + flip(named) + envelope[-64:])
+    yield "envelope-previous-changed", by("one bit of what it names", [], first=renamed)
+    yield "envelope-vouched-previous-changed", by("the same, with a next one", [(second, public)], first=renamed)
+    yield "previous-link", _kept("kept by the writer itself", last(envelope))
+    yield "previous-link-other-writer", _kept("kept by another writer: none", last(theirs))
+    yield "previous-link-changed", _kept("another link under the writer's signature: none", flip(link) + envelope[-64:])
+    yield "previous-link-nothing", _kept("before the first: none", bytes(96))
+
+
+def _kept(title: str, last: bytes) -> Vector:
+    return vector("previous link", title, {"writer_seed": WRITER.seed.hex(), "last": last.hex()})
 
 
 def _unsound() -> dict[str, tuple[str, Operation]]:
@@ -329,7 +363,7 @@ def _at_rest() -> Iterator[tuple[str, Vector]]:
         "a" * 26: Line(b"tag-of-3", SECTION, 3, attached=(b"binary-0",)),
         "b" * 25 + "a": Line(b"tag-of-2", SECTION, 2, deleted=True),
     }
-    text, key = ledger.text(lines), ROOT.ledger_keys(bytes.fromhex(SOURCE))[:32]
+    text, key = bytes(range(96)) + ledger.text(lines), ROOT.ledger_keys(bytes.fromhex(SOURCE))[:32]
     given = {"key": key.hex(), "header": head, "plaintext_hex": text.hex(), "box": b64(wrap(key, head, text))}
     yield "ledger-row", vector("ledger row", "two lines of a ledger, one ended", given)
     moved = given | {"header": head | {"name": "0" * 32}}

@@ -23,7 +23,7 @@ from aggregator.vault.envelope import (
     parse_line,
     seal,
 )
-from aggregator.vault.keys import Root, SectionKey, SectionSeed, Writer
+from aggregator.vault.keys import Root, SectionKey, SectionSeed, Writer, verify
 from aggregator.vault.seal import header
 from fhir_profiles.text import Number, dumps
 
@@ -175,7 +175,13 @@ def test_a_signed_envelope_with_a_resource_that_is_no_json_is_refused() -> None:
 def opened(
     envelope: bytes, vault: str = "v", seed: SectionSeed = SEED, writer: Writer = WRITER, number: int = 7
 ) -> list[Operation]:
-    return open_envelope(vault, envelope, seed, writer.id, writer.public(), number)
+    box, previous, signature = envelope[:-96], envelope[-96:-64], envelope[-64:]
+    verify(writer.public(), signature, b"PRA1/envelope" + _link(previous, box), "envelope")
+    return open_envelope(vault, box, seed, writer.id, number)
+
+
+def _link(previous: bytes, box: bytes) -> bytes:
+    return hashlib.sha256(previous + hashlib.sha256(box).digest()).digest()
 
 
 OTHER_SECTION = ROOT.section("0000000000000000")
@@ -186,7 +192,7 @@ REFUSED: dict[str, tuple[Callable[[bytes], object], str]] = {
     "another number": (lambda made: opened(made, number=8), "stands where another belongs"),
     "another author's key": (lambda made: opened(made, writer=Writer.generate("m1")), "signature"),
     "another author's name": (
-        lambda made: open_envelope("v", made, SEED, "m2", WRITER.public(), 7),
+        lambda made: open_envelope("v", made[:-96], SEED, "m2", 7),
         "stands where another belongs",
     ),
     "another root's section": (
@@ -223,7 +229,7 @@ def test_a_signed_envelope_without_operations_is_refused(plaintext: bytes) -> No
 
 
 def _signed(box: bytes) -> bytes:
-    return box + WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
+    return box + bytes(32) + WRITER.sign(b"PRA1/envelope" + _link(bytes(32), box))
 
 
 @pytest.mark.parametrize("head", [b"", b"[]", b"{}", b'{"section":"s","epoch":1,"writer":"w"}', b"\xff"])

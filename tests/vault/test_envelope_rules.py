@@ -12,19 +12,23 @@ import pytest
 from aggregator.errors import Tampered
 from aggregator.vault.blob import Blob
 from aggregator.vault.envelope import (
+    NONE,
     Claim,
     Delete,
     Operation,
     Put,
     Remove,
+    Signed,
     claim,
     line,
     members,
     open_envelope,
     parse_line,
+    read_envelope,
     read_members,
     refuse_unsound,
     seal,
+    signed,
 )
 from aggregator.vault.keys import Root, SectionKey, Writer
 from aggregator.vault.seal import header, read_header
@@ -82,19 +86,30 @@ def test_a_put_has_a_resource_and_no_other_operation_has_one(operation: Operatio
 
 
 def opened(envelope: bytes, **other: Any) -> list[Operation]:
-    asked: dict[str, Any] = {"vault": "v", "seed": SEED, "writer": "m1", "public": WRITER.public(), "number": 7}
-    return open_envelope(envelope=envelope, **(asked | other))
+    asked: dict[str, Any] = {"vault": "v", "seed": SEED, "writer": "m1", "number": 7}
+    return open_envelope(box=envelope[:-96], **(asked | other))
 
 
-def test_an_envelope_is_a_box_and_a_signature_over_its_hash() -> None:
+def test_an_envelope_is_a_box_the_link_before_and_a_signature_over_its_own() -> None:
     envelope = seal("v", KEY, WRITER, 7, [PUT, DELETE, REMOVE])
-    box, signature = envelope[:-64], envelope[-64:]
+    box, previous, signature = envelope[:-96], envelope[-96:-64], envelope[-64:]
     head = header("envelope", "v", section=SEED.id, epoch=3, writer="m1", number=7)
     assert orjson.loads(read_header(envelope)) == head | {"suite": 1}
     assert SEED.private_key().open(head, box) == b"\n".join(map(line, (PUT, DELETE, REMOVE)))
-    assert signature == WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
+    link = hashlib.sha256(bytes(32) + hashlib.sha256(box).digest()).digest()
+    assert (previous, NONE) == (bytes(32), bytes(32))
+    assert signature == WRITER.sign(b"PRA1/envelope" + link)
     assert opened(envelope) == [PUT, DELETE, REMOVE]
     assert claim(envelope) == Claim(SEED.id, 3, "m1", 7)
+    assert read_envelope(envelope) == Signed(claim(envelope), box, previous, link, signature)
+
+
+def test_a_link_is_over_the_one_before() -> None:
+    envelope = seal("v", KEY, WRITER, 7, [REMOVE], b"p" * 32)
+    made = read_envelope(envelope)
+    assert (made.box + made.previous + made.signature, made.previous) == (envelope, b"p" * 32)
+    assert made.link == hashlib.sha256(b"p" * 32 + hashlib.sha256(made.box).digest()).digest()
+    assert made.signature == WRITER.sign(signed(made.link)) == WRITER.sign(b"PRA1/envelope" + made.link)
 
 
 def test_no_operations_are_none() -> None:
@@ -117,19 +132,13 @@ def test_an_envelope_opens_in_its_place_alone(other: dict[str, Any]) -> None:
         opened(seal("v", KEY, WRITER, 7, [REMOVE]), **other)
 
 
-def test_an_envelope_of_another_author_is_refused_before_it_is_opened() -> None:
-    with pytest.raises(Tampered, match="the signature of a stored envelope is wrong"):
-        opened(seal("v", KEY, WRITER, 7, [REMOVE]), public=Writer.generate("m1").public())
-
-
-def signed(plaintext: bytes) -> bytes:
+def sealed(plaintext: bytes) -> bytes:
     head = header("envelope", "v", section=SEED.id, epoch=3, writer="m1", number=7)
-    box = KEY.public.seal(head, plaintext)
-    return box + WRITER.sign(b"PRA1/envelope" + hashlib.sha256(box).digest())
+    return KEY.public.seal(head, plaintext) + bytes(96)
 
 
 def test_empty_lines_are_no_operations() -> None:
-    assert opened(signed(b"\n\n" + line(REMOVE) + b"\n\n" + line(DELETE) + b"\n")) == [REMOVE, DELETE]
+    assert opened(sealed(b"\n\n" + line(REMOVE) + b"\n\n" + line(DELETE) + b"\n")) == [REMOVE, DELETE]
 
 
 MALFORMED = {
@@ -147,7 +156,7 @@ MALFORMED = {
 @pytest.mark.parametrize("case", MALFORMED)
 def test_what_a_writer_signed_and_is_no_operation_is_refused(case: str) -> None:
     with pytest.raises(Tampered, match="a stored envelope holds no operations"):
-        opened(signed(MALFORMED[case]))
+        opened(sealed(MALFORMED[case]))
 
 
 # --- the header's claim

@@ -120,7 +120,15 @@ def test_what_a_worker_learns_is_what_the_format_says(world: World) -> None:
     ids = base64.b32decode("A" * 26 + "======") + base64.b32decode("B" * 25 + "A======")
     tags = hmac.digest(KEYS[32:], guessed, hashlib.sha256)[:8] + books.tag(secret)
     assert (
-        text == bytes([0, 0, 0, 2]) + ids + tags + bytes([0, 0, 0, 2, 0, 0, 0, 9]) + bytes([0, 1]) + bytes(4) + b"s1,s2"
+        text
+        == bytes(96)
+        + bytes([0, 0, 0, 2])
+        + ids
+        + tags
+        + bytes([0, 0, 0, 2, 0, 0, 0, 9])
+        + bytes([0, 1])
+        + bytes(4)
+        + b"s1,s2"
     )
 
 

@@ -93,9 +93,10 @@ def test_of_two_first_writers_the_second_is_stale(session: Session) -> None:
 
 
 def test_the_row_is_bound_to_its_vault_and_source(session: Session) -> None:
-    ledger.save(session, Ledger(VAULT, SOURCE, KEYS, lines=dict(LINES)))
+    ledger.save(session, Ledger(VAULT, SOURCE, KEYS, lines=dict(LINES), last=b"l" * 96))
     row = session.get_one(tables.Ledger, (VAULT, SOURCE))
-    assert unwrap(KEYS[:32], header("ledger", VAULT, name=SOURCE.hex()), row.box) == text(LINES)
+    assert unwrap(KEYS[:32], header("ledger", VAULT, name=SOURCE.hex()), row.box) == b"l" * 96 + text(LINES)
+    assert load(session) == Ledger(VAULT, SOURCE, KEYS, 1, LINES, b"l" * 96)
     session.add(tables.Ledger(vault="w" * 26, source=SOURCE, revision=1, box=row.box))
     session.add(tables.Ledger(vault=VAULT, source=b"x", revision=1, box=row.box))
     session.flush()

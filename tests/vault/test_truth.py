@@ -55,7 +55,7 @@ def test_a_writer_nobody_appointed_is_left_out(world: World, caplog: pytest.LogC
 
 
 @pytest.mark.attack(28)
-@weakens("aggregator.vault.envelope", "verify", lambda *_: None)
+@weakens("aggregator.vault.vouching", "verify", lambda *_: None)
 def test_a_forged_signature_of_a_real_writer_is_left_out(world: World) -> None:
     first(world)
     forger = Writer.generate(world.connect().id)
@@ -64,7 +64,7 @@ def test_a_forged_signature_of_a_real_writer_is_left_out(world: World) -> None:
 
 
 @pytest.mark.attack(28)
-@weakens("aggregator.vault.envelope", "verify", lambda *_: None)
+@weakens("aggregator.vault.vouching", "verify", lambda *_: None)
 def test_a_forged_signature_of_the_owner_is_left_out(world: World) -> None:
     """Whoever has the database knows the public keys of no section; were they known, the root still has to sign."""
     first(world)

@@ -6,7 +6,7 @@ A vector names its construct, the inputs, and what is expected: "open" with what
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,15 @@ from aggregator.identity.tables import Unlocker
 from aggregator.identity.unlockers import parse_code, unlock
 from aggregator.vault import blob, epochs, ledger
 from aggregator.vault.encoding import b32, padme, unb64
-from aggregator.vault.envelope import line, open_envelope
+from aggregator.vault.envelope import line, open_envelope, read_envelope
 from aggregator.vault.fold import State
-from aggregator.vault.keys import IdKey, Root, SectionSeed, read_certificate, verify
+from aggregator.vault.keys import Certificate, IdKey, Root, SectionSeed, Writer, read_certificate, verify
 from aggregator.vault.ledger import Ledger
 from aggregator.vault.log import first_link, link
 from aggregator.vault.part import read as read_part
 from aggregator.vault.seal import PrivateKey, SuiteId, expand, unwrap
 from aggregator.vault.tables import Vault
+from aggregator.vault.vouching import NOTHING, genuine, previous
 
 FOLDER = Path(__file__).parents[2] / "aggregator" / "vault" / "vectors"
 
@@ -112,9 +113,27 @@ def _wrapped(given: Inputs) -> dict[str, Any]:
 
 def _envelope(given: Inputs) -> dict[str, Any]:
     seed = SectionSeed(given["section"], given["epoch"], bytes.fromhex(given["section_seed"]))
-    public = bytes.fromhex(given["writer_public_key"])
-    operations = open_envelope(given["vault"], unb64(given["envelope"]), seed, given["writer"], public, given["number"])
+    if 1 not in _genuine([(given["envelope"], given["writer_public_key"]), *given.get("later", [])]):
+        raise Tampered("the signature of a stored envelope is wrong")
+    box = read_envelope(unb64(given["envelope"])).box
+    operations = open_envelope(given["vault"], box, seed, given["writer"], given["number"])
     return {"lines": [line(operation).decode() for operation in operations]}
+
+
+def _genuine(envelopes: Sequence[Sequence[str]]) -> set[int]:
+    """Which of these are their writers' own, at the positions from 1 on. Beside each is its writer's public key."""
+    found, authors = {}, dict[str, Certificate]()
+    for position, (envelope, public) in enumerate(envelopes, 1):
+        made = found[position] = read_envelope(unb64(envelope))
+        by, key = made.claim.writer, bytes.fromhex(public)
+        authors[by] = Certificate(writer=by, source="", public=key, sections=frozenset(), first=1)
+    return genuine(found, authors, {one.claim.section for one in found.values()})
+
+
+def _previous(given: Inputs) -> dict[str, Any]:
+    """The link that a writer names, from what its ledger kept."""
+    writer = Writer("", bytes.fromhex(given["writer_seed"]))
+    return {"previous": previous(bytes.fromhex(given["last"]), writer).hex()}
 
 
 def _epochs(given: Inputs) -> dict[str, Any]:
@@ -188,7 +207,8 @@ def _snapshot(given: Inputs) -> dict[str, Any]:
 def _ledger_row(given: Inputs) -> dict[str, Any]:
     plaintext = unwrap(bytes.fromhex(given["key"]), given["header"], unb64(given["box"]))
     assert plaintext.hex() == given["plaintext_hex"]
-    return {"lines": {local: _ledger_line(line) for local, line in ledger.parse(plaintext).items()}}
+    last, lines = plaintext[: len(NOTHING)], ledger.parse(plaintext[len(NOTHING) :])
+    return {"last": last.hex(), "lines": {local: _ledger_line(line) for local, line in lines.items()}}
 
 
 def _ledger_line(line: ledger.Line) -> list[Any]:
@@ -291,6 +311,7 @@ CONSTRUCTS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
     "sealed box": _sealed,
     "wrapped box": _wrapped,
     "envelope": _envelope,
+    "previous link": _previous,
     "list of epochs": _epochs,
     "earlier seed": _before,
     "numbers": _numbers,

@@ -31,7 +31,7 @@ from aggregator.sync import tables as sync_tables  # noqa: F401 - as above
 from aggregator.vault import epochs, grant_version, log, snapshot, tables, truth, view
 from aggregator.vault.blob_store import LocalBlobs
 from aggregator.vault.encoding import instant
-from aggregator.vault.envelope import Operation, Put, seal
+from aggregator.vault.envelope import NONE, Operation, Put, seal
 from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.key_service import Admission, Ticket
 from aggregator.vault.keys import Writer
@@ -137,11 +137,17 @@ class World:
             return log.append(session, row, [self.envelope(section, *operations, writer=by, number=number)])
 
     def envelope(
-        self, section: str, *operations: Operation, writer: Writer, number: int = 1, epoch: int | None = None
+        self,
+        section: str,
+        *operations: Operation,
+        writer: Writer,
+        number: int = 1,
+        epoch: int | None = None,
+        previous: bytes = NONE,
     ) -> bytes:
         """Sealed for the vault's present epoch, where no other is given."""
         key = self.owner.key(section, epoch or self.epoch)
-        return seal(self.vault, key, writer, number, operations)
+        return seal(self.vault, key, writer, number, operations, previous)
 
     @property
     def epoch(self) -> int:
