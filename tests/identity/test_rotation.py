@@ -17,7 +17,7 @@ from aggregator.errors import RolledBack, Stale, Tampered
 from aggregator.identity.accounts import Owner
 from aggregator.identity.signing import Archived, Signing
 from aggregator.vault import epochs, snapshot, tables, truth, view
-from aggregator.vault.envelope import claim
+from aggregator.vault.envelope import read_envelope
 from aggregator.vault.epochs import Epochs, GrantedSeeds, KeyChain
 from aggregator.vault.keys import Root, SectionSeed, Writer
 from aggregator.vault.seal import expand, header, read_header, unwrap
@@ -246,10 +246,11 @@ def opened_by(world: World, seeds: Mapping[str, SectionSeed]) -> list[str]:
     found = []
     for seed in [*seeds.values(), *_derived(world.vault, seeds, boxes)]:
         for entry in entries:
-            stated = claim(entry.envelope)
+            envelope = read_envelope(entry.envelope)
+            stated = envelope.claim
             head = header("envelope", world.vault, section=stated.section, epoch=stated.epoch, writer=stated.writer)
             with suppress(Tampered):
-                seed.private_key().open(head | {"number": stated.number}, entry.envelope[:-64])
+                seed.private_key().open(head | {"number": stated.number}, envelope.box)
                 found.append(f"log {entry.position}")
         for part in parts:
             with suppress(Tampered):

@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import text
 
 from aggregator.errors import Tampered
+from aggregator.vault.envelope import read_envelope
 from aggregator.vault.seal import PrivateKey, expand, read_header, unwrap
 from aggregator.vault.store import Store
 from aggregator.vault.worker_keys import WorkerKeys
 from tests import databases
 
-_SIGNATURE = 64
 _COLUMNS = {
     "envelope": "SELECT vault, envelope FROM log",
     "snapshot": "SELECT vault, box FROM snapshot_section",
@@ -121,7 +121,7 @@ class Cracker:
         return plaintext
 
     def _sealed(self, box: Box) -> Iterator[bytes]:
-        data = box.data[:-_SIGNATURE] if box.kind == "envelope" else box.data
+        data = read_envelope(box.data).box if box.kind == "envelope" else box.data
         top = read_header(data)
         head = {name: value for name, value in orjson.loads(top).items() if name != "suite"}
         yield from _tried(lambda private: private.open(head, data), self._private)

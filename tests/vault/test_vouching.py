@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from aggregator.vault import vouching
 from aggregator.vault.envelope import NONE, Signed, read_envelope, seal
 from aggregator.vault.keys import Certificate, Root, SectionKey, Writer
-from aggregator.vault.vouching import NOTHING, genuine, last, previous
+from aggregator.vault.vouching import genuine, last, previous
 
 SEED = Root(bytes(range(32))).section("5ec7104a5ec7104a")
 KEY = SectionKey(SEED.id, 1, SEED.private_key().public())
@@ -103,7 +104,7 @@ def test_a_writer_names_what_it_signed_itself() -> None:
     envelope = seal("v", KEY, M1, 1, [])
     made = read_envelope(envelope)
     assert last(envelope) == made.link + made.signature
-    assert len(NOTHING) == len(last(envelope)) == 96
+    assert len(vouching.NOTHING) == len(last(envelope)) == 96
     assert previous(last(envelope), M1) == made.link
 
 
@@ -111,7 +112,7 @@ def test_a_writer_names_what_it_signed_itself() -> None:
 def test_a_writer_names_nothing_that_another_signed_or_nobody() -> None:
     kept = last(seal("v", KEY, M1, 1, []))
     assert previous(kept, M2) == NONE
-    assert previous(NOTHING, M1) == NONE
+    assert previous(vouching.NOTHING, M1) == NONE
     assert previous(bytes(32) + kept[32:], M1) == NONE
     assert previous(kept[:32] + bytes(64), M1) == NONE
     assert previous(b"", M1) == NONE
