@@ -99,8 +99,7 @@ def fold(state: State, section: str, position: int, writer: str, operations: Ite
 
 def _is_anothers(state: State, local: str, writer: str) -> bool:
     """In whatever section: a resource moves, and the sections of one vault share their ids."""
-    held = (resources.get(local) for resources in state.sections.values())
-    return any(versions[-1].writer != writer for versions in held if versions)
+    return any(resources[local][-1].writer != writer for resources in state.sections.values() if local in resources)
 
 
 def _remove(resources: dict[str, list[Version]], local: str, position: int) -> None:
