@@ -22,7 +22,7 @@ from aggregator.audit import receipts
 from aggregator.audit.receipts import Opening
 from aggregator.audit.tables import Receipt
 from aggregator.config import load
-from aggregator.errors import CallerError, RolledBack
+from aggregator.errors import CallerError, OperatorError, RolledBack
 from aggregator.identity import unlockers
 from aggregator.sync.tables import Route
 from aggregator.vault import blob, blob_copies, blob_rows, tables
@@ -234,6 +234,19 @@ def test_the_database_from_before_a_restore_is_refused_where_no_row_of_it_is_beh
     open_service(load(config)).close()
     with pytest.raises(RolledBack, match="not of the same restore"):
         started(configured(lived.folder, lived.folder / "keys"))
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        (2, "has format 2, which was never released .* start a new store .* connect their sources again"),
+        (4, "has format 4, this version reads 3; use the version that wrote it"),
+    ],
+)
+def test_a_store_of_another_format_is_refused(lived: World, started: Started, form: int, told: str) -> None:
+    databases.execute(lived.store, "UPDATE installation SET format = ?", (form,))
+    with pytest.raises(OperatorError, match=told):
+        started(lived.folder / "store.toml")
 
 
 def test_a_restore_that_was_killed_before_its_commit_is_done_again(

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from aggregator.errors import Tampered
 from aggregator.vault.encoding import canonical, padme
-from aggregator.vault.packing import Unpackable, pack, unpack
+from aggregator.vault.packing import KEPT, PASSING, Unpackable, pack, unpack
 
 FORMAT = 3
 KEY_BYTES = 32
@@ -81,7 +81,7 @@ class PublicKey:
         data_key = os.urandom(KEY_BYTES)
         top = canonical({**head, "suite": int(self.suite)})
         wrap = _SUITES[self.suite].encrypt(data_key, self._key(), info=top)
-        return _join(_SEALED, top, _u16(wrap), _encrypt(data_key, plaintext, top, _MOST_SEALED))
+        return _join(_SEALED, top, _u16(wrap), _encrypt(data_key, plaintext, top, _MOST_SEALED, PASSING))
 
     def _key(self) -> Any:
         if self.suite is SuiteId.X25519:
@@ -125,7 +125,8 @@ class PrivateKey:
 def wrap(key: bytes, head: dict[str, Any], plaintext: bytes) -> bytes:
     """A box under a symmetric key, committed to that key."""
     top = canonical(head)
-    return _join(_WRAPPED, top, expand(key, "commit"), _encrypt(expand(key, "enc"), plaintext, top, _MOST_WRAPPED))
+    sealed = _encrypt(expand(key, "enc"), plaintext, top, _MOST_WRAPPED, KEPT)
+    return _join(_WRAPPED, top, expand(key, "commit"), sealed)
 
 
 def unwrap(key: bytes, head: dict[str, Any], box: bytes) -> bytes:
@@ -158,10 +159,10 @@ def read_header(box: bytes) -> bytes:
     return _take_u16(box[4:])[0]
 
 
-def _encrypt(key: bytes, plaintext: bytes, aad: bytes, most: int) -> bytes:
+def _encrypt(key: bytes, plaintext: bytes, aad: bytes, most: int, level: int) -> bytes:
     if len(plaintext) > most:
         raise ValueError("too long for a box: nobody would open it")
-    return lock(key, aad, _pad(plaintext))
+    return lock(key, aad, _pad(plaintext, level))
 
 
 def _decrypt(key: bytes, data: bytes, aad: bytes, kind: str, most: int) -> bytes:
@@ -172,8 +173,8 @@ def _decrypt(key: bytes, data: bytes, aad: bytes, kind: str, most: int) -> bytes
         raise Tampered(f"a stored {kind} was changed") from None
 
 
-def _pad(plaintext: bytes) -> bytes:
-    packed = pack(plaintext)
+def _pad(plaintext: bytes, level: int) -> bytes:
+    packed = pack(plaintext, level)
     used = 4 + len(packed)
     return struct.pack(">I", len(packed)) + packed + bytes(padme(used) - used)
 

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from aggregator.audit.receipts import Opening, ReceiptWriter
-from aggregator.vault.packing import _dictionary, pack
+from aggregator.vault.packing import KEPT, _dictionary, pack
 from fhir_profiles import codes
 from fhir_profiles.profiles import SECTIONS
 from tests.vault.source import AUTHORITY, found, skipped, sync
@@ -112,7 +112,7 @@ def readable(data: bytes) -> Iterator[bytes]:
         with contextlib.suppress(zstandard.ZstdError):
             yield zstandard.ZstdDecompressor().decompressobj().decompress(data[at:])
         with contextlib.suppress(zstandard.ZstdError):
-            yield zstandard.ZstdDecompressor(dict_data=_dictionary()).decompressobj().decompress(data[at:])
+            yield zstandard.ZstdDecompressor(dict_data=_dictionary(KEPT)).decompressobj().decompress(data[at:])
         at = data.find(_ZSTD, at + 1)
 
 
@@ -159,7 +159,7 @@ def test_the_search_finds_what_it_should(tmp_path: Path) -> None:
         "hex": b"some canary here".hex().encode(),
         "utf-16": "canary".encode("utf-16-le"),
         "zstd": b"\0" * 9 + zstandard.compress(b"some canary here " * 50) + b"\0" * 9,
-        "a body": b"\0" * 9 + pack(b"some canary here " * 50) + b"\0" * 9,
+        "a body": b"\0" * 9 + pack(b"some canary here " * 50, KEPT) + b"\0" * 9,
     }
     for name, data in planted.items():
         (tmp_path / name).write_bytes(data)

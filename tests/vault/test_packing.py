@@ -12,7 +12,7 @@ import zstandard
 from aggregator.errors import Tampered
 from aggregator.vault import packing, seal
 from aggregator.vault.encoding import padme
-from aggregator.vault.packing import Unpackable, pack, unpack
+from aggregator.vault.packing import KEPT, PASSING, Unpackable, pack, unpack
 from aggregator.vault.seal import PrivateKey, canonical, expand, header, lock, unwrap, wrap
 from tests.weaken import weakens
 
@@ -20,19 +20,20 @@ KEY, HEAD = bytes(range(32)), header("envelope", "v", section="s", epoch=1, writ
 BOMB = bytes(40 * 1024 * 1024)
 
 
-def test_small_things_that_everybody_says_take_little() -> None:
+@pytest.mark.parametrize("level", [PASSING, KEPT])
+def test_small_things_that_everybody_says_take_little(level: int) -> None:
     text = b'{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"vital-signs"}'
-    assert len(pack(text)) < len(text) / 2 < len(zstandard.compress(text, 9))
-    assert unpack(pack(text), len(text)) == text
+    assert len(pack(text, level)) < len(text) / 2 < len(zstandard.compress(text, 9))
+    assert unpack(pack(text, level), len(text)) == text
 
 
 def test_another_dictionary_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "DICTIONARY_SHA256", "0" * 64)
     packing._dictionary.cache_clear()
     with pytest.raises(RuntimeError, match="is not the format's"):
-        pack(b"")
+        pack(b"", KEPT)
     monkeypatch.undo()
-    assert unpack(pack(b""), 0) == b""
+    assert unpack(pack(b"", KEPT), 0) == b""
 
 
 def test_the_dictionary_names_nobody() -> None:
@@ -63,7 +64,7 @@ def test_a_box_that_claims_too_much_is_refused_before_memory_is_taken(monkeypatc
 @pytest.mark.attack(46)
 def test_a_frame_that_does_not_say_how_long_it_is_or_lies_is_refused() -> None:
     silent = zstandard.ZstdCompressor(write_content_size=False).compress(b"x" * 100)
-    for packed in (silent, b"", b"no frame", pack(b"x" * 100)[:-3]):
+    for packed in (silent, b"", b"no frame", pack(b"x" * 100, KEPT)[:-3]):
         with pytest.raises(Unpackable):
             unpack(packed, 2**20)
 
@@ -76,7 +77,7 @@ def test_what_nobody_would_open_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.attack(46)
 def test_a_length_beyond_the_body_is_refused() -> None:
-    body = (2**32 - 1).to_bytes(4, "big") + pack(b"x")
+    body = (2**32 - 1).to_bytes(4, "big") + pack(b"x", KEPT)
     top = canonical(HEAD)
     box = b"PRW1" + len(top).to_bytes(2, "big") + top + expand(KEY, "commit")
     made = box + lock(expand(KEY, "enc"), top, body + os.urandom(padme(len(body)) - len(body)))

@@ -25,6 +25,7 @@ from aggregator.errors import Tampered
 from aggregator.vault import seal
 from aggregator.vault.encoding import canonical
 from aggregator.vault.keys import verify
+from aggregator.vault.packing import KEPT
 from aggregator.vault.seal import PrivateKey, SuiteId, header, lock, unlock
 from tests.vault import stranger_hpke
 from tests.vault.wycheproof import raw, vectors
@@ -134,7 +135,7 @@ def _private(suite: SuiteId, x25519: X25519PrivateKey, mlkem: MLKEM768PrivateKey
 def _box(suite: SuiteId, capsule: bytes, message: Callable[[bytes, bytes], bytes]) -> bytes:
     """A sealed box whose capsule is the vector's. message: HPKE's, of an info and a plaintext."""
     top = canonical({**HEAD, "suite": int(suite)})
-    body = seal._encrypt(DATA_KEY, b"text", top, 1024)
+    body = seal._encrypt(DATA_KEY, b"text", top, 1024, KEPT)
     return seal._join(b"PRS1", top, seal._u16(capsule + message(top, DATA_KEY)), body)
 
 
