@@ -19,6 +19,7 @@ from aggregator.errors import OperatorError
 _PRAGMAS = ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
 _PATIENCE = 30.0  # seconds, as everywhere
 _PAUSE = 0.02
+_TAKEN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}  # passes, other than a full disk
 
 
 class SQLite:
@@ -64,8 +65,8 @@ def write_ahead(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _TAKEN or time.monotonic() > until:
                 raise
             time.sleep(_PAUSE)
         else:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlmodel import select
 
 from aggregator.errors import OperatorError
-from aggregator.vault import log, tables
+from aggregator.vault import log, sqlite, tables
 from aggregator.vault.store import Store
 from tests.vault.world import World
 
@@ -86,6 +87,42 @@ def test_its_settings_are_those_that_durability_takes(store: Store) -> None:
             for name in ("journal_mode", "synchronous", "secure_delete", "foreign_keys")
         }
     assert found == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "foreign_keys": 1}
+
+
+class Refusing:
+    """A connection whose file SQLite cannot turn the write-ahead log on for."""
+
+    def __init__(self, code: int) -> None:
+        self._error = sqlite3.OperationalError()
+        self._error.sqlite_errorcode = code
+
+    def execute(self, _: str) -> None:
+        raise self._error
+
+
+class WaitedError(Exception):
+    """Somebody has begun to wait."""
+
+
+def wait(_: float) -> None:
+    raise WaitedError
+
+
+@pytest.mark.parametrize(
+    ("code", "raised"),
+    [
+        (sqlite3.SQLITE_BUSY_RECOVERY, WaitedError),
+        (sqlite3.SQLITE_PROTOCOL, WaitedError),
+        (sqlite3.SQLITE_FULL, sqlite3.OperationalError),
+        (sqlite3.SQLITE_IOERR_WRITE, sqlite3.OperationalError),
+    ],
+)
+def test_a_start_waits_for_other_processes_and_not_for_a_full_disk(
+    code: int, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", wait)
+    with pytest.raises(raised):
+        sqlite.write_ahead(cast(sqlite3.Connection, Refusing(code)))
 
 
 def test_a_checkpoint_empties_the_log_file(store: Store) -> None:
