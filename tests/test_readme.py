@@ -79,9 +79,10 @@ def test_the_curl_lines_work_as_printed(demo: Path) -> None:
 
 
 def _answers(text: str) -> Iterator[dict[str, Any]]:
-    decoder, at = json.JSONDecoder(), 0
-    while at < len(text.rstrip()):
-        found, at = decoder.raw_decode(text, at)
+    decoder = json.JSONDecoder()
+    while text := text.lstrip():  # lines of an export end as lines do, other answers do not
+        found, end = decoder.raw_decode(text)
+        text = text[end:]
         yield found
 
 

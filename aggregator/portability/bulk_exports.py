@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, delete, func, select
 
 from aggregator.errors import CallerError
 from aggregator.portability.tables import BulkExport, BulkExportRecord
@@ -78,11 +78,19 @@ class BulkExports:
             return None
         return Export(row.id, self._unlock(row.id, "", row.box), row.expires)
 
-    def waiting(self, export: Export) -> list[str]:
-        """The records that were not looked at yet."""
+    def waiting(self, export: Export, most: int) -> list[str]:
+        """The first records that were not looked at yet."""
+        rows = select(BulkExportRecord.vault).where(BulkExportRecord.export == export.id, BulkExportRecord.box == b"")
         with self._store.read() as session:
-            rows = select(BulkExportRecord.vault).where(BulkExportRecord.export == export.id)
-            return sorted(session.exec(rows.where(BulkExportRecord.box == b"")).all())
+            return list(session.exec(rows.order_by(BulkExportRecord.vault).limit(most)).all())
+
+    def progress(self, export: Export) -> tuple[int, int]:
+        """(how many records were looked at, of how many)."""
+        records = select(func.count()).select_from(BulkExportRecord).where(BulkExportRecord.export == export.id)
+        with self._store.read() as session:
+            waiting = session.exec(records.where(BulkExportRecord.box == b"")).one()
+            total = session.exec(records).one()
+        return total - waiting, total
 
     def note(self, export: Export, found: Mapping[str, Counts]) -> None:
         """How many lines these records have. An export that was ended meanwhile stays so."""
@@ -93,12 +101,12 @@ class BulkExports:
                     row.box = self._lock(export.id, vault, counts)
                     session.add(row)
 
-    def counts(self, export: Export) -> dict[str, Counts | None]:
-        """Of every record, in a fixed order; None where it was not looked at yet."""
+    def counts(self, export: Export) -> dict[str, Counts]:
+        """Of every record that was looked at, in a fixed order."""
         with self._store.read() as session:
             rows = session.exec(select(BulkExportRecord).where(BulkExportRecord.export == export.id)).all()
-        ordered = sorted(rows, key=lambda row: row.vault)
-        return {row.vault: self._unlock(row.export, row.vault, row.box) if row.box else None for row in ordered}
+        ordered = sorted((row for row in rows if row.box), key=lambda row: row.vault)
+        return {row.vault: self._unlock(row.export, row.vault, row.box) for row in ordered}
 
     def end(self, export: Export) -> None:
         """Its URLs lead nowhere from now on."""

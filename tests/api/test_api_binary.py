@@ -18,6 +18,7 @@ from aggregator.vault import blob, tables
 from aggregator.vault.stream import CHUNK
 from fhir_profiles.text import Resource, loads
 from fhir_profiles.xml import to_json
+from tests.api.bulk_client import BulkClient
 from tests.api.http_world import HttpWorld, http_world
 from tests.weaken import weakens
 
@@ -87,6 +88,17 @@ def test_the_content_comes_as_it_is(letters: HttpWorld) -> None:
         assert answer.headers["content-length"] == str(len(SCAN))
         assert answer.headers["x-security-context"].startswith("DocumentReference/")
         assert answer.headers["etag"] == 'W/"1"'
+
+
+def test_what_an_export_refers_to_is_read_with_the_same_token(letters: HttpWorld) -> None:
+    asking = BulkClient(letters.http, lambda: letters.token("praxis"))
+    exported = asking.everything(asking.kick_off())
+    assert "Binary" not in exported
+    attachments = [one["content"][0]["attachment"] for one in exported["DocumentReference"]]
+    places = [one["url"] for one in attachments if "url" in one]
+    assert places
+    for place in places:
+        assert letters.get(f"/fhir/{place}", letters.token("praxis")).status_code == 200
 
 
 @pytest.mark.parametrize("accept", [FHIR, {"Accept": "application/json"}])

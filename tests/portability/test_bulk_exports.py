@@ -25,11 +25,14 @@ def test_it_goes_on_where_another_process_left_it(world: World) -> None:
     found = first.find("praxis/TREAT", name)
     assert found
     assert found.asked == ASKED
-    assert first.waiting(found) == ["a", "b"]
+    assert first.waiting(found, 9) == ["a", "b"]
+    assert first.waiting(found, 1) == ["a"]
+    assert first.progress(found) == (0, 2)
     first.note(found, {"a": {"Observation": 3}})
     again = exports(world)
-    assert again.waiting(found) == ["b"]
-    assert again.counts(found) == {"a": {"Observation": 3}, "b": None}
+    assert again.waiting(found, 9) == ["b"]
+    assert again.progress(found) == (1, 2)
+    assert again.counts(found) == {"a": {"Observation": 3}}
 
 
 def test_a_name_opens_nothing_for_another_caller_or_purpose(world: World) -> None:

@@ -39,6 +39,7 @@ from fhir_profiles.text import dumps
 
 NDJSON = "application/fhir+ndjson"
 _ERRORS = "OperationOutcome"
+_AT_ONCE = 1000  # records that a status request looks at, at the most
 _SECONDS = 2.0  # that a status request looks at records
 _RETRY = "1"
 _PATHS = ("Patient/$export", f"Group/{CONSENTING}/$export")
@@ -79,12 +80,10 @@ async def status(server: Server, request: Request) -> Response:
     """How far it is: 202, or 200 with the manifest."""
     principal, name, export = _mine(server, request)
     await _look(server, principal, export)
-    counts = server.exports.counts(export)
-    done = sum(found is not None for found in counts.values())
-    if done < len(counts):
-        return Response(
-            status_code=202, headers={"X-Progress": f"{done} of {len(counts)} records", "Retry-After": _RETRY}
-        )
+    done, total = await asyncio.to_thread(server.exports.progress, export)
+    if done < total:
+        return Response(status_code=202, headers={"X-Progress": f"{done} of {total} records", "Retry-After": _RETRY})
+    counts = await asyncio.to_thread(server.exports.counts, export)
     expires = format_datetime(datetime.fromtimestamp(export.expires, UTC), usegmt=True)
     manifest = _manifest(f"{server.base}/bulk/{name}", export, counts)
     return Response(dumps(manifest), headers={"Expires": expires}, media_type="application/json")
@@ -101,7 +100,7 @@ async def download(server: Server, request: Request) -> Response:
     """One file, made while it is sent."""
     principal, _, export = _mine(server, request)
     (file,) = path(request, "file")
-    counts = {vault: found or {} for vault, found in server.exports.counts(export).items()}
+    counts = await asyncio.to_thread(server.exports.counts, export)
     vaults = [vault for vault, found in counts.items() if file in found]
     if not vaults:
         raise NotFound
@@ -138,7 +137,7 @@ def _allowed(principal: Principal) -> frozenset[str]:
 async def _look(server: Server, principal: Principal, export: Export) -> None:
     """Count the lines of records that nobody has looked at yet: of one, and more as long as there is time."""
     until, found = time.monotonic() + _SECONDS, dict[str, Mapping[str, int]]()
-    for vault in await asyncio.to_thread(server.exports.waiting, export):
+    for vault in await asyncio.to_thread(server.exports.waiting, export, _AT_ONCE):
         found[vault] = await _count(server, principal, export, vault)
         if time.monotonic() > until:
             break
@@ -198,11 +197,11 @@ def _act(export: Export, resource_type: str) -> Act:
     return Act("operation", resource_type, export.asked["operation"])
 
 
-def _manifest(base: str, export: Export, counts: Mapping[str, Mapping[str, int] | None]) -> dict[str, Any]:
+def _manifest(base: str, export: Export, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """https://hl7.org/fhir/uv/bulkdata/STU2/export.html#response---output-manifest"""
     totals = Counter[str]()
     for found in counts.values():
-        totals.update(found or {})
+        totals.update(found)
 
     def file(name: str, kind: str) -> dict[str, Any]:
         return {"type": kind, "url": f"{base}/{name}", "count": totals[name]}
