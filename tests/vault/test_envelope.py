@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.errors import Tampered
@@ -115,7 +115,7 @@ def test_lines_are_those_of_the_format() -> None:
 REMOVE = Remove(local="l" * 26, resource_type="Basic")
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])  # whose reason is the machine's load
 @given(st.lists(sound, max_size=5))
 def test_an_envelope_gives_back_its_operations(batch: list[Operation]) -> None:
     envelope = seal("v", key(SEED), WRITER, 7, batch)
