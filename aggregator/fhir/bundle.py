@@ -63,8 +63,8 @@ def answer(
         urls.append({"relation": "next", "url": links.next(view, page.path, page.query, records[-1], values)})
     elif links.beyond is not None:
         urls.append({"relation": "next", "url": links.beyond})
-    entries = [_entry(view, links, record, b"match") for record in records]
-    entries += [_entry(view, links, record, b"include") for record in included]
+    entries = [_entry(view, links.base_url, record, b"match") for record in records]
+    entries += [_entry(view, links.base_url, record, b"include") for record in included]
     if said := [*ignored_parameters(page.ignored), *issues]:
         entries.append(b'{"resource":' + dumps(operation_outcome(said)) + b',"search":{"mode":"outcome"}}')
     body = b"".join(
@@ -79,7 +79,7 @@ def answer(
     return Answer(body, len(records) + len(included), total)
 
 
-def _entry(view: View, links: Links, record: Served, mode: bytes) -> bytes:
+def _entry(view: View, base_url: str, record: Served, mode: bytes) -> bytes:
     """The URL needs no escaping: it is made of a configured address, a type's name and base32."""
-    url = full_url(view, record, links.base_url).encode()
+    url = full_url(view, record, base_url).encode()
     return b'{"fullUrl":"%b","resource":%b,"search":{"mode":"%b"}}' % (url, record.body, mode)

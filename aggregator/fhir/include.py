@@ -121,8 +121,6 @@ def offered_back(resource_type: str) -> list[str]:
 
 def closure(view: View, matches: Sequence[Served], includes: Sequence[Include]) -> tuple[list[Served], bool]:
     """What comes with these matches, in the order (type, id), and whether there was more than MOST of it."""
-    if not includes:
-        return [], False
     walk = _Walk(view, {_rid(view, one) for one in matches})
     newest, asked = list(matches), includes
     while newest and not walk.full:

@@ -7,6 +7,7 @@ be as large as the other one, for a question that is seldom asked of so many.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,11 +26,11 @@ SELECT q.rid, x.local, x.start, x.size, {columns} FROM (
 _MATCHES = "SELECT r.rid AS rid, {values} FROM (SELECT DISTINCT r.rid FROM {rows}) r {joins}"
 
 
-class Match(NamedTuple):
-    """A resource that was found, and its values for the keys of the order."""
+class Found(NamedTuple):
+    """A page's resources, and one more where another page follows; the values of the page's last one, if they order."""
 
-    served: Served
-    values: tuple[Value, ...] = ()
+    served: list[Served]
+    values: Sequence[Value] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,23 +40,21 @@ class Matches:
     plans: tuple[Plan, ...]
     keys: tuple[Key, ...] = ()
 
-    def page(self, image: Image, place: Place, most: int) -> list[Match]:
-        """The first of them from a place on. In the order of ids a page costs what it holds; sorting looks at all."""
-        if self.keys:
-            return self._sorted(image, place, most)
-        found = list[Match]()
+    def page(self, image: Image, place: Place, size: int) -> Found:
+        """A page from a place on. In the order of ids it costs what it holds; sorting looks at all."""
+        if self.keys and self.plans:
+            return self._sorted(image, place, size)
+        served = list[Served]()
         for plan in self.plans:
-            if len(found) < most and plan.rids.stop > place.rid:
-                found += map(Match, plan.page(image, place.rid, most - len(found)))
-        return found
+            if len(served) <= size and plan.rids.stop > place.rid:
+                served += plan.page(image, place.rid, size + 1 - len(served))
+        return Found(served)
 
     def count(self, image: Image) -> int:
         """How many there are in all."""
         return sum(plan.count(image) for plan in self.plans)
 
-    def _sorted(self, image: Image, place: Place, most: int) -> list[Match]:
-        if not self.plans:
-            return []
+    def _sorted(self, image: Image, place: Place, size: int) -> Found:
         columns = [f"v{number}" for number in range(len(self.keys))]
         behind, marks = sort.behind(self.keys, place) if place.values else ("TRUE", [])
         parts = [_matches(plan, self.keys) for plan in self.plans]
@@ -65,9 +64,10 @@ class Matches:
             behind=behind,
             order=", ".join(key.order(column) for key, column in zip(self.keys, columns, strict=True)),
         )
-        rows = image.select(statement, [*(value for _, values in parts for value in values), *marks, most])
-        served = image.show((rid, local, start, size) for rid, local, start, size, *_ in rows)
-        return [Match(one, tuple(row[4:])) for one, row in zip(served, rows, strict=True)]
+        marks = [*(value for _, values in parts for value in values), *marks, size + 1]
+        rows = image.select(statement, marks)
+        served = image.show(row[:4] for row in rows)
+        return Found(served, rows[size - 1][4:] if len(rows) > size else ())
 
 
 def _matches(plan: Plan, keys: tuple[Key, ...]) -> tuple[str, Values]:
