@@ -52,6 +52,17 @@ QUERIES = (
     "/fhir/Patient?_has:Condition:patient:code=F32.1&_summary=count",
     "/fhir/Observation?patient.identifier=none",
     "/fhir/Observation?patient._has:Condition:patient:code=F32.1",
+    "/fhir/Observation?encounter.status=finished&_total=accurate",
+    "/fhir/Encounter?_has:Observation:encounter:code=44261-6",
+    "/fhir/Practitioner?_has:Condition:asserter:code=F32.1",
+    "/fhir/Practitioner?_has:Condition:asserter:_id:not=none&_total=accurate",
+    "/fhir/Observation?focus:missing=false",
+    "/fhir/Observation?_sort=performer,-value-quantity&_count=2",
+    "/fhir/Observation?_include:iterate=Observation:focus&_include=Observation:performer",
+    "/fhir?_content=depressive&_total=accurate",
+    "/fhir?_content=seelenfried",
+    "/fhir?_text=depressive",
+    "/fhir?_content=sommer&_sort=_lastUpdated",
     "/fhir/Observation?_summary=true&_total=accurate",
     "/fhir/Condition?_elements=code",
 )
@@ -66,7 +77,7 @@ def _answers(world: HttpWorld, who: str) -> list[tuple[str, int, str]]:
     found = []
     for query in QUERIES:
         answer = world.get(query.format(p=whole), caller)
-        found.append((query, answer.status_code, _DRAWN.sub("...", answer.text)))
+        found.append((query, answer.status_code, _DRAWN.sub(lambda drawn: f"{len(drawn[0])} drawn", answer.text)))
     return found
 
 

@@ -23,6 +23,7 @@ from aggregator.fhir import search as searching
 from aggregator.fhir.bundle import Answer, counted
 from aggregator.fhir.outcome import BadQuery, NotFound, TooCostly
 from aggregator.fhir.page import PAGE, Links, Pairs
+from aggregator.fhir.sort import SORT
 from aggregator.vault.view import View
 
 _OF_PATIENT = "/Patient/{whole_id}"
@@ -93,6 +94,8 @@ async def _search(server: Server, request: Request, given: Pairs) -> Response:
 
 async def _search_all(server: Server, principal: Principal, vaults: list[str], asked: _Asked) -> bytes:
     """One page: of the first record that has one to show; or the count over all."""
+    if len(vaults) > 1 and any(name == SORT for name, _ in asked.pairs):
+        raise BadQuery(SORT, "orders one record: name a patient")
     first, asked = _place(server, principal, vaults, asked)
     following, total, answer = asked.without_page(), 0, None
     for number, vault in enumerate(vaults[first:], first):
