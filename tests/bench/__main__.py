@@ -24,6 +24,7 @@ from tests.bench.figure import Figure, cores
 from tests.bench.http_figures import over_http
 from tests.bench.installation import of_one_person
 from tests.bench.records import DataMissing, records
+from tests.bench.summaries import summaries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ def figures(folder: Path, scale: Scale) -> Iterator[Figure]:
         if number == min(scale.sizes):
             yield from vault_figures.steps(installation, resources, max(3, scale.runs // 20))
             yield from vault_figures.receipts(installation, scale.seconds)
+            yield from summaries(installation, number, scale.runs)
             yield from over_http(installation, scale.seconds, scale.rounds)
             yield from vault_figures.appending(installation, resources, scale.runs)
         installation.close()
