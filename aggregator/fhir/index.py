@@ -16,7 +16,7 @@ from functools import cache
 from itertools import islice
 from typing import Any, Final
 
-from aggregator.fhir.parameters import PRESENT, Place, places
+from aggregator.fhir.parameters import PRESENT, STEP, Place, places
 from aggregator.fhir.paths import RESOURCE, Enter, Find, Leaf, leaves
 from aggregator.fhir.search_types import TYPES
 from aggregator.vault.index_rows import PART_BITS, Rows
@@ -56,7 +56,10 @@ class _Extractor:
 
 @dataclass(frozen=True, slots=True)
 class _Parted:
-    """Elements whose values belong together, and what is searched in each. of_resource: what lies above them."""
+    """Elements whose values belong together, and what is searched in each: no words, since no modifier asks for them.
+
+    of_resource: what lies above them.
+    """
 
     find: Find
     of_element: list[_Extractor]
@@ -71,6 +74,7 @@ class _Parted:
                     extractor.enter(element, part)
                 for extractor in self.of_resource:
                     extractor.enter(resource, part)
+                part.terms.difference_update([term for term in part.terms if term[0] % STEP])
 
 
 @dataclass(frozen=True, slots=True)

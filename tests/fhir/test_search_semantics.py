@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.query import MOST_ALTERNATIVES, MOST_IN_ALL, MOST_SPANS
 from aggregator.fhir.search import search
 from fhir_profiles.text import dumps, loads
-from tests.fhir.world import BASE, LINKS, assert_golden, entries, handmade, names, pairs, record, view_of
+from tests.fhir.world import BASE, LINKS, SmallView, assert_golden, entries, handmade, names, pairs, record, view_of
 
 VIEW = view_of(handmade())
 HBA1C = ["hba1c-2024", "hba1c-2025"]
@@ -80,6 +83,38 @@ OBSERVATIONS: dict[str, list[str]] = {
     "_lastUpdated=ge2026-11-03T08:00:00.250%2B01:00": ["hba1c-2025", "potassium", "pulse", "undated"],
     "_lastUpdated=lt2026-11-02": ["hba1c-2024"],
     "_lastUpdated=le2026-11-01&status=final": ["hba1c-2024"],
+    # what modifiers ask
+    "code:text=kalium": ["potassium"],
+    "code:text=ohne": ["undated"],
+    "code:not=4548-4": ["potassium", "pulse", "undated"],
+    "code:not=4548-4,K": ["pulse", "undated"],
+    "code:missing=true": [],  # a text is a code's too, though none can be searched
+    "code:missing=false": ALL,
+    "category:missing=true": ["undated"],
+    "date:missing=true": ["undated"],
+    "patient:missing=true": ["undated"],
+    "subject:missing=true": [],
+    "value-quantity:missing=true": ["pulse", "undated"],
+    "status:not=final&code:not=K": ["hba1c-2025"],
+    # numbers with units
+    "value-quantity=7.2": ["hba1c-2024"],
+    "value-quantity=7": ["hba1c-2024"],
+    "value-quantity=7.20": ["hba1c-2024"],
+    "value-quantity=7.0": [],
+    "value-quantity=7.2||%25": ["hba1c-2024"],
+    "value-quantity=7.2|http://unitsofmeasure.org|%25": ["hba1c-2024"],  # a text that is known to mean a UCUM code
+    "value-quantity=0.072|http://unitsofmeasure.org|1": ["hba1c-2024"],
+    "value-quantity=gt5||%25": HBA1C,
+    "value-quantity=lt7.2": ["hba1c-2025", "potassium"],
+    "value-quantity=le7.2": [*HBA1C, "potassium"],
+    "value-quantity=ne7.2": ["hba1c-2025", "potassium"],
+    "value-quantity=ap7": HBA1C,
+    "value-quantity=ge4,sa7": [*HBA1C, "potassium"],
+    # what belongs together
+    "code-value-quantity=4548-4$7.2": ["hba1c-2024"],
+    "code-value-quantity=K$7.2": [],
+    "code-value-quantity=http://loinc.org|4548-4$gt6,K$4.0": [*HBA1C, "potassium"],
+    "combo-code-value-quantity=4548-4$lt7": ["hba1c-2025"],
     # all together
     "patient=k3.erika&category=laboratory&date=ge2026&status=final": ["potassium"],
 }
@@ -100,6 +135,16 @@ OTHERS: dict[tuple[str, str], list[str]] = {
     ("Encounter", "status=in-progress"): ["stay"],
     ("Immunization", "date=2026"): [],
     ("Binary", "_id=k3.x"): [],
+    ("Patient", "name:contains=lüden"): ["erika"],
+    ("Patient", "name:exact=Änne"): ["erika"],
+    ("Patient", "name:exact=änne"): [],
+    ("Patient", "gender:missing=true"): ["klinik"],
+    ("Patient", "birthdate=lt1970"): ["erika"],
+    ("Patient", "deceased=false"): ["erika", "klinik"],
+    ("Patient", "link=k3.erika"): ["klinik"],
+    ("Patient", "_tag:missing=false"): [],
+    ("Encounter", "class=IMP"): ["stay"],
+    ("MedicationRequest", "intent:not=order"): [],
 }
 
 
@@ -174,3 +219,81 @@ def test_many_terms_of_one_condition() -> None:
         ([("_id", ",".join(f"k3.{name}" for name in ALL * 2)), ("status", "amended")], ["hba1c-2025"]),
     ]:
         assert names(loads(search(view, "Observation", query, LINKS).body)) == expected
+
+
+def of(resource_type: str, **members: Any) -> SmallView:
+    """A view of one resource, named one."""
+    meta = {"versionId": "1", "lastUpdated": "2026-11-20T03:12:44+01:00"}
+    return view_of([record(dumps({"resourceType": resource_type, "id": "k3.one", "meta": meta, **members}))])
+
+
+GLUCOSE = {"value": 540, "unit": "mg/dl", "system": "http://unitsofmeasure.org", "code": "mg/dL"}
+HANNOVER = {"latitude": 52.3759, "longitude": 9.7320}
+ONE: list[tuple[SmallView, str, str, bool]] = [
+    (of("Observation", valueQuantity=GLUCOSE), "Observation", f"value-quantity={asked}", found)
+    for asked, found in {
+        "5.4|http://unitsofmeasure.org|g/L": True,
+        "gt5.39|http://unitsofmeasure.org|g/L": True,
+        "5.45|http://unitsofmeasure.org|g/L": False,
+        "540|http://unitsofmeasure.org|mmol/L": False,
+        "540||mg/dl": True,
+        "540||mg/dL": True,
+        "540||g/L": False,
+        "540|urn:else|mg/dL": False,
+    }.items()
+]
+ONE += [
+    (of("Observation", valueQuantity={"value": 5.4, "unit": "g/l"}), "Observation", f"value-quantity={asked}", found)
+    for asked, found in {"540|http://unitsofmeasure.org|mg/dL": True, "5.4||g/L": True, "5.4||g/l": True}.items()
+]
+ONE += [
+    (of("Location", position=HANNOVER), "Location", f"near={asked}", found)
+    for asked, found in {
+        "52.2689|10.5268|60|km": True,  # Braunschweig
+        "52.2689|10.5268|50|km": False,
+        "52.2689|10.5268|60000|m": True,
+        "52.2689|10.5268|35|[mi_us]": True,
+        "52.37|9.73": True,
+        "52.2689|10.5268": False,
+        "0|0|1,52.37|9.73": True,
+    }.items()
+]
+ONE += [
+    (of("RiskAssessment", prediction=[{"probabilityDecimal": 0.31}]), "RiskAssessment", f"probability={asked}", found)
+    for asked, found in {"0.31": True, "0.3": True, "0.310": True, "0.32": False, "3.1e-1": True, "gt0.3": True}.items()
+]
+ONE += [
+    (of("ValueSet", url="http://e/a/b"), "ValueSet", f"url{asked}", found)
+    for asked, found in {
+        "=http://e/a": False,
+        ":below=http://e/a": True,
+        ":above=http://e/a/b/c": True,
+        ":above=http://e/a": False,
+    }.items()
+]
+ONE += [
+    (of("Condition", onsetAge={"value": 40, "comparator": ">"}), "Condition", f"onset-age={asked}", found)
+    for asked, found in {"gt1000": True, "lt41": True, "lt40": False, "eb1000": False}.items()
+]
+
+
+@pytest.mark.parametrize(("view", "resource_type", "query", "found"), ONE, ids=[query for _, _, query, _ in ONE])
+def test_one_resource(view: SmallView, resource_type: str, query: str, found: bool) -> None:
+    bundle = loads(search(view, resource_type, pairs(query), LINKS, strict=True).body)
+    assert names(bundle) == (["one"] if found else [])
+
+
+@pytest.mark.parametrize("value", ["SECRET", "1", "1|2|3|SECRET", "1|x", "1|2|x", "1|2|3|km|5", "|||"])
+def test_what_is_no_place(value: str) -> None:
+    with pytest.raises(BadQuery) as caught:
+        search(of("Location", position=HANNOVER), "Location", [("near", value)], LINKS)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_negation_at_the_end_of_a_chain() -> None:
+    for query, expected in {
+        "subject:Patient.gender:not=female": ["hba1c-2025"],
+        "subject:Patient.gender:missing=true": ["hba1c-2025"],
+        "subject:Patient.gender:not=male": ["hba1c-2024", "hba1c-2025", "potassium"],
+    }.items():
+        assert names(loads(search(VIEW, "Observation", pairs(query), LINKS).body)) == expected
