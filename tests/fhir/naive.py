@@ -13,6 +13,7 @@ from typing import Any
 
 from fhir_profiles.dates import EVER, stretch
 from tests.fhir import oracle
+from tests.fhir.world import BASE
 
 Resource = Mapping[str, Any]
 Range = tuple[Fraction | float, Fraction | float]
@@ -130,7 +131,7 @@ def _reference(value: Any, modifier: str, asked: str) -> bool:
         system, bar, code = asked.rpartition("|")
         identifier = value.get("identifier", {})
         return code == identifier.get("value") and (not bar or system == identifier.get("system", ""))
-    named = value.get("reference", "").split("/_history/")[0]
+    named, asked = value.get("reference", "").split("/_history/")[0], asked.removeprefix(f"{BASE}/")
     if modifier:
         return modifier in named.split("/") and (named == asked or named.split("/")[-1] == asked)
     return bool(named) and asked in (named, *([named.split("/")[1]] if named.count("/") == 1 else []))

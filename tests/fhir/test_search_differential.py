@@ -18,7 +18,7 @@ from fhir_profiles.text import dumps, loads
 from tests.fhir import naive
 from tests.fhir.world import LINKS, names, record, view_of
 
-EXAMPLES = int(os.environ.get("AGGREGATOR_DIFFERENTIAL", "40"))
+EXAMPLES = int(os.environ.get("AGGREGATOR_DIFFERENTIAL", "20"))
 META = {"versionId": "1", "lastUpdated": "2026-11-20T03:12:44+01:00"}
 Facts = dict[str, Any]
 
