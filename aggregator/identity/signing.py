@@ -173,7 +173,11 @@ class Signing:
             return True
         before = archive(session, self._key_service, owner, row.grant_version)
         known = self._known(session, owner, before.consents)
-        return before.lost(self._opened(owner, before.consents, known))
+        return before.lost(self._opened(owner, before.consents, known)) or self._outlived(row.id, before)
+
+    def _outlived(self, vault: str, before: Archived) -> bool:
+        """Is a key left of somebody who was ended? A process died before it was destroyed, and no row says so now."""
+        return not before.ended.isdisjoint(one.hex() for one in self._key_service.grants(vault).values())
 
     def finish_revocations(self) -> None:
         """Destroy the keys of every grant with an open intent: what a process that died has left. Runs at start-up."""
@@ -230,7 +234,7 @@ class Signing:
         ended = self._ended(session, owner, before, known) - named
         parties = [party for party in known if self._handle(party) not in ended]
         opened = self._opened(owner, consents, parties)
-        lost = before.lost(opened)
+        lost = before.lost(opened) or self._outlived(row.id, before)
         grant_version.step(row, self._key_service.handle)
         exposed = self._key_service.rotation_due(row.id)
         if lost or before.missing or exposed >= row.epoch:

@@ -366,6 +366,23 @@ def test_a_row_that_is_hidden_while_a_consent_is_signed_opens_nothing_afterwards
 
 
 @pytest.mark.attack(24, 25)
+@pytest.mark.parametrize("by", END)
+@weakens("aggregator.identity.signing.Signing", "_outlived", lambda *_: False)
+def test_an_end_that_was_cut_off_and_whose_intent_is_hidden_comes_with_the_next_owner_session(
+    world: World, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.permit(DR_B, LABORATORY)
+    world.clock.advance(minutes=20)
+    with hidden(world), monkeypatch.context() as patch:
+        patch.setattr(world.signing, "_destroy", lambda _: None)  # as far as a process comes that dies before it
+        END[by](world)
+    world.sql("DELETE FROM grant_intent")
+    world.signing.settle(replace(world.owner, unlocked_at=world.clock()))
+    assert list(world.ring.grants(world.vault).values()) == [world.ring.handle("party", LABORATORY.id)]
+    assert (set(grants(world)), world.epoch) == ({LABORATORY.id}, 2)
+
+
+@pytest.mark.attack(24, 25)
 def test_an_archive_that_is_gone_stays_gone_when_a_grant_ends(world: World) -> None:
     """Else the end of one grant would hide that nobody can say who was ended before."""
     world.permit(DR_B, LABORATORY)
