@@ -33,7 +33,7 @@ test: lint  ## what CI runs
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)
 	$(BIN)/pytest -n $(WORKERS) --store postgresql $(ON_POSTGRESQL) $(ARGS)
 
-faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk at every write: an hour
+faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk at every write: hours; ARGS="-k letters"
 	AGGREGATOR_FAULTS=all $(BIN)/pytest -n $(WORKERS) tests/faults $(ARGS)
 	AGGREGATOR_FAULTS=all $(BIN)/pytest -n $(WORKERS) --store postgresql tests/faults $(ARGS)
 
