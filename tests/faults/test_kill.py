@@ -87,7 +87,7 @@ def test_the_disk_is_full_or_broken(faults: Rig, name: str, fault: Fault, part: 
 @weakens("tests.faults.rig.Rig", "weakening", "each statement commits")
 def test_a_transaction_that_is_none_is_found(faults: Rig) -> None:
     steps, _ = faults.count("sync")
-    for at in range(7, steps + 1, 1 if faults.weakening else 15):
+    for at in range(13, steps + 1, 1 if faults.weakening else 15):
         faults.fail("sync", Fault.KILL_AT_STEP, at)
 
 
@@ -96,7 +96,7 @@ def test_a_transaction_that_is_none_is_found(faults: Rig) -> None:
 def test_a_revocation_that_nobody_finishes_is_found(faults: Rig) -> None:
     """The grant's end is committed, and the process killed before its key is destroyed: start-up does it."""
     steps, _ = faults.count("grants")
-    for at in range(20, steps + 1, 1 if faults.weakening else 50):
+    for at in range(25, steps + 1, 1 if faults.weakening else 50):
         faults.fail("grants", Fault.KILL_AT_STEP, at)
 
 
@@ -105,5 +105,5 @@ def test_a_revocation_that_nobody_finishes_is_found(faults: Rig) -> None:
 @weakens("tests.faults.rig.Rig", "weakening", "a failed commit is not told")
 def test_a_failed_commit_that_nobody_is_told_of_is_found(faults: Rig) -> None:
     _, writes = faults.count("sync")
-    for at in range(3, writes, 4 if faults.weakening else 90):
+    for at in range(23, writes, 4 if faults.weakening else 90):
         faults.fail("sync", Fault.DISK_FULL_ONCE, at)
