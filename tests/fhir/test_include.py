@@ -76,17 +76,17 @@ def test_refused(query: str) -> None:
 
 
 NODES = [f"n{number}" for number in range(6)]
-graphs = st.dictionaries(st.sampled_from(NODES), st.lists(st.sampled_from([*NODES, "hidden"]), max_size=1))
+graphs = st.dictionaries(st.sampled_from(NODES), st.lists(st.sampled_from([*NODES, "hidden"]), max_size=3))
 
 
-def lists(graph: dict[str, list[str]]) -> list[Record]:
+def provenances(graph: dict[str, list[str]]) -> list[Record]:
     """Resources of one type that refer to others of it."""
     made: list[dict[str, Any]] = [
         {
-            "resourceType": "List",
+            "resourceType": "Provenance",
             "id": f"k3.{name}",
             "meta": META,
-            **({"subject": {"reference": f"List/k3.{targets[0]}"}} if targets else {}),
+            "target": [{"reference": f"Provenance/k3.{one}"} for one in targets],
         }
         for name, targets in graph.items()
     ]
@@ -108,15 +108,15 @@ def test_what_is_included_is_what_a_naive_walk_reaches(graph: dict[str, list[str
     start = min(graph)
     turned = {name: [other for other, targets in graph.items() if name in targets] for name in graph}
     name = ("_revinclude" if back else "_include") + (":iterate" if iterate else "")
-    query = [("_id", f"k3.{start}"), (name, "List:subject")]
-    bundle = loads(search(view_of(lists(graph)), "List", query, LINKS, strict=True).body)
+    query = [("_id", f"k3.{start}"), (name, "Provenance:target")]
+    bundle = loads(search(view_of(provenances(graph)), "Provenance", query, LINKS, strict=True).body)
     assert [name.partition("/")[2] for name in beside(bundle)] == sorted(
         walk(turned if back else graph, start, iterate=iterate)
     )
 
 
 def many(number: int) -> SmallView:
-    return view_of(lists({"n0": [], **{f"x{one:04}": ["n0"] for one in range(number)}}))
+    return view_of(provenances({"n0": [], **{f"x{one:04}": ["n0"] for one in range(number)}}))
 
 
 @pytest.mark.parametrize(("number", "told"), [(3, False), (4, True)])
@@ -124,7 +124,7 @@ def test_a_page_has_a_limit_and_says_where_it_is_reached(
     monkeypatch: pytest.MonkeyPatch, number: int, told: bool
 ) -> None:
     monkeypatch.setattr(include, "MOST", 3)
-    query = pairs("_id=k3.n0&_revinclude:iterate=List:subject")
-    bundle = loads(search(many(number), "List", query, LINKS).body)
-    assert beside(bundle) == ["List/x0000", "List/x0001", "List/x0002"]
+    query = pairs("_id=k3.n0&_revinclude:iterate=Provenance:target")
+    bundle = loads(search(many(number), "Provenance", query, LINKS).body)
+    assert beside(bundle) == ["Provenance/x0000", "Provenance/x0001", "Provenance/x0002"]
     assert [one["issue"][0]["code"] for one in entries(bundle, "outcome")] == (["incomplete"] if told else [])

@@ -120,7 +120,8 @@ LOOKED_AT: dict[tuple[str, str], set[str]] = {
     ("Observation", "patient._has:Device:patient:status=active"): {"Observation", "Patient", "Device"},
     ("Patient", "_has:Observation:patient:code=x"): {"Patient", "Observation"},
     ("Observation", "_include=Observation:subject:Patient"): {"Observation", "Patient"},
-    ("Observation", "_include=Observation:subject"): {"Observation", "*"},
+    ("Observation", "_include=Observation:subject"): {"Observation", "Patient", "Group", "Device", "Location"},
+    ("Observation", "_include=Observation:focus"): {"Observation", "*"},
     ("Patient", "_revinclude=Observation:subject"): {"Patient", "Observation"},
     ("Patient", "_revinclude=*"): {"Patient", "*"},
 }
