@@ -65,7 +65,7 @@ def capability(
             "rest": [
                 {
                     "mode": "server",
-                    "documentation": _search(),
+                    "documentation": f"{_WRITING} {_search()}",
                     "security": _SECURITY,
                     "resource": [_resource(one) for one in served],
                     **({"interaction": whole} if whole else {}),
@@ -91,6 +91,15 @@ _SECURITY: Resource = {
         }
     ]
 }
+
+
+_WRITING = (
+    "Who owns a record writes; a provider whom a consent lets add to it creates, and no more. Ids are made here. What "
+    "a source wrote is never changed here: an update or a patch of it stores an amendment beside it, which names it in "
+    "meta.extension and is named in Location; a delete of it is refused. A patch is JSON Patch or FHIRPath Patch. What "
+    "a transaction reads is read behind its commit. The history of a type and of the whole is for the owner alone; "
+    "that of one resource holds for everybody else the version in their view, and no other."
+)
 
 
 def _search() -> str:
