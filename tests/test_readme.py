@@ -69,12 +69,11 @@ def test_the_curl_lines_work_as_printed(demo: Path) -> None:
         "Bundle",
         "Bundle",
         None,
-        "Observation",
         "Bundle",
         "Bundle",
         "Bundle",
     ]
-    assert all(answer.keys() & {"entry", "connections", "valueQuantity"} for answer in answers)
+    assert all(answer.get("entry") or answer.get("connections") for answer in answers)
     assert {"type": "Observation", "count": lines} in [
         {name: file[name] for name in ("type", "count")} for file in manifest["output"]
     ]
