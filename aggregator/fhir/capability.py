@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from aggregator.fhir import include, words
-from aggregator.fhir.parameters import of_type
+from aggregator.fhir.chain import MOST_STEPS, targets
+from aggregator.fhir.page import COUNT, MOST
+from aggregator.fhir.parameters import Kind, Parameter, of_type
 from aggregator.fhir.refused import MODIFIERS, PARAMETERS, REFUSED
 from aggregator.fhir.search_types import TYPES
 from fhir_profiles.text import Resource, dumps
@@ -19,7 +21,7 @@ from fhir_profiles.text import Resource, dumps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """An operation on a type. definition: the canonical URL of its OperationDefinition."""
+    """An operation. definition: the canonical URL of its OperationDefinition."""
 
     name: str
     definition: str
@@ -27,7 +29,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What is served of one resource type. interactions: FHIR's codes, such as read, search-type, create.
+    """What is served of one resource type, or without a type of all. interactions: FHIR's codes, such as search-type.
 
     claims: further members of the type's entry, such as `versioning`.
     """
@@ -38,46 +40,34 @@ class Served:
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
-def capability(
-    served: Iterable[Served],
-    *,
-    base_url: str,
-    software: str,
-    version: str,
-    date: datetime,
-    system: Iterable[str] = (),
-) -> bytes:
-    """The CapabilityStatement, as JSON. date: when what it says last changed, aware of its zone.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Software:
+    """What answers. changed: when its statement said something new for the last time, aware of its zone."""
 
-    system: the codes of what is served of the whole system. What the standard gives no place is left out.
-    """
-    whole = [{"code": code} for code in system if code in _OF_THE_SYSTEM]
+    name: str
+    version: str
+    changed: datetime
+
+
+def capability(software: Software, base_url: str, served: Iterable[Served], whole: Served) -> bytes:
+    """The CapabilityStatement, as JSON. whole: what is served of all types together."""
     return dumps(
         {
             "resourceType": "CapabilityStatement",
             "status": "active",
-            "date": date.isoformat(timespec="seconds"),
+            "date": software.changed.isoformat(timespec="seconds"),
             "kind": "instance",
-            "software": {"name": software, "version": version},
-            "implementation": {"description": software, "url": base_url},
+            "software": {"name": software.name, "version": software.version},
+            "implementation": {"description": software.name, "url": base_url},
             "fhirVersion": "4.0.1",
-            "format": ["application/fhir+json"],
-            "rest": [
-                {
-                    "mode": "server",
-                    "documentation": f"{_WRITING} {_search()}",
-                    "security": _SECURITY,
-                    "resource": [_resource(one) for one in served],
-                    **({"interaction": whole} if whole else {}),
-                    "searchParam": _COMMON,
-                    "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
-                }
-            ],
+            "format": ["application/fhir+json", "application/fhir+xml"],
+            "rest": [_rest(list(served), whole)],
         }
     )
 
 
-# https://hl7.org/fhir/R4/valueset-system-restful-interaction.html
+_PATIENT_COMPARTMENT = "http://hl7.org/fhir/CompartmentDefinition/patient"
+# https://hl7.org/fhir/R4/valueset-system-restful-interaction.html: the standard has no place for another
 _OF_THE_SYSTEM = frozenset({"transaction", "batch", "search-system", "history-system"})
 _SECURITY: Resource = {
     "service": [
@@ -93,24 +83,18 @@ _SECURITY: Resource = {
 }
 
 
-_WRITING = (
-    "Who owns a record writes; a provider whom a consent lets add to it creates, and no more. Ids are made here. What "
-    "a source wrote is never changed here: an update or a patch of it stores an amendment beside it, which names it in "
-    "meta.extension and is named in Location; a delete of it is refused. A patch is JSON Patch or FHIRPath Patch. What "
-    "a transaction reads is read behind its commit. The history of a type and of the whole is for the owner alone; "
-    "that of one resource holds for everybody else the version in their view, and no other."
-)
-
-
-def _search() -> str:
-    """The modifiers that a search takes, and what it has not, with the reasons: what no element here has room for."""
-    taken = (f"{kind}: {', '.join(one.modifiers) or 'none'}" for kind, one in TYPES.items())
-    modifiers = {f":{name}": reason for name, reason in MODIFIERS.items()}
-    missing = (f"{name} ({reason})" for name, reason in {**REFUSED, **PARAMETERS, **modifiers}.items())
-    return f"Modifiers of search: {'; '.join(taken)}. Of search there is not: {'; '.join(missing)}."
-
-
-_COMMON = [{"name": name, "type": "string"} for name in words.COLUMNS]
+def _rest(served: list[Served], whole: Served) -> Resource:
+    made: Resource = {
+        "mode": "server",
+        "documentation": _DOCUMENTATION,
+        "security": _SECURITY,
+        "resource": [_resource(one) for one in served],
+        "interaction": [{"code": code} for code in whole.interactions if code in _OF_THE_SYSTEM],
+        "searchParam": _COMMON,
+        "operation": _operations(whole),
+        "compartment": [_PATIENT_COMPARTMENT],
+    }
+    return {name: value for name, value in made.items() if value}
 
 
 def _resource(served: Served) -> Resource:
@@ -120,10 +104,50 @@ def _resource(served: Served) -> Resource:
         **served.claims,
     }
     if "search-type" in served.interactions:
-        parameters = [one for one in of_type(served.resource_type).values() if one.name not in PARAMETERS]
         made["searchInclude"] = include.offered(served.resource_type)
         made["searchRevInclude"] = include.offered_back(served.resource_type)
-        made["searchParam"] = [{"name": one.name, "type": one.kind.value} for one in parameters]
-    if served.operations:
-        made["operation"] = [{"name": one.name, "definition": one.definition} for one in served.operations]
+        made["searchParam"] = _parameters(served.resource_type)
+    made["operation"] = _operations(served)
+    return {name: value for name, value in made.items() if value != []}
+
+
+def _parameters(resource_type: str) -> list[Resource]:
+    return [_parameter(one) for name, one in of_type(resource_type).items() if name not in PARAMETERS]
+
+
+def _parameter(one: Parameter) -> Resource:
+    made: Resource = {"name": one.name, "type": one.kind.value}
+    if one.kind is Kind.REFERENCE:
+        made["documentation"] = f"chains into {', '.join(targets(one)) or 'any type'}"
     return made
+
+
+def _operations(served: Served) -> list[Resource]:
+    return [{"name": one.name, "definition": one.definition} for one in served.operations]
+
+
+_COMMON = [{"name": name, "type": "string"} for name in words.COLUMNS]
+_MISSING = {**REFUSED, **PARAMETERS, **{f":{name}": reason for name, reason in MODIFIERS.items()}}
+_WRITING = (
+    "Who owns a record writes; a provider whom a consent lets add to it creates, and no more. Ids are made here. What "
+    "a source wrote is never changed here: an update or a patch of it stores an amendment beside it, which names it in "
+    "meta.extension and is named in Location; a delete of it is refused. A patch is JSON Patch or FHIRPath Patch. What "
+    "a transaction reads is read behind its commit. The history of a type and of the whole is for the owner alone; "
+    "that of one resource holds for everybody else the version in their view, and no other."
+)
+_DOCUMENTATION = "\n".join(
+    (
+        _WRITING,
+        "",
+        "Every search runs in a view: exactly what the caller may see. Parameters may be chained and stand in `_has`, "
+        f"over {MOST_STEPS} steps at most; `_include` and `_revinclude` take `:iterate`. `{COUNT}` is at most {MOST}.",
+        "",
+        "Modifiers:",
+        "",
+        *(f"- {kind}: {', '.join(f'`:{name}`' for name in one.modifiers) or 'none'}" for kind, one in TYPES.items()),
+        "",
+        "Of R4's search there is not:",
+        "",
+        *(f"- `{name}`: {reason}" for name, reason in _MISSING.items()),
+    )
+)

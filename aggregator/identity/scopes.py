@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+LETTERS = "crs"
+"""What a client may be given: create, read, search."""
+
 _SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]+)\.(read|\*|c?r?u?d?s?)")
 _READING = {"read": "rs", "*": "rs"}
 
@@ -21,7 +24,7 @@ def granted(requested: str) -> tuple[str, ...]:
     for text in requested.split():
         match = _SCOPE.fullmatch(text)
         if match:
-            letters = "".join(letter for letter in _READING.get(match[2], match[2]) if letter in "crs")
+            letters = "".join(letter for letter in _READING.get(match[2], match[2]) if letter in LETTERS)
             if letters:
                 found.append(f"system/{match[1]}.{letters}")
     return tuple(dict.fromkeys(found))

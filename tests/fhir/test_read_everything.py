@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.fhir.capability import Operation, Served, capability
 from aggregator.fhir.everything import everything
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.read import read
 from fhir_profiles.text import loads
-from tests.fhir.world import BASE, LINKS, assert_golden, handmade, names, pairs, view_of
+from tests.fhir.world import LINKS, assert_golden, handmade, names, pairs, view_of
 
 VIEW = view_of(handmade())
-EVERYTHING = "http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1"
-NOW = datetime(2026, 11, 20, 3, 12, 44, tzinfo=ZoneInfo("Europe/Berlin"))
 
 FOUND: dict[str, list[str]] = {
     "_type=Patient,Encounter": ["stay", "erika", "klinik"],
@@ -76,14 +70,3 @@ def test_everything_is_the_whole_view() -> None:
 
 def test_a_page_of_everything_whole() -> None:
     assert_golden(everything(VIEW, "k3.erika", pairs("_count=2&colour=red"), LINKS).body, "everything_page")
-
-
-def test_capability_tells_what_the_tables_do() -> None:
-    everything_operation = Operation(name="everything", definition=EVERYTHING)
-    served = [
-        Served(resource_type="Patient", interactions=("read", "search-type"), operations=(everything_operation,)),
-        Served(resource_type="Observation", interactions=("read", "search-type")),
-        Served(resource_type="Consent", interactions=("create", "update")),
-    ]
-    made = capability(served, base_url=BASE, software="Patient record aggregator", version="0.1.0", date=NOW)
-    assert_golden(made, "capability")

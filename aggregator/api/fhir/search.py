@@ -149,9 +149,9 @@ def _open_to(server: Server, principal: Principal) -> list[str]:
 
 
 def _named(given: Pairs, base: str) -> str | None:
-    """The vault that a search names, by the patient's id, `Patient/id` or URL here, or by resources' ids."""
+    """The vault that a search names: by the id, `Type/id` or URL here of a patient, another subject or the resource."""
     values = [value for name, told in given if name in _PATIENT_PARAMETERS for value in told.split(",")]
-    named = {vault_of(value.removeprefix(f"{base}/").removeprefix("Patient/")) for value in values}
+    named = {vault_of(value.removeprefix(f"{base}/").rpartition("/")[2]) for value in values}
     if len(named) > 1:
         raise BadQuery("patient", "name one patient")
     return next(iter(named), None)

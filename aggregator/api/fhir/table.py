@@ -37,10 +37,10 @@ from aggregator.api.fhir.server import Server
 from aggregator.api.pages import Pages
 from aggregator.api.service import Service
 from aggregator.fhir import capability
-from aggregator.fhir.capability import Served
+from aggregator.fhir.capability import Served, Software
 from aggregator.portability.bulk_exports import BulkExports
 
-_CHANGED = datetime(2026, 11, 30, tzinfo=UTC)  # when the statement said something new for the last time
+_SOFTWARE = Software(name="Patient record aggregator", version=__version__, changed=datetime(2026, 11, 30, tzinfo=UTC))
 
 # The first that fits answers: the busiest first, and what is for one type before what is for all.
 TABLE: tuple[Interaction | Operation, ...] = (
@@ -83,15 +83,11 @@ def router(service: Service, callers: Callers, access: Access) -> Router:
 
 def statement(base: str) -> bytes:
     """The CapabilityStatement of the table."""
-    name = "Patient record aggregator"
-    system = _codes(one for one in TABLE if isinstance(one, Interaction) and not one.types)
-    return capability.capability(
-        served(), base_url=base, software=name, version=__version__, date=_CHANGED, system=system
-    )
+    whole = _served("", [one for one in TABLE if not one.types])
+    return capability.capability(_SOFTWARE, base, _by_type(), whole)
 
 
-def served() -> list[Served]:
-    """What the table holds, type by type."""
+def _by_type() -> list[Served]:
     of_type = defaultdict[str, list[Interaction | Operation]](list)
     for one in TABLE:
         for resource_type in one.types:
@@ -103,7 +99,7 @@ def _served(resource_type: str, found: list[Interaction | Operation]) -> Served:
     claims = dict[str, Any]()
     for one in found:
         claims |= one.claims if isinstance(one, Interaction) else {}
-    operations = {one.name: one.definition for one in found if isinstance(one, Operation)}
+    operations = {one.name: one.definition for one in found if isinstance(one, Operation) and one.definition}
     return Served(
         resource_type=resource_type,
         interactions=_codes(one for one in found if isinstance(one, Interaction)),
