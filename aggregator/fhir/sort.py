@@ -1,8 +1,9 @@
 """_sort: matches in the order of what the index holds. https://hl7.org/fhir/R4/search.html#sort
 
 Of several values the first counts, or the last where the order descends; a period by its beginning, or by its end. Text
-is compared as searches compare it, without case and accents, a code by its code, a reference by the id. A resource that
-has no value comes last in both directions, and what is equal comes in the order (type, id), so every order is whole.
+is compared as searches compare it, without case and accents, a code by its code, a reference by the id, a quantity by
+its number whatever its unit. A resource that has no value comes last in both directions, and what is equal comes in the
+order (type, id), so every order is whole.
 """
 
 from __future__ import annotations

@@ -89,6 +89,23 @@ def test_counts_over_several_records_add_up(fresh: HttpWorld) -> None:
     assert "total" not in first
 
 
+def test_an_order_is_one_record_s_and_a_search_of_every_type_goes_on_from_one_to_the_next(fresh: HttpWorld) -> None:
+    fresh.consent("labor", "berta")
+    caller = fresh.token("labor")
+    refused = fresh.get("/fhir/Observation?_sort=date", caller)
+    assert (refused.status_code, refused.json()["issue"][0]["diagnostics"]) == (
+        400,
+        "_sort: orders one record: name a patient",
+    )
+    assert fresh.get(f"/fhir/Patient/{fresh.patients['berta']}/Observation?_sort=date", caller).status_code == 200
+    total, seen, url = fresh.get("/fhir?_summary=count", caller).json()["total"], 0, "/fhir?_count=3"
+    while url:
+        answer = fresh.get(url, caller).json()
+        seen += len(answer.get("entry", []))
+        url = next((one["url"] for one in answer["link"] if one["relation"] == "next"), "")
+    assert seen == total > 4
+
+
 def test_a_damaged_record_does_not_hide_the_others(fresh: HttpWorld) -> None:
     fresh.consent("labor", "berta")
     with fresh.service.store.write() as session:
