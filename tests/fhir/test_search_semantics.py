@@ -273,7 +273,13 @@ ONE += [
 ]
 ONE += [
     (of("Condition", onsetAge={"value": 40, "comparator": ">"}), "Condition", f"onset-age={asked}", found)
-    for asked, found in {"gt1000": True, "lt41": True, "lt40": False, "eb1000": False}.items()
+    for asked, found in {
+        "gt1000": True,
+        "lt41": True,
+        "lt40": False,
+        "eb1000": False,
+        "ne5||Tabletten": False,  # of no unit, which is no unknown one
+    }.items()
 ]
 
 

@@ -23,6 +23,7 @@ from fhir_profiles.ucum import Convert, conversion
 from fhir_profiles.unit_spellings import spelled
 
 _MONEY = "urn:iso:std:iso:4217"
+_STEPS = 5  # of a meter: as long as a unit takes to be read
 _UNITS = "SELECT number, system, code, text FROM unit"
 
 
@@ -35,15 +36,24 @@ class QuantityTest:
     system: str
     code: str
 
+    def converted(self, unit: Unit) -> bool:
+        """Whether to compare with that unit takes a conversion."""
+        return self.system == UCUM and self.code != unit.code
+
     def conversion(self, unit: Unit) -> Convert | None:
         """From the unit that is asked for to one of the record's; None where that is not meant."""
         system, code, text = unit
         if not self.code or (self.code == code and self.system in ("", system)):
             return float
         if not self.system:
-            return float if self.code == text or spelled(self.code) == (code or spelled(text)) else None
+            return float if self.code == text or _ucum(self.code) == (code or _ucum(text)) else None
         ucum = code if system == UCUM else spelled(text or code) if not system else None
         return conversion(self.code, ucum) if ucum and self.system == UCUM else None
+
+
+def _ucum(text: str) -> str:
+    """What a unit's text means; itself where that is not known."""
+    return spelled(text) or text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +73,8 @@ class Quantities:
     def clause(self, view: View) -> Clause:
         """Every row of these scopes is looked at."""
         units = [(number, Unit(*named)) for number, *named in view.image.select(_UNITS)]
+        conversions = sum(test.converted(unit) for test in self.tests for _, unit in units)
+        view.image.meter.spend(_STEPS * conversions)
         found = [part for test in self.tests for part in _compared(test, units)]
         texts = " OR ".join(text for text, _ in found) or "FALSE"
         return Clause(
