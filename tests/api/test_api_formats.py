@@ -199,7 +199,7 @@ def test_who_has_the_newest_version_is_told_so(shared: HttpWorld) -> None:
 def test_wrong_methods_are_told_the_right_ones(shared: HttpWorld) -> None:
     for method, path, allowed in (
         ("DELETE", "/fhir/metadata", "GET, HEAD"),
-        ("GET", "/fhir", "POST"),
+        ("PUT", "/fhir", "GET, HEAD, POST"),
         ("PUT", "/fhir/Observation/_search", "POST"),
         ("TRACE", "/fhir/metadata", "GET, HEAD"),
     ):
