@@ -50,7 +50,7 @@ class Router:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        method, segments = request.scope["method"], request.scope["path"][len(PREFIX) :].split("/")[1:]
+        method, segments = request.scope["method"], _segments(request.scope["path"])
         others = list[_Way]()
         for way in self._ways.get(len(segments), ()):
             found = way.fits(segments)
@@ -103,6 +103,11 @@ class _Way:
             elif part != segment:
                 return None
         return found
+
+
+def _segments(path: str) -> list[str]:
+    """What stands between the slashes. The base may end in one: some clients post their Bundles there."""
+    return path.removeprefix(PREFIX).split("/")[1:] if path != f"{PREFIX}/" else []
 
 
 def _part(text: str) -> str | _Name:
