@@ -30,7 +30,7 @@ from aggregator.vault.keys import SectionSeed
 from tests import databases
 from tests.identity.test_rotation import opened_by
 from tests.vault.installation import CODES, NUMBERS, PARTIES, SECTIONS, Died, Installation, dying_at
-from tests.vault.record_model import Model, Signed
+from tests.vault.record_model import EVERYBODY, Model, Signed
 from tests.vault.world import PASSWORD
 from tests.weaken import weakens
 
@@ -177,7 +177,7 @@ class Machine(RuleBasedStateMachine):
         after = deepcopy(self.model)
         after.end(party)
         settled = deepcopy(after)
-        if lately and party in self.model.granted:
+        if lately and party in self._with_keys():
             settled.compile()
         self._do(lambda: self.home.end(party, lately), crash, after, settled)
 
@@ -190,9 +190,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(crash=CRASH)
     def an_owner_session_begins(self, crash: int | None) -> None:
-        due = self.home.world.ring.rotation_due(self.home.vault)
+        due = self.home.world.ring.rotation_due(self.home.vault) >= self.home.world.epoch
+        ended = EVERYBODY if self.model.lost else self.model.ended
         after = deepcopy(self.model)
-        if due >= self.home.world.epoch:
+        if due or self._with_keys() & ended:
             after.compile()
         if not self._do(self.home.session, crash, after):
             assert self.home.world.ring.rotation_due(self.home.vault) < self.home.world.epoch
@@ -309,6 +310,11 @@ class Machine(RuleBasedStateMachine):
     def _grants(self) -> dict[str, tuple[str, tables.Grant]]:
         handles = {self.home.world.ring.handle("party", who.id): name for name, who in PARTIES.items()}
         return {row.id: (handles[row.grantee], row) for row in self.home.grants()}
+
+    def _with_keys(self) -> frozenset[str]:
+        """Who has a key in the ring: whoever has a grant, and whose new grant died with the process that signed it."""
+        held = self.home.world.ring.grants(self.home.vault).values()
+        return frozenset(name for name, who in PARTIES.items() if self.home.world.ring.handle("party", who.id) in held)
 
     def _shown_to(self, party: str) -> None:
         (row,) = [row for name, row in self._grants().values() if name == party]
