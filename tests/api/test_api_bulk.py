@@ -17,6 +17,7 @@ from aggregator.fhir.outcome import NotFound
 from aggregator.portability.tables import BulkExport, BulkExportRecord
 from fhir_profiles.check import check
 from fhir_profiles.text import Resource, loads
+from tests import databases
 from tests.api.bulk_client import BulkClient
 from tests.api.http_world import HttpWorld, classes, consent
 from tests.api.second_server import second_server
@@ -341,10 +342,12 @@ def test_a_damaged_record_is_told_and_keeps_back_no_other(fresh: HttpWorld) -> N
     fresh.consent("praxis", login="berta", **{"class": classes("results")})
     asking = client(fresh)
     vault = fresh.patients["berta"].partition(".")[0]
-    with fresh.service.store.database.engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE snapshot_section SET box = X'00' WHERE vault = '{vault}'")
-        connection.exec_driver_sql(f"UPDATE log SET envelope = X'00' WHERE vault = '{vault}'")
-        connection.exec_driver_sql(f"DELETE FROM image WHERE vault = '{vault}'")
+    for change in (
+        "UPDATE snapshot_section SET box = x'00' WHERE vault = ?",
+        "UPDATE log SET envelope = x'00' WHERE vault = ?",
+        "DELETE FROM image WHERE vault = ?",
+    ):
+        databases.execute(fresh.service.store, change, (vault,))
     told = asking.manifest(asking.kick_off())
     (file,) = told["error"]
     (outcome,) = asking.download(file)
