@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aggregator.fhir.asked import Asked, plain
-from aggregator.fhir.clause import Clause, Condition, either, scoped
+from aggregator.fhir.clause import Clause, Condition, among, either, scoped
 from aggregator.fhir.parameters import IDENTIFIER
 from aggregator.fhir.paths import Enter, Leaf
 from aggregator.fhir.search_types.terms import Terms, TermTest
@@ -49,11 +49,11 @@ class References:
 
 def links(view: View, scopes: tuple[int, ...], targets: set[int]) -> Clause:
     """References in these scopes to these resources, by their rids."""
-    holds = " AND ".join([scoped(scopes), "{row}.target IN (SELECT value FROM json_each(?))"])
-    values = [str([*targets])]
+    to = among("link", "target", sorted(targets), 0)
+    holds = f"{scoped(scopes)} AND {to.holds}"
     counting = f"SELECT count(*) FROM link t WHERE {holds.format(row='t')}"  # noqa: S608  # a template of our own
-    size = view.image.select(counting, values)[0][0] if targets else 0
-    return Clause(table="link", holds=holds, values=[*values], size=size, many=True)
+    size = view.image.select(counting, to.values)[0][0] if targets else 0
+    return replace(to, holds=holds, size=size)
 
 
 def _targets(view: View, test: TermTest) -> Iterator[int]:
