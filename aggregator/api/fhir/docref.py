@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api.access import Act
-from aggregator.api.fhir.interaction import Operation
+from aggregator.api.fhir.interaction import by_get_and_post
 from aggregator.api.fhir.operation import parameters, patient
 from aggregator.api.fhir.preference import strict
 from aggregator.api.fhir.server import Server, fhir
@@ -29,14 +29,10 @@ async def docref(server: Server, request: Request) -> Response:
     return fhir((await server.access.answer(principal, vault, act, ask)).body)
 
 
-OPERATIONS = tuple(
-    Operation(
-        name="docref",
-        definition="http://hl7.org/fhir/us/core/OperationDefinition/docref",
-        method=method,
-        path="/DocumentReference/$docref",
-        endpoint=docref,
-        types=frozenset({finding.TYPE}),
-    )
-    for method in ("GET", "POST")
+OPERATIONS = by_get_and_post(
+    name="docref",
+    definition="http://hl7.org/fhir/us/core/OperationDefinition/docref",
+    path="/DocumentReference/$docref",
+    endpoint=docref,
+    resource_type=finding.TYPE,
 )

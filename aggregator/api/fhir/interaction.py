@@ -52,3 +52,15 @@ class Operation:
     endpoint: Endpoint
     types: frozenset[str] = frozenset()
     raw: bool = False
+
+
+def by_get_and_post(
+    name: str, definition: str, path: str, endpoint: Endpoint, resource_type: str
+) -> tuple[Operation, Operation]:
+    """An operation on a type that changes nothing may be called both ways."""
+    types = frozenset({resource_type})
+    get, post = (
+        Operation(name=name, definition=definition, method=method, path=path, endpoint=endpoint, types=types)
+        for method in ("GET", "POST")
+    )
+    return get, post

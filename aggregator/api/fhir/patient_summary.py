@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api.access import Act
-from aggregator.api.fhir.interaction import Operation
+from aggregator.api.fhir.interaction import by_get_and_post
 from aggregator.api.fhir.operation import parameters
 from aggregator.api.fhir.preference import strict
 from aggregator.api.fhir.server import Server, fhir, path, vault_of
@@ -38,14 +38,10 @@ async def patient_summary(server: Server, request: Request) -> Response:
     return fhir((await server.access.answer(principal, vault, act, ask)).body)
 
 
-OPERATIONS = tuple(
-    Operation(
-        name="summary",
-        definition="http://hl7.org/fhir/uv/ips/OperationDefinition/summary|2.0.0",
-        method=method,
-        path="/Patient/{whole_id}/$summary",
-        endpoint=patient_summary,
-        types=frozenset({"Patient"}),
-    )
-    for method in ("GET", "POST")
+OPERATIONS = by_get_and_post(
+    name="summary",
+    definition="http://hl7.org/fhir/uv/ips/OperationDefinition/summary|2.0.0",
+    path="/Patient/{whole_id}/$summary",
+    endpoint=patient_summary,
+    resource_type="Patient",
 )

@@ -25,9 +25,8 @@ from aggregator.api.fhir.server import Server, pairs
 
 PREFIX = "/fhir"
 _TYPE = re.compile("[A-Z][A-Za-z]+")  # a resource type's name begins with a capital: `metadata` is none
-_ID = re.compile(
-    "[^$_].*", re.DOTALL
-)  # an id has no such beginning: an operation's name, `_search`, `_history` are none
+# An id has no such beginning: an operation's name, `_search`, `_history` are none.
+_ID = re.compile("[^$_].*", re.DOTALL)
 
 
 class Router:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from aggregator.fhir.asked import Asked, plain
@@ -27,22 +27,14 @@ _TYPED = re.compile(r"(?:[a-z][a-z0-9+.\-]*:\S+/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-
 _URL = re.compile(r"[a-z][a-z0-9+.\-]*:\S+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class References:
+class References(Terms):
     """The resource refers to one of these: each a type (None: any), and an id or a URL."""
 
-    name: str
-    scopes: tuple[int, ...]
-    tests: tuple[TermTest, ...]
-
-    @property
-    def alternatives(self) -> int:
-        """Each test is one."""
-        return len(self.tests)
+    __slots__ = ()
 
     def clause(self, view: View) -> Clause:
         """Links to what is in the view, or terms."""
-        terms = Terms(name=self.name, scopes=self.scopes, tests=self.tests).clause(view)
+        terms = super().clause(view)
         targets = {rid for test in self.tests for rid in _targets(view, test)}
         return either([found for found in (links(view, self.scopes, targets), terms) if found.size] or [terms])
 
