@@ -1,4 +1,4 @@
-"""The ASGI application: routes, the error table, and headers that every answer carries."""
+"""The ASGI application: routes, and the error table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aggregator import __version__
-from aggregator.api import asking, encoding, errors
+from aggregator.api import asking, errors
 from aggregator.api.access import Access
 from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
@@ -24,19 +24,13 @@ from aggregator.api.caller import Callers
 from aggregator.api.export_routes import ExportRoutes
 from aggregator.api.fhir import table
 from aggregator.api.fhir.router import PREFIX
+from aggregator.api.headers import Guarded
 from aggregator.api.service import Service
 from aggregator.api.unlocker_routes import UnlockerRoutes
 from aggregator.identity.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-# Nothing is cached by anyone, framed, sniffed, or told to another site by a Referer.
-_HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
 _SWEEP_SECONDS = 15.0
 _ISSUE_CODES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported"}
 
@@ -77,9 +71,8 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(asking.Leaving)
     app.add_middleware(_LastResort)
-    app.add_middleware(_Headers)
-    fhir = encoding.Packed(_LastResort(asking.Leaving(table.router(service, callers, access))))
-    return _Doors(fhir=_Headers(fhir), others=app)
+    app.add_middleware(Guarded)
+    return _Doors(fhir=table.router(service, callers, access), others=app)
 
 
 async def _sweep(service: Service, access: Access, callers: Callers) -> None:
@@ -161,17 +154,3 @@ class _LastResort:
             answer = errors.unknown(error)
             if scope["type"] == "http" and not started:
                 await answer(scope, receive, send)
-
-
-class _Headers:
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                present = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in present)]
-            await send(message)
-
-        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -34,20 +34,34 @@ class Leaving:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        _caller.set(receive)
+        listen(receive)
         await self._app(scope, receive, send)
+
+
+def listen(receive: Receive) -> None:
+    """Through this the request that is answered now hears that its caller has gone."""
+    _caller.set(receive)
 
 
 async def ask(held: Held, question: Callable[[View], Answer]) -> Answer:
     """The view's answer; a question may be asked twice. Raises TooMuch, Stale where the view ended meanwhile."""
+    free = not held.turn.locked()
+    answer = _at_once(held, question) if free else None
+    if answer is not None:
+        return answer
     async with held.turn:
-        if held.ended:
-            raise Stale("the view has ended")
-        try:
-            with held.view.image.meter.allow(SHORT):
-                return question(held.view)
-        except TooMuchWork:
-            return await _in_thread(held, question)
+        return (None if free else _at_once(held, question)) or await _in_thread(held, question)
+
+
+def _at_once(held: Held, question: Callable[[View], Answer]) -> Answer | None:
+    """None where that takes longer. Nobody else is asking: a question on the spot is over before there is another."""
+    if held.ended:
+        raise Stale("the view has ended")
+    try:
+        with held.view.image.meter.allow(SHORT):
+            return question(held.view)
+    except TooMuchWork:
+        return None
 
 
 async def _in_thread(held: Held, question: Callable[[View], Answer]) -> Answer:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
+from aggregator.api.headers import header
 from aggregator.api.service import Service
 from aggregator.errors import Refused, SignInFailed
 from aggregator.identity import persons, scopes
@@ -82,7 +83,7 @@ class Callers:
 
     def of(self, request: Request) -> Principal:
         """Whoever the bearer token stands for. Raises SignInFailed."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        scheme, _, token = (header(request, b"authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise SignInFailed("a bearer token is needed: sign in at /auth/sign-in or /auth/token")
         return self.remembered(token.strip())

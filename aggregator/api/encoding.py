@@ -23,7 +23,7 @@ from typing import Protocol
 import brotli
 import zstandard
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Scope, Send
 
 _SMALLEST = 1024
 _INLINE = 64 * 1024  # bytes; more at once is packed in a thread
@@ -60,15 +60,10 @@ _PACKERS: Mapping[str, Callable[[], _Packer]] = {
 }
 
 
-class Packed:
-    """Packs what passes."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        coding = _coding(scope)
-        await self._app(scope, receive, _Passing(send, coding) if coding else send)
+def packing(scope: Scope, send: Send) -> Send:
+    """What sends an answer to this request, packed as its caller likes it best."""
+    coding = _coding(scope)
+    return _Passing(send, coding) if coding else send
 
 
 class _Passing:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aggregator.fhir.outcome import Issue, ignored_parameters, operation_outcome
 from aggregator.fhir.page import Links, Value
-from aggregator.fhir.view import View, full_url
+from aggregator.fhir.view import View
 from aggregator.vault.image import Served
 from fhir_profiles.text import dumps
 
@@ -63,8 +63,9 @@ def answer(
         urls.append({"relation": "next", "url": links.next(view, page.path, page.query, records[-1], values)})
     elif links.beyond is not None:
         urls.append({"relation": "next", "url": links.beyond})
-    entries = [_entry(view, links.base_url, record, b"match") for record in records]
-    entries += [_entry(view, links.base_url, record, b"include") for record in included]
+    entries = _entries(view, links.base_url, records, b"match")
+    if included:
+        entries += _entries(view, links.base_url, included, b"include")
     if said := [*ignored_parameters(page.ignored), *issues]:
         entries.append(b'{"resource":' + dumps(operation_outcome(said)) + b',"search":{"mode":"outcome"}}')
     body = b"".join(
@@ -79,7 +80,8 @@ def answer(
     return Answer(body, len(records) + len(included), total)
 
 
-def _entry(view: View, base_url: str, record: Served, mode: bytes) -> bytes:
-    """The URL needs no escaping: it is made of a configured address, a type's name and base32."""
-    url = full_url(view, record, base_url).encode()
-    return b'{"fullUrl":"%b","resource":%b,"search":{"mode":"%b"}}' % (url, record.body, mode)
+def _entries(view: View, base_url: str, shown: Sequence[Served], mode: bytes) -> list[bytes]:
+    """The URLs need no escaping: they are made of a configured address, a type's name and base32."""
+    form = b'{"fullUrl":"%b%b","resource":%b,"search":{"mode":"' + mode + b'"}}'
+    before = {kind: f"{base_url}/{kind}/{view.vault}.".encode() for kind in {one.resource_type for one in shown}}
+    return [form % (before[kind], local.encode(), body) for kind, local, body in shown]

@@ -25,14 +25,15 @@ _MANY = 8  # with more numbers than these a condition's rows are gathered once i
 class Clause:
     """What must hold of a row of a table, each of which names its resource as `rid`.
 
-    size: in how many rows it can at most. many: asking row by row would be slow. negated: what must hold of no row of
-    the resource's, so that one without any satisfies it.
+    size: in how many rows it can at most; distinct: and exactly that many resources have one. many: asking row by row
+    would be slow. negated: what must hold of no row of the resource's, so that one without any satisfies it.
     """
 
     table: str
     holds: str
     values: Values
     size: int
+    distinct: bool = False
     many: bool = False
     negated: bool = False
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote_plus
 
 import orjson
 
@@ -65,7 +64,7 @@ class Links:
     def next(self, view: View, path: str, query: str, last: Served, values: Sequence[Value] = ()) -> str:
         """The URL of the page behind this record, and behind these values of it where they make the order."""
         place = orjson.dumps([last.resource_type, last.local, *values])
-        page = f"{PAGE}={quote_plus(self.seal(_query_hash(view, path, query) + place))}"
+        page = f"{PAGE}={self.seal(_query_hash(view, path, query) + place)}"
         return self.url(path, f"{query}&{page}" if query else page)
 
     def after(self, view: View, path: str, query: str, token: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -25,6 +26,9 @@ from aggregator.vault.meter import PARSED
 
 TYPE = "_type"
 """Of a search that is not of one type: which types."""
+
+_LEADS = re.compile(r"_has|_include|_revinclude|[^.]*\.")
+"""What a parameter's name begins with that looks at other types than the one that is searched."""
 
 _CUT = Issue(
     severity="warning",
@@ -87,6 +91,8 @@ def types(resource_type: str, pairs: Pairs, base_url: str) -> frozenset[str]:
 
     Raises BadQuery.
     """
+    if resource_type and not any(_LEADS.match(name) for name, _ in pairs):
+        return frozenset((resource_type,))
     where = _Where(resource_type, "")
     own = where.types(pairs) if resource_type or any(name == TYPE for name, _ in pairs) else (include.EVERY,)
     leading = [pair for pair in pairs if "." in pair[0] or pair[0].startswith(HAS)]

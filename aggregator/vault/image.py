@@ -54,6 +54,7 @@ CREATE TABLE kind (type TEXT PRIMARY KEY, first INT, last INT) WITHOUT ROWID;
 CREATE TABLE section (id INTEGER PRIMARY KEY, name TEXT, size INT);
 CREATE TABLE gone (type TEXT, local TEXT, version INT, updated INT, PRIMARY KEY (type, local)) WITHOUT ROWID;
 """
+_READ = "SELECT rid, local, version, updated, section, start, size FROM resource WHERE rid = ?"
 _FETCH = """
 SELECT rid, local, version, updated, section, start, size
 FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY wanted.key
@@ -293,7 +294,7 @@ class Image:
     def read(self, resource_type: str, local: str) -> Record | None:
         """A current resource."""
         rid = self.find(resource_type, local)
-        return None if rid is None else self.fetch([rid])[0]
+        return None if rid is None else self._record(*self.select(_READ, (rid,))[0])
 
     def blob(self, resource_type: str, local: str) -> Blob | None:
         """Where the data of a current resource lies, if it lies outside of it."""
@@ -325,11 +326,16 @@ class Image:
         return self.show(rows)
 
     def show(self, rows: Iterable[tuple[int, str, int, int]]) -> list[Served]:
-        """What a page shows of rows of `resource`: rid, local, start, size."""
-        types, firsts, body = self._types, self._firsts, self._body
-        return [
-            Served(types[bisect_right(firsts, rid) - 1], local, body(start, size)) for rid, local, start, size in rows
-        ]
+        """What a page shows of rows of `resource`: rid, local, start, size. Most are of one type, in one block."""
+        shown, kind, rids, block, within = list[Served](), "", range(0), b"", range(0)
+        for rid, local, start, size in rows:
+            if rid not in rids:
+                kind, rids = self._kind(rid)
+            if start not in within:
+                block, within = self._block(start)
+            at = start - within.start
+            shown.append(Served(kind, local, block[at : at + size]))
+        return shown
 
     def select(self, statement: str, parameters: Sequence[int | float | str] = ()) -> list[tuple[Any, ...]]:
         """Run a SELECT over `resource` and the tables of the index: the door for searches. Raises TooMuchWork."""
@@ -368,22 +374,31 @@ class Image:
         return local
 
     def _record(self, rid: int, local: str, version: int, updated: int, section: int, start: int, size: int) -> Record:
+        kind, _ = self._kind(rid)
+        block, within = self._block(start)
+        at = start - within.start
         return Record(
-            resource_type=self._types[bisect_right(self._firsts, rid) - 1],
+            resource_type=kind,
             local=local,
             version=version,
             updated=updated,
             section=self._sections[section][0],
-            body=self._body(start, size),
+            body=block[at : at + size],
         )
 
-    def _body(self, start: int, size: int) -> bytes:
+    def _kind(self, rid: int) -> tuple[str, range]:
+        """The type of a resource, and the rids of all that are of it."""
+        kind = self._types[bisect_right(self._firsts, rid) - 1]
+        return kind, self.kinds[kind]
+
+    def _block(self, start: int) -> tuple[bytes, range]:
+        """The bodies among which this one starts, and where they lie."""
         number = bisect_right(self._starts, start) - 1
         block = self._unpacked.get(number)
         if block is None:
             block = self._unpacked[number] = self._unpack[number]()
-        at = start - self._starts[number]
-        return block[at : at + size]
+        first = self._starts[number]
+        return block, range(first, first + len(block))
 
 
 def _packed(data: memoryview, start: int, number: int) -> Iterator[tuple[int, memoryview]]:

@@ -25,12 +25,12 @@ INDEX = SearchIndex()
 
 
 def _seal(place: bytes) -> str:
-    return base64.urlsafe_b64encode(b"sealed" + place).decode()
+    return base64.urlsafe_b64encode(b"sealed" + place).decode().rstrip("=")
 
 
 def _unseal(token: str) -> bytes:
     try:
-        opened = base64.b64decode(token, altchars=b"-_", validate=True)
+        opened = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except binascii.Error as error:
         raise ValueError("not sealed here") from error
     if not opened.startswith(b"sealed"):

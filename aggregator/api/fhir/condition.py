@@ -13,13 +13,15 @@ from email.utils import parsedate_to_datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
+from aggregator.api.headers import header
+
 
 def unchanged(request: Request, headers: Mapping[str, str]) -> bool:
     """Does the caller have what these headers (ETag, Last-Modified) name? Only If-None-Match counts where both are."""
-    known = request.headers.get("if-none-match")
+    known = header(request, b"if-none-match")
     if known is not None:
         return known.strip() == "*" or _bare(headers["ETag"]) in map(_bare, known.split(","))
-    since = request.headers.get("if-modified-since")
+    since = header(request, b"if-modified-since")
     return since is not None and _moment(headers["Last-Modified"]) <= _moment(since)
 
 

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from aggregator.api.bodies import JSON_TYPES, XML_TYPES, NotAcceptable
 from aggregator.api.errors import FHIR_JSON
+from aggregator.api.headers import header
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.page import Pairs
 from fhir_profiles.text import dumps, loads
@@ -49,7 +50,7 @@ def settle(request: Request, given: Pairs) -> Form:
     named, pretty = (
         next((value for name, value in given if name == wanted), None) for wanted in ("_format", "_pretty")
     )
-    form = _form(named, request.headers.get("accept", ""), pretty)
+    form = _form(named, header(request, b"accept") or "", pretty)
     request.scope[_SCOPE] = form
     return form
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api.errors import FHIR_JSON
+from aggregator.api.headers import header
 from aggregator.fhir.outcome import Issue, operation_outcome
 from fhir_profiles.text import dumps
 
@@ -34,7 +35,7 @@ def preferences(request: Request) -> Mapping[str, str]:
 
 def strict(request: Request) -> bool:
     """Is an unknown parameter an error? https://hl7.org/fhir/R4/search.html#errors"""
-    return "prefer" in request.headers and preferences(request).get("handling") == "strict"
+    return header(request, b"prefer") is not None and preferences(request).get("handling") == "strict"
 
 
 def returned(request: Request) -> Return:

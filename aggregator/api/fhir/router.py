@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from aggregator.api import errors
+from aggregator.api import asking, encoding, errors
 from aggregator.api.fhir import formats
 from aggregator.api.fhir.interaction import Interaction, Operation
 from aggregator.api.fhir.server import Server, pairs
+from aggregator.api.headers import guarded
 
 PREFIX = "/fhir"
-_TYPE = re.compile("[A-Z][A-Za-z]+")  # a resource type's name begins with a capital: `metadata` is none
-# An id has no such beginning: an operation's name, `_search`, `_history` are none.
-_ID = re.compile("[^$_].*", re.DOTALL)
+_TYPE = "[A-Z][A-Za-z]+"  # a resource type's name begins with a capital: `metadata` is none
+_ID = "[^$_/][^/]*"  # an id has no such beginning: an operation's name, `_search`, `_history` are none
+_NAME = re.compile(r"\{(\w+)\}")
 
 
 class Router:
@@ -34,33 +35,45 @@ class Router:
 
     def __init__(self, server: Server, table: Iterable[Interaction | Operation]) -> None:
         self._server = server
-        self._ways: Mapping[int, list[_Way]] = defaultdict(list)
+        self._ways: Mapping[tuple[str, int], list[_Way]] = defaultdict(list)
+        """By method and number of parts."""
         for one in table:
             way = _Way.to(one)
-            self._ways[len(way.parts)].append(way)
+            for method in way.methods:
+                self._ways[method, one.path.count("/")].append(way)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Nothing goes on to the server that runs this: it would log a traceback with its message."""
         scope["app"] = self  # a batch asks here anew, entry by entry
-        request = Request(scope, receive, send)
+        asking.listen(receive)
+        response = guarded(await self._answer(Request(scope, receive, send)))
         try:
-            response = await self._answer(request)
-        except errors.KNOWN as error:
-            response = await formats.turned(request, errors.answer(error))
-        await response(scope, receive, send)
+            await response(scope, receive, encoding.packing(scope, send))
+        except Exception as error:  # noqa: BLE001 - of an answer that is under way, so there is no other any more
+            errors.unknown(error)
 
     async def _answer(self, request: Request) -> Response:
-        method, segments = request.scope["method"], _segments(request.scope["path"])
-        others = list[_Way]()
-        for way in self._ways.get(len(segments), ()):
-            found = way.fits(segments)
-            if found is None:
-                continue
-            if method in way.methods:
-                request.scope["path_params"] = found
+        try:
+            return await self._routed(request)
+        except errors.KNOWN as error:
+            return await formats.turned(request, errors.answer(error))
+        except Exception as error:  # noqa: BLE001 - the last resort
+            return errors.unknown(error)
+
+    async def _routed(self, request: Request) -> Response:
+        method, path = request.scope["method"], _below(request.scope["path"])
+        for way in self._ways.get((method, path.count("/")), ()):
+            found = way.pattern.fullmatch(path)
+            if found is not None:
+                request.scope["path_params"] = found.groupdict()
                 return await self._ask(way.asked, request)
-            others.append(way)
         formats.settle(request, pairs(request))
-        return await formats.turned(request, _unanswered(method, others))
+        return await formats.turned(request, _unanswered(method, self._methods(path)))
+
+    def _methods(self, path: str) -> set[str]:
+        """By which this path may be asked."""
+        ways = (way for all_ in self._ways.values() for way in all_)
+        return {method for way in ways if way.pattern.fullmatch(path) for method in way.methods}
 
     async def _ask(self, asked: Interaction | Operation, request: Request) -> Response:
         """With the installation, and in the form that is asked for."""
@@ -71,54 +84,37 @@ class Router:
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
-    """A part of a path that says something: what it is called, and what it may be."""
-
-    name: str
-    pattern: re.Pattern[str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Way:
-    """A path with the methods that it is asked by."""
+    """A path, below /fhir, with the methods that it is asked by."""
 
-    parts: tuple[str | _Name, ...]
+    pattern: re.Pattern[str]
     methods: frozenset[str]
     asked: Interaction | Operation
 
     @classmethod
     def to(cls, asked: Interaction | Operation) -> _Way:
         methods = {asked.method, "HEAD"} if asked.method == "GET" else {asked.method}
-        return cls(tuple(map(_part, asked.path.split("/")[1:])), frozenset(methods), asked)
-
-    def fits(self, segments: Sequence[str]) -> dict[str, str] | None:
-        """What the path says, by name. There are as many segments as parts."""
-        found = dict[str, str]()
-        for part, segment in zip(self.parts, segments, strict=True):
-            if isinstance(part, _Name):
-                if part.pattern.fullmatch(segment) is None:
-                    return None
-                found[part.name] = segment
-            elif part != segment:
-                return None
-        return found
+        return cls(_pattern(asked.path), frozenset(methods), asked)
 
 
-def _segments(path: str) -> list[str]:
-    """What stands between the slashes. The base may end in one: some clients post their Bundles there."""
-    return path.removeprefix(PREFIX).split("/")[1:] if path != f"{PREFIX}/" else []
+def _below(path: str) -> str:
+    """The base may end in a slash: some clients post their Bundles there."""
+    return path.removeprefix(PREFIX) if path != f"{PREFIX}/" else ""
 
 
-def _part(text: str) -> str | _Name:
-    if not text.startswith("{"):
-        return text
-    name = text[1:-1]
-    return _Name(name, _TYPE if name == "resource_type" else _ID)
+def _pattern(path: str) -> re.Pattern[str]:
+    """`/{resource_type}/{whole_id}`: what fits it, by these names."""
+    parts = _NAME.split(path)  # plain text and names in turn
+    return re.compile("".join(_named(part) if place % 2 else re.escape(part) for place, part in enumerate(parts)))
 
 
-def _unanswered(method: str, fitting: Iterable[_Way]) -> Response:
+def _named(name: str) -> str:
+    return f"(?P<{name}>{_TYPE if name == 'resource_type' else _ID})"
+
+
+def _unanswered(method: str, fitting: Iterable[str]) -> Response:
     """What is not there is not there; a wrong method is told the right ones."""
-    allowed = ", ".join(sorted(frozenset[str]().union(*(way.methods for way in fitting))))
+    allowed = ", ".join(sorted(fitting))
     if not allowed:
         return errors.outcome(404, "not-found", "there is nothing here that answers this")
     if method == "OPTIONS":

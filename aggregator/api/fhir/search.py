@@ -78,14 +78,16 @@ class _Asked:
 async def _search(server: Server, request: Request, given: Pairs) -> Response:
     """Over the one vault that is named, else over all that are open to the caller, one after the other."""
     resource_type, patient = (request.path_params.get(name, "") for name in ("resource_type", "whole_id"))
-    text = "&".join(f"{name}={value}" for name, value in given)
+    text = "&".join([f"{name}={value}" for name, value in given])
     act = Act("search-type" if resource_type else "search-system", resource_type, text)
     named = vault_of(patient) if patient else _named(given, server.base)
     principal = await server.principal(request, act, "s" if resource_type else "", named)
     for kind in searching.types(resource_type, given, server.base) - {resource_type}:
         await server.principal(request, replace(act, resource_type=kind.replace(include.EVERY, "")), "s", named)
-    asked = _Asked(act=act, resource_type=resource_type, patient=patient, pairs=given, strict=strict(request))
-    asked = replace(asked, made=await server.synthesised(principal, resource_type, named))
+    made = await server.synthesised(principal, resource_type, named)
+    asked = _Asked(
+        act=act, resource_type=resource_type, patient=patient, pairs=given, strict=strict(request), made=made
+    )
     if named is None:
         return fhir(await _search_all(server, principal, _open_to(server, principal), asked))
     links = server.pages.links(principal.reader, named)

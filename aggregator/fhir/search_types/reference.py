@@ -45,7 +45,7 @@ def links(view: View, scopes: tuple[int, ...], targets: set[int]) -> Clause:
     holds = f"{scoped(scopes)} AND {to.holds}"
     counting = f"SELECT count(*) FROM link t WHERE {holds.format(row='t')}"  # noqa: S608  # a template of our own
     size = view.image.select(counting, to.values)[0][0] if targets else 0
-    return replace(to, holds=holds, size=size)
+    return replace(to, holds=holds, size=size, distinct=len(scopes) == len(targets) == 1)
 
 
 def _targets(view: View, test: TermTest) -> Iterator[int]:
