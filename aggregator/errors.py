@@ -5,7 +5,6 @@ AggregatorError
 │   ├── SignInFailed
 │   ├── UnlockNeeded
 │   ├── Changed          the resource has changed since the caller read it; read it again
-│   ├── Invalid          a resource breaks the rules of FHIR; `problems` says where
 │   └── Refused
 ├── OperatorError        who runs the service: a setting, a key file, a port
 │   ├── KeysMissing
@@ -18,13 +17,44 @@ AggregatorError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+HTTP = "http."
+"""What the place of a parameter or a header begins with: https://hl7.org/fhir/R4/operationoutcome.html"""
+
 
 class AggregatorError(Exception):
     """The root of the tree."""
 
 
 class CallerError(AggregatorError):
-    """Whoever sent the request can mend it."""
+    """Whoever sent the request can mend it.
+
+    place: of what is wrong: an element as a path from its resource, a parameter or a header as `http.<name>`; empty
+    where it is the whole request.
+    """
+
+    place = ""
+
+    @classmethod
+    def at(cls, place: str, text: str) -> Self:
+        """This error of one place, which the message names too."""
+        error = cls(f"{place.removeprefix(HTTP)}: {text}" if place else text)
+        error.place = place
+        return error
+
+
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """What goes wrong in here goes wrong at this place of the request, or below it."""
+    try:
+        yield
+    except CallerError as error:
+        if not error.place.startswith(place):
+            error.place = place
+        raise
 
 
 class SignInFailed(CallerError):
@@ -37,14 +67,6 @@ class UnlockNeeded(CallerError):
 
 class Changed(CallerError):
     """The version that the caller names is not the current one."""
-
-
-class Invalid(CallerError):
-    """A resource that cannot be taken. `problems`: one sentence each, naming elements, never values."""
-
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 class Refused(CallerError):

@@ -31,18 +31,25 @@ _parser = etree.XMLParser(
 
 
 class NotXml(ValueError):
-    """Not FHIR XML, or a resource that FHIR XML cannot carry. The message names the place, never the content."""
+    """Not FHIR XML, or a resource that FHIR XML cannot carry. The message names the place, never the content.
+
+    place: the element, as a path from its resource; empty where it is the whole document.
+    """
+
+    place = ""
 
 
 def _no(place: str, text: str) -> NotXml:
-    return NotXml(f"{place} {text}")
+    error = NotXml(f"{place or 'the document'} {text}")
+    error.place = place
+    return error
 
 
 def _unknown(place: str, name: str) -> NotXml:
     # A name that could not be an element's may be anything, so it is not repeated.
-    return _no(
-        f"{place}.{name}" if structure.looks_like_a_name(name) else f"something in {place}", "is not an element of R4"
-    )
+    if structure.looks_like_a_name(name):
+        return _no(f"{place}.{name}", "is not an element of R4")
+    return _no(place, "holds something that is not an element of R4")
 
 
 # --- XML to JSON
@@ -70,14 +77,14 @@ def _doctype(root: etree._Element) -> bool:
 def _name_of(node: etree._Element, place: str) -> str:
     tag = str(node.tag)
     if not tag.startswith(_FHIR):
-        raise _no(place or "the document", "holds an element of another namespace than FHIR's")
+        raise _no(place, "holds an element of another namespace than FHIR's")
     return tag.removeprefix(_FHIR)
 
 
 def _resource_from(node: etree._Element, place: str) -> Resource:
     name = _name_of(node, place)
     if name not in structure.RESOURCES:
-        raise _no(place or "the document", "holds no resource type of R4")
+        raise _no(place, "holds no resource type of R4")
     return {"resourceType": name, **_object_from(node, structure.type_of(name), place or name)}
 
 
@@ -237,7 +244,7 @@ def to_xml(resource: Resource, *, pretty: bool = False) -> bytes:
 def _resource_to(resource: Any, place: str) -> etree._Element:
     name = resource.get("resourceType") if isinstance(resource, dict) else None
     if not isinstance(name, str) or name not in structure.RESOURCES:
-        raise _no(place or "the document", "holds no resource type of R4")
+        raise _no(place, "holds no resource type of R4")
     # The namespace is declared where a resource begins; lxml does not repeat it inside.
     node = etree.Element(_FHIR + name, nsmap=_DEFAULT)
     members = {key: value for key, value in resource.items() if key != "resourceType"}

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from aggregator.errors import CallerError
+from aggregator.errors import HTTP, CallerError
 from fhir_profiles.text import Resource, loads
 from fhir_profiles.xml import to_json
 
@@ -40,7 +40,7 @@ class NotAcceptable(CallerError):
 async def read(request: Request, limit: int) -> bytes:
     """The body. Raises Packed for one that is to be unpacked, TooLarge as soon as it is."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Packed("Content-Encoding: send the body as it is")
+        raise Packed.at(f"{HTTP}Content-Encoding", "send the body as it is")
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -83,7 +83,7 @@ def strings(made: Mapping[str, Any], *names: str) -> list[str]:
     """These members, which must be non-empty strings. Raises CallerError that names the first one that is not."""
     for name in names:
         if not isinstance(made.get(name), str) or not made[name].strip():
-            raise CallerError(f"{name}: a string is needed")
+            raise CallerError.at(name, "a string is needed")
     return [made[name] for name in names]
 
 
@@ -91,7 +91,7 @@ def member(made: Mapping[str, Any], name: str) -> dict[str, Any]:
     """This member, which must be an object. Raises CallerError."""
     found = made.get(name)
     if not isinstance(found, dict):
-        raise CallerError(f"{name}: an object is needed")
+        raise CallerError.at(name, "an object is needed")
     return found
 
 
@@ -101,7 +101,7 @@ def _expect(request: Request, types: tuple[str, ...]) -> str:
     if stated not in types or not all(
         _OF_PARAMETERS.get(name, value) == value for name, value in map(_pair, parameters)
     ):
-        raise WrongMediaType(f"Content-Type must be {' or '.join(types)}, in UTF-8, of FHIR 4.0")
+        raise WrongMediaType.at(f"{HTTP}Content-Type", f"{' or '.join(types)} is expected, in UTF-8, of FHIR 4.0")
     return stated
 
 

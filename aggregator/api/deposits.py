@@ -42,7 +42,7 @@ class Deposits:
         self._access = access
 
     async def add(self, principal: Principal, vault: str, act: Act, sent: Sequence[Sent]) -> list[Added]:
-        """Into this vault, durable with its receipt. Raises NotFound, Refused, Invalid, Stale."""
+        """Into this vault, durable with its receipt. Raises NotFound, Refused, NotValid, Stale."""
         for _ in range(_TRIES):
             row, version = self._mandate(principal, vault)
             if row is None:
@@ -118,14 +118,15 @@ def one(resource: Resource, resource_type: str) -> list[tuple[str, Resource]]:
 def entries(bundle: Resource) -> list[tuple[str, Resource]]:
     """(full URL, resource) of each create in a Bundle. Raises CallerError for everything else that it may hold."""
     if bundle["resourceType"] != "Bundle" or bundle.get("type") not in BUNDLES:
-        raise CallerError(f"a Bundle of type {' or '.join(BUNDLES)} is expected here")
+        raise CallerError.at("Bundle.type", f"{' or '.join(BUNDLES)} is expected here")
     found = []
-    for entry in whose.objects(bundle.get("entry", [])):
+    for number, entry in enumerate(whose.objects(bundle.get("entry", []))):
+        place = f"Bundle.entry[{number}]"
         resource, asked = entry.get("resource"), entry.get("request", {})
         if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
-            raise CallerError("Bundle.entry.resource: a resource is expected")
+            raise CallerError.at(f"{place}.resource", "a resource is expected")
         if bundle["type"] == "transaction" and (not isinstance(asked, dict) or not _is_create(asked, resource)):
-            raise CallerError("Bundle.entry.request: only creates are taken (POST and the type, without conditions)")
+            raise CallerError.at(f"{place}.request", "only creates are taken (POST and the type, without conditions)")
         found.append((str(entry.get("fullUrl", "")), resource))
     return _checked(found)
 

@@ -13,7 +13,6 @@ from aggregator.errors import (
     BlobsUnreachable,
     CallerError,
     Changed,
-    Invalid,
     OperatorError,
     Refused,
     RolledBack,
@@ -35,7 +34,6 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     SignInFailed: (401, "login"),
     UnlockNeeded: (403, "security"),
     Refused: (403, "forbidden"),
-    Invalid: (422, "invalid"),
     Changed: (412, "conflict"),
     NotAcceptable: (406, "not-supported"),
     TooLarge: (413, "too-long"),
@@ -65,19 +63,21 @@ def answer(error: Exception) -> Response:
     if isinstance(error, FhirError):
         return Response(error.outcome(), error.status, media_type=FHIR_JSON)
     status, code = _row(error)
-    texts = error.problems if isinstance(error, Invalid) else (str(error),)
+    text, place = str(error), error.place if isinstance(error, CallerError | NotXml) else ""
     if isinstance(error, RolledBack):
         logger.error("%s", error)
     if status == 500:
         logger.error("%s: %s", type(error).__name__, error)
-        texts = (_OURS_TO_MEND,)
+        text = _OURS_TO_MEND
     headers = {"Accept-Encoding": "identity"} if isinstance(error, Packed) else _BESIDE.get(status, {})
-    return outcome(status, code, *texts, headers=headers)
+    return outcome(status, code, text, place=place, headers=headers)
 
 
-def outcome(status: int, code: str, *texts: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An OperationOutcome with these sentences."""
-    body = dumps(operation_outcome(Issue(severity="error", code=code, text=text) for text in texts))
+def outcome(
+    status: int, code: str, text: str, *, place: str = "", headers: Mapping[str, str] | None = None
+) -> Response:
+    """An OperationOutcome with this sentence, about this place in the request."""
+    body = dumps(operation_outcome([Issue(severity="error", code=code, text=text, expression=place)]))
     return Response(body, status, headers=dict(headers or {}), media_type=FHIR_JSON)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Principal
 from aggregator.api.service import Service
-from aggregator.errors import Busy, CallerError, Changed, Stale
+from aggregator.errors import Busy, CallerError, Changed, Stale, within
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.condition import Condition, found
 from aggregator.fhir.entries import Entry, in_order
@@ -88,25 +88,34 @@ class OwnWriting:
 
     async def _judge(self, principal: Principal, act: Act, entries: Sequence[Entry]) -> _Judged:
         """In the view, with a receipt as for any search."""
-        own = [entry.condition(self._base_url) for entry in entries]
-        wanted = {one for one in own if one} | {one for entry in entries for one in conditions(entry.resource)}
+        wanted = {one: entry.place for entry in entries for one in self._conditions(entry)}
         if not wanted:
             return _Judged({}, None)
         seen = list[_Judged]()
 
         def ask(view: View) -> Answer:
-            matches = {one: found(view, one, self._base_url) for one in wanted}
+            matches = dict[Condition, Record | None]()
+            for one, place in wanted.items():
+                with within(place):
+                    matches[one] = found(view, one, self._base_url)
             seen[:] = [_Judged(matches, view.log_position)]
             return Answer(b"", sum(match is not None for match in matches.values()))
 
         await self._access.answer(principal, principal.as_owner().vault, act, ask)
         return seen[0]
 
+    def _conditions(self, entry: Entry) -> Iterator[Condition]:
+        """Of an entry, and of the links in its resource."""
+        if own := entry.condition(self._base_url):
+            yield own
+        yield from conditions(entry.resource)
+
     def _write(self, principal: Principal, act: Act, entries: Sequence[Entry], judged: _Judged) -> list[Done]:
         owner = principal.as_owner()
         plan = _Plan(owner, self._base_url, judged.found)
         for entry in in_order(entries):
-            plan.add(entry)
+            with within(entry.place):
+                plan.add(entry)
         changes = [step.change for step in plan.steps if step.change]
         receipt = self._access.receipt(principal, owner.vault, act, written=len(changes))
         made = iter(self._service.writing.write(owner, changes, receipt, judged.position))
@@ -177,7 +186,7 @@ class _Plan:
             return self.create(entry, resource_type, "", None)
         local = self._local(whole_id, match)
         if stated not in (None, f"{self.owner.vault}.{local}"):
-            raise CallerError("the resource's id is not the one in the URL")
+            raise CallerError.at(f"{resource_type}.id", "is not the one in the URL")
         return _Step(entry=entry, change=self._change(entry, resource_type, local))
 
     def patch(self, entry: Entry, resource_type: str, whole_id: str, match: Record | None) -> _Step:
@@ -239,7 +248,9 @@ _STEPS: Mapping[str, Callable[[_Plan, Entry, str, str, Record | None], _Step]] =
 
 
 def _changed(entry: Entry, resource_type: str, local: str, edit: Edit | None, *, new: bool = False) -> Change:
-    return Change(resource_type=resource_type, local=local, edit=edit, new=new, if_match=entry.if_match())
+    return Change(
+        resource_type=resource_type, local=local, edit=edit, new=new, if_match=entry.if_match(), place=entry.place
+    )
 
 
 def _as_it_is(record: Record) -> Written:

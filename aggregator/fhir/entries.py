@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aggregator.errors import CallerError
+from aggregator.errors import HTTP, CallerError
 from aggregator.fhir.condition import Condition
 from aggregator.fhir.resource_types import TYPES
 from fhir_profiles.text import Resource
@@ -50,7 +50,9 @@ class Entry:
         found = _INSTANCE.fullmatch(path)
         resource_type, whole_id = (found[1], found[2]) if found else (path, "")
         if resource_type not in TYPES:
-            raise CallerError(f"{self.place or 'the URL'}: a type, or a type and an id, is expected")
+            raise CallerError.at(
+                f"{self.place}.request.url" if self.place else "", "a type, or a type and an id, is expected in the URL"
+            )
         return resource_type, whole_id
 
     def condition(self, base_url: str) -> Condition | None:
@@ -69,7 +71,7 @@ def version(given: str | None) -> int | None:
     """The version in `If-Match: W/"3"`. Raises CallerError for another form."""
     found = _VERSION.fullmatch(given.strip()) if given is not None else None
     if given is not None and found is None:
-        raise CallerError('If-Match: W/"version" is expected')
+        raise CallerError.at(f"{HTTP}If-Match", 'W/"version" is expected')
     return int(found[1]) if found else None
 
 
@@ -77,9 +79,9 @@ def entries(bundle: Resource) -> list[Entry]:
     """Every entry of a batch or transaction. Raises CallerError that names the place."""
     stated = bundle.get("entry", [])
     if not isinstance(stated, list) or not all(isinstance(one, dict) for one in stated):
-        raise CallerError("Bundle.entry: a list of entries is expected")
+        raise CallerError.at("Bundle.entry", "a list of entries is expected")
     if len(stated) > MOST:
-        raise CallerError(f"Bundle.entry: at most {MOST} entries are taken in one Bundle")
+        raise CallerError.at("Bundle.entry", f"at most {MOST} entries are taken in one Bundle")
     return [_entry(number, one) for number, one in enumerate(stated)]
 
 
@@ -99,17 +101,18 @@ _HEADERS = {
 def _entry(number: int, stated: dict[str, Any]) -> Entry:
     place, asked, resource = f"Bundle.entry[{number}]", stated.get("request"), stated.get("resource")
     if not isinstance(asked, dict):
-        raise CallerError(f"{place}.request: is required in a batch or transaction")
+        raise CallerError.at(f"{place}.request", "is required in a batch or transaction")
     method, url = asked.get("method"), asked.get("url")
     if method not in ORDER:
-        raise CallerError(f"{place}.request.method: one of {', '.join(ORDER)} is expected")
+        raise CallerError.at(f"{place}.request.method", f"one of {', '.join(ORDER)} is expected")
     if not isinstance(url, str) or not url:
-        raise CallerError(f"{place}.request.url: is required")
+        raise CallerError.at(f"{place}.request.url", "is required")
     if (method in _BRINGS) != isinstance(resource, dict):
-        raise CallerError(f"{place}.resource: is {'required' if method in _BRINGS else 'not expected'} with {method}")
+        told = f"is {'required' if method in _BRINGS else 'not expected'} with {method}"
+        raise CallerError.at(f"{place}.resource", told)
     headers = {name: asked[member] for member, name in _HEADERS.items() if member in asked}
     if not all(isinstance(value, str) for value in headers.values()):
-        raise CallerError(f"{place}.request: a condition is a string")
+        raise CallerError.at(f"{place}.request", "a condition is a string")
     full_url = stated.get("fullUrl")
     return Entry(
         place=place,

@@ -27,14 +27,15 @@ def patch(resource: Resource, parameters: Resource) -> Resource:
     for number, operation in enumerate(stated):
         parts = {str(part.get("name")): part for part in _objects(operation.get("part"))}
         run = _OPERATIONS.get(str(parts.get("type", {}).get("valueCode")))
+        place = f"Parameters.parameter[{number}]"
         if operation.get("name") != "operation" or run is None:
-            raise BadPatch(f"parameter {number}: an operation of type {', '.join(_OPERATIONS)} is expected")
+            raise BadPatch.at(place, f"an operation of type {', '.join(_OPERATIONS)} is expected")
         try:
             run(made, parts)
         except BadPath as error:
-            raise BadPatch(f"operation {number}: {error}") from None
+            raise BadPatch.at(place, str(error)) from None
         except _Unfit as error:
-            raise PatchFailed(f"operation {number}: {error}") from None
+            raise PatchFailed.at(place, str(error)) from None
     return made
 
 

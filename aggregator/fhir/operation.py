@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aggregator.errors import CallerError, Invalid
+from aggregator.errors import CallerError
+from aggregator.fhir.validity import not_valid
 from fhir_profiles.check import check
 from fhir_profiles.text import Number, Resource
 
@@ -25,24 +26,24 @@ class Inputs:
 
 
 def inputs(body: Resource) -> Inputs:
-    """Raises CallerError, Invalid: what the resources in it are like is not looked at."""
+    """Raises CallerError, NotValid: what the resources in it are like is not looked at."""
     if body.get("resourceType") != TYPE:
         raise CallerError("a Parameters resource is expected")
     faults = [one for one in check(body) if one.severity == "error" and ".resource" not in one.expression]
     if faults:
-        raise Invalid(tuple(f"{one.expression} {one.text}" for one in faults))
+        raise not_valid(faults)
     given = body.get("parameter", ())
     return Inputs(
-        pairs=[(one["name"], _text(one)) for one in given if "resource" not in one],
+        pairs=[(one["name"], _text(number, one)) for number, one in enumerate(given) if "resource" not in one],
         resources={one["name"]: one["resource"] for one in given if "resource" in one},
     )
 
 
-def _text(parameter: Mapping[str, Any]) -> str:
+def _text(number: int, parameter: Mapping[str, Any]) -> str:
     kind, value = next(((name, value) for name, value in parameter.items() if name.startswith("value")), ("", None))
     if isinstance(value, dict):
         if kind not in _TEXTS:
-            raise CallerError(f"{parameter['name']}: a parameter of this datatype is not understood")
+            raise CallerError.at(f"{TYPE}.parameter[{number}]", "a parameter of this datatype is not understood")
         return _TEXTS[kind](value)
     if isinstance(value, bool):
         return "true" if value else "false"

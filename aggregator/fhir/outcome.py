@@ -1,7 +1,7 @@
 """Errors as FHIR tells them: one tree, each with its HTTP status and issue code, and the OperationOutcome it becomes.
 
 https://hl7.org/fhir/R4/operationoutcome.html. A message may name a parameter; it never holds a value, neither one of
-the record nor one that the caller sent.
+the record nor one that the caller sent. An issue's `expression` is the error's place in the request.
 
     FhirError (a CallerError)
     ├── BadQuery              400 invalid        a parameter's value, modifier or page link cannot be understood
@@ -22,12 +22,15 @@ the record nor one that the caller sent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from aggregator.errors import CallerError
+from aggregator.errors import HTTP, CallerError
 from fhir_profiles.text import Resource, dumps
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")  # what is no name of a parameter is not repeated
 
 
 class FhirError(CallerError):
@@ -38,7 +41,8 @@ class FhirError(CallerError):
 
     def outcome(self) -> bytes:
         """The OperationOutcome of this error, as JSON."""
-        return dumps(operation_outcome([Issue(severity="error", code=self.code, text=str(self))]))
+        told = Issue(severity="error", code=self.code, text=str(self), expression=self.place)
+        return dumps(operation_outcome([told]))
 
 
 class BadQuery(FhirError):
@@ -50,6 +54,7 @@ class BadQuery(FhirError):
         """text: what is wrong, a sentence's end without a value."""
         super().__init__(f"{_shown(parameter)}: {text}")
         self.parameter = parameter
+        self.place = _place(parameter)
 
 
 class UnknownParameter(BadQuery):
@@ -141,6 +146,7 @@ class Unmatched(FhirError):
 
     def __init__(self, place: str) -> None:
         super().__init__(f"{place or 'the resource'}: a conditional reference finds nothing; nothing was changed")
+        self.place = place
 
 
 class BadPatch(FhirError):
@@ -174,7 +180,12 @@ class NotValid(FhirError):
 
     def __init__(self, issues: Iterable[Issue]) -> None:
         self.issues = tuple(issues)
-        super().__init__("; ".join(f"{one.expression}: {one.text}" for one in self.issues))
+        told = (f"{one.expression}: {one.text}" if one.expression else one.text for one in self.issues)
+        super().__init__("; ".join(told))
+
+    @classmethod
+    def at(cls, place: str, text: str) -> Self:
+        return cls([Issue(severity="error", code=cls.code, text=text, expression=place)])
 
     def outcome(self) -> bytes:
         return dumps(operation_outcome(self.issues))
@@ -193,12 +204,15 @@ def _issue(one: Issue) -> Resource:
 def ignored_parameters(names: Iterable[str]) -> list[Issue]:
     """What a search answers beside its matches when it did not know a parameter."""
     text = "ignored, not a search parameter here"
-    return [Issue(severity="warning", code="not-supported", text=f"{_shown(name)}: {text}") for name in names]
+    return [
+        Issue(severity="warning", code="not-supported", text=f"{_shown(name)}: {text}", expression=_place(name))
+        for name in names
+    ]
 
 
 def _shown(parameter: str) -> str:
-    """A name that is no name (too long, odd characters) is not repeated."""
-    plain = len(parameter) <= 64 and all(
-        letter.isascii() and (letter.isalnum() or letter in "-_.:") for letter in parameter
-    )
-    return parameter if plain and parameter else "a parameter"
+    return parameter if _NAME.fullmatch(parameter) else "a parameter"
+
+
+def _place(parameter: str) -> str:
+    return f"{HTTP}{parameter}" if _NAME.fullmatch(parameter) else ""

@@ -52,4 +52,4 @@ def _decoded(data: Any) -> bytes:
     try:
         return base64.b64decode(data, validate=True)
     except (ValueError, TypeError):
-        raise BadPatch("Binary.data: base64 is expected") from None
+        raise BadPatch.at("Binary.data", "base64 is expected") from None

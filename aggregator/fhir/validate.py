@@ -32,7 +32,7 @@ class Validation:
 
 
 def validation(resource_type: str, body: Resource | None, pairs: Pairs, whole_id: str | None = None) -> Validation:
-    """From a body (the resource itself, or Parameters with it) and the query. Raises CallerError, BadQuery, Invalid."""
+    """From a body (the resource itself, or Parameters with it) and the query. Raises CallerError, NotValid."""
     resource = body
     if body is not None and body.get("resourceType") == TYPE != resource_type:
         told = inputs(body)

@@ -101,7 +101,7 @@ class Accounts:
         """Account, vault, its Patient and an owner session: all of it, or nothing.
 
         device: what the session is called. Raises CallerError for a taken login and for a login, password or device of
-        a wrong length, Invalid for a person whom FHIR cannot say.
+        a wrong length, NotValid for a person whom FHIR cannot say.
         """
         owner = self._new_owner()
         said = owner_put(owner.patient, patient.resource(owner.whole_patient, person), 1, self._clock())

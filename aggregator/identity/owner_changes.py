@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from aggregator.consent.section_table import SectionTable
-from aggregator.errors import Changed
+from aggregator.errors import Changed, within
 from aggregator.fhir.outcome import Conflict, Gone, NotFound
 from aggregator.identity.accounts import Owner, owner_put
 from aggregator.sync.attached import Attached, take_out, take_own
@@ -40,13 +40,17 @@ Edit = Callable[[Resource | None], Resource]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What becomes of one resource. edit: None ends it. new: it is not there yet. if_match: what the caller read."""
+    """What becomes of one resource. edit: None ends it. new: it is not there yet. if_match: what the caller read.
+
+    place: of what asks for it in the caller's request.
+    """
 
     resource_type: str
     local: str
     edit: Edit | None
     new: bool = False
     if_match: int | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +100,10 @@ class Changes:
         """Every change. Raises NotFound, Gone, Changed, Conflict, and what an edit raises."""
         # A Binary lies where the resource lies that it belongs to, which may come in the same write.
         order = sorted(range(len(changes)), key=lambda place: changes[place].resource_type == BINARY)
-        made = {place: self._make(changes[place]) for place in order}
+        made = dict[int, Written]()
+        for place in order:
+            with within(changes[place].place):
+                made[place] = self._make(changes[place])
         return [made[place] for place in range(len(changes))]
 
     def _make(self, change: Change) -> Written:

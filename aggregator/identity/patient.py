@@ -7,8 +7,9 @@ import unicodedata
 from datetime import date
 
 from aggregator.consent.mandate import Person, comparable_number
-from aggregator.errors import CallerError, Invalid
-from fhir_profiles.check import check
+from aggregator.errors import CallerError, within
+from aggregator.fhir.outcome import NotValid
+from aggregator.fhir.validity import refuse_invalid
 from fhir_profiles.codes import KVNR
 from fhir_profiles.text import Resource
 
@@ -21,7 +22,7 @@ def stated(*, family: str, given: str, birth_date: str, kvnr: str | None, today:
     """The person of a sign-up. Raises CallerError that names the first member that cannot be so, never its value."""
     number = comparable_number(kvnr) if kvnr is not None else None
     if number is not None and not is_kvnr(number):
-        raise CallerError("kvnr: a letter and nine digits are needed")
+        raise CallerError.at("kvnr", "a letter and nine digits are needed")
     return Person(
         family=_name("family", family), given=_name("given", given), birth_date=_born(birth_date, today), kvnr=number
     )
@@ -33,7 +34,7 @@ def is_kvnr(number: str) -> bool:
 
 
 def resource(whole: str, person: Person) -> Resource:
-    """The Patient `whole` (its whole id) for a person. Raises Invalid for what FHIR cannot say."""
+    """The Patient `whole` (its whole id) for a person. Raises NotValid for what FHIR cannot say."""
     made: Resource = {
         "resourceType": "Patient",
         "id": whole,
@@ -42,19 +43,18 @@ def resource(whole: str, person: Person) -> Resource:
     }
     if person.kvnr:
         made["identifier"] = [{"system": KVNR, "value": person.kvnr}]
-    if found := errors(made):
-        raise Invalid(tuple(found))
+    refuse_invalid(made)
     return made
 
 
 def corrected(said: Resource, whole: str, today: date) -> Resource:
-    """The Patient `whole` as its owner says it. Raises Invalid, and CallerError where it does not say who that is."""
+    """The Patient `whole` as its owner says it. Raises NotValid, and CallerError where it does not say who that is."""
     if said.get("resourceType") != "Patient":
-        raise Invalid(("resourceType: a Patient is expected here",))
-    if found := errors(said):
-        raise Invalid(tuple(found))
-    told = person(said)
-    stated(family=told.family, given=told.given, birth_date=told.birth_date, kvnr=told.kvnr, today=today)
+        raise NotValid.at("", "a Patient is expected here")
+    refuse_invalid(said)
+    with within("Patient"):
+        told = person(said)
+        stated(family=told.family, given=told.given, birth_date=told.birth_date, kvnr=told.kvnr, today=today)
     return said | {"id": whole}
 
 
@@ -67,18 +67,13 @@ def person(patient: Resource) -> Person:
     try:
         return Person(family=family, given=given, birth_date=born, kvnr=kvnr)
     except ValueError:
-        raise CallerError("birth_date: a date as YYYY-MM-DD is needed") from None
-
-
-def errors(made: Resource) -> list[str]:
-    """What keeps a resource from being valid FHIR: one sentence each."""
-    return [f"{issue.expression}: {issue.text}" for issue in check(made) if issue.severity == "error"]
+        raise CallerError.at("birth_date", "a date as YYYY-MM-DD is needed") from None
 
 
 def _name(member: str, text: str) -> str:
     plain = " ".join(text.split())
     if not plain or len(plain) > _LONGEST_NAME or any(unicodedata.category(char) == "Cc" for char in plain):
-        raise CallerError(f"{member}: 1 to {_LONGEST_NAME} characters are needed, without control characters")
+        raise CallerError.at(member, f"1 to {_LONGEST_NAME} characters are needed, without control characters")
     return plain
 
 
@@ -89,5 +84,5 @@ def _born(text: str, today: date) -> str:
     except ValueError:
         right = False
     if not right:
-        raise CallerError("birth_date: a date as YYYY-MM-DD is needed that is not in the future")
+        raise CallerError.at("birth_date", "a date as YYYY-MM-DD is needed that is not in the future")
     return text

@@ -17,7 +17,9 @@ from aggregator.consent import deposit
 from aggregator.consent.decide import Party, openable, parse
 from aggregator.consent.grant import compile_grants
 from aggregator.consent.mandate import Person, Signer
-from aggregator.errors import CallerError, Changed, Invalid, Tampered
+from aggregator.errors import CallerError, Changed, Tampered
+from aggregator.fhir.outcome import NotValid
+from aggregator.fhir.validity import refuse_invalid
 from aggregator.identity import deposits, patient, persons
 from aggregator.identity.accounts import Accounts, Owner, owner_put
 from aggregator.vault import counter, epochs, grant_version, tables, truth
@@ -51,7 +53,7 @@ class Signing:
     def introduce(self, owner: Owner, said: Resource, if_match: int | None = None) -> bytes:
         """Correct the vault's one Patient, who says to be this one; returns it as it is stored.
 
-        if_match: as for a Consent. Raises UnlockNeeded, Invalid, Changed, and CallerError where it does not say who.
+        if_match: as for a Consent. Raises UnlockNeeded, NotValid, Changed, and CallerError where it does not say who.
         """
         self._accounts.may_sign(owner)
         made = patient.corrected(said, owner.whole_patient, self._clock().date())
@@ -88,7 +90,7 @@ class Signing:
         """Sign a Consent (a new one, or a new version of `local`) and compile the grants: (as stored, is it new).
 
         if_match: the version that the caller read. Raises Changed where it is not the current one, UnlockNeeded,
-        Invalid, CallerError for an id that is not a Consent of the owner.
+        NotValid, CallerError for an id that is not a Consent of the owner.
         """
         self._accounts.may_sign(owner)
         self._refuse_invalid(owner, consent)
@@ -205,14 +207,11 @@ class Signing:
 
     def _refuse_invalid(self, owner: Owner, consent: Resource) -> None:
         if consent.get("resourceType") != "Consent":
-            raise Invalid(("resourceType: a Consent is expected here",))
-        errors = patient.errors(consent)
-        whose = consent.get("patient", {})
-        named = whose.get("reference") if isinstance(whose, dict) else None
+            raise NotValid.at("", "a Consent is expected here")
+        refuse_invalid(consent)
+        named = consent.get("patient", {}).get("reference")
         if named is not None and named != f"Patient/{owner.whole_patient}":
-            errors.append("Consent.patient: names somebody else than the owner of this vault")
-        if errors:
-            raise Invalid(tuple(errors))
+            raise NotValid.at("Consent.patient", "names somebody else than the owner of this vault")
 
     def _compile(
         self,

@@ -17,7 +17,9 @@ from sqlmodel import Session
 from aggregator.consent.deposit import Permits
 from aggregator.consent.mandate import Mandate
 from aggregator.consent.section_table import SectionTable
-from aggregator.errors import Invalid, Refused, Stale
+from aggregator.errors import Refused, Stale
+from aggregator.fhir.outcome import Issue, NotValid
+from aggregator.fhir.validity import refuse_invalid
 from aggregator.sync import whose
 from aggregator.sync.normalise import Normaliser
 from aggregator.sync.writing import SOMEBODY_ELSES, Prepared, VaultWriter
@@ -26,7 +28,6 @@ from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.store import Store
 from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Found, Origin
-from fhir_profiles.check import check
 from fhir_profiles.text import Resource, dumps
 
 _SOMEBODY_ELSE = "this is not about the patient it names, or it cannot be told whose it is"
@@ -65,12 +66,12 @@ def add(
 ) -> list[Added]:
     """Seal and append, all or nothing; durable with its receipt when it returns.
 
-    sent: as `linked` gives it. Raises Refused for what the consents do not permit, Invalid for what cannot be taken,
+    sent: as `linked` gives it. Raises Refused for what the consents do not permit, NotValid for what cannot be taken,
     Stale where the record moved on.
     """
     for _, resource in sent:
         _refuse_unnamed(resource)
-        _refuse_invalid(resource)
+        refuse_invalid(resource)
         if not permits(resource, place.table.section_of(resource)):
             raise Refused("no consent permits to add this")
     writer = _writer(place, mandate)
@@ -129,13 +130,7 @@ def _items(sent: Sequence[Sent], now: datetime) -> Iterator[Found]:
 def _refuse_unnamed(resource: Resource) -> None:
     """Whom it is about is said by a reference alone: a name or number that cannot be compared could be anybody's."""
     if whose.is_unnamed(resource):
-        raise Invalid((_SOMEBODY_ELSE,))
-
-
-def _refuse_invalid(resource: Resource) -> None:
-    found = [f"{issue.expression}: {issue.text}" for issue in check(resource) if issue.severity == "error"]
-    if found:
-        raise Invalid(tuple(found))
+        raise NotValid.at("", _SOMEBODY_ELSE)
 
 
 def _refuse_aside(prepared: Prepared) -> None:
@@ -143,7 +138,7 @@ def _refuse_aside(prepared: Prepared) -> None:
     reasons = sorted({row.reason for row in prepared.aside})
     if reasons:
         told = [_SOMEBODY_ELSE if reason in SOMEBODY_ELSES else f"{reason}: not stored" for reason in reasons]
-        raise Invalid(tuple(told))
+        raise NotValid(Issue(severity="error", code=NotValid.code, text=one) for one in told)
 
 
 def _added(writer: VaultWriter, item: Found) -> Added:

@@ -103,6 +103,41 @@ def test_a_bad_consent_is_refused(shared: HttpWorld, body: bytes, media_type: st
     assert (answer.status_code, answer.json()["resourceType"]) == (status, "OperationOutcome")
 
 
+BASIC = b'{"resourceType":"Basic","code":{"text":"x"}}'
+XML_BASIC = b'<Basic xmlns="http://hl7.org/fhir"><colour value="red"/></Basic>'
+
+PLACES: dict[str, tuple[str, str, bytes | None, dict[str, str], str]] = {
+    "a value": ("GET", "Observation?date=yesterday", None, {}, "http.date"),
+    "a modifier": ("GET", "Observation?code:below=1", None, {}, "http.code:below"),
+    "an unknown parameter": ("GET", "Observation?colour=red", None, {"Prefer": "handling=strict"}, "http.colour"),
+    "a form": ("GET", "Observation?_format=yaml", None, {}, "http._format"),
+    "what is accepted": ("GET", "Observation", None, {"Accept": "image/png"}, "http.Accept"),
+    "a version": ("PUT", "Basic?code=a", BASIC, {"If-Match": "3"}, "http.If-Match"),
+    "a media type": ("POST", "Observation", b"a", {"Content-Type": "text/plain"}, "http.Content-Type"),
+    "a condition": ("DELETE", "Observation?date=yesterday", None, {}, "http.date"),
+    "an element": ("POST", "Observation", b'{"resourceType":"Observation","status":"final"}', {}, "Observation.code"),
+    "an element of XML": ("POST", "Basic", XML_BASIC, {"Content-Type": "application/fhir+xml"}, "Basic.colour"),
+    "a Consent's": ("POST", "Consent", b'{"resourceType":"Consent","status":"a"}', {}, "Consent.status"),
+    "a Bundle's": ("POST", "", b'{"resourceType":"Bundle","type":"history"}', {}, "Bundle.type"),
+    "an operation's": (
+        "POST",
+        "Observation/$lastn",
+        b'{"resourceType":"Parameters","parameter":{}}',
+        {},
+        "Parameters.parameter",
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "headers", "place"), PLACES.values(), ids=PLACES)
+def test_what_is_wrong_is_told_by_its_place(
+    shared: HttpWorld, method: str, path: str, body: bytes | None, headers: dict[str, str], place: str
+) -> None:
+    told = shared.owner() | {"Content-Type": "application/fhir+json"} | headers
+    answer = shared.http.request(method, f"/fhir/{path}", content=body, headers=told)
+    assert [one["expression"] for one in answer.json()["issue"]][:1] == [[place]]
+
+
 def test_only_the_owner_signs(shared: HttpWorld) -> None:
     told = consent(shared.patients["erika"], "praxis")
     assert shared.http.post("/fhir/Consent", json=told, headers=shared.token("praxis")).status_code == 403

@@ -129,6 +129,7 @@ def test_a_transaction_that_fails_leaves_nothing(
     answer = post(world, "transaction", *good, failing)
     assert answer.status_code == status, answer.text
     assert answer.json()["resourceType"] == "OperationOutcome"
+    assert answer.json()["issue"][0]["expression"][0].startswith("Bundle.entry[")
     assert log(world) == before
 
 

@@ -174,7 +174,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("one", UNFIT.values(), ids=UNFIT)
 def test_what_does_not_fit_fails_whole(one: Resource) -> None:
-    with pytest.raises(PatchFailed, match="operation 0"):
+    with pytest.raises(PatchFailed, match=r"^Parameters.parameter\[0\]: "):
         patched(PATIENT, one)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from aggregator.errors import CallerError, Invalid
+from aggregator.errors import CallerError
 from aggregator.fhir.operation import inputs
-from aggregator.fhir.outcome import BadQuery
+from aggregator.fhir.outcome import BadQuery, NotValid
 from aggregator.fhir.validate import validate, validation
 from fhir_profiles.check import check
 from fhir_profiles.text import Number, Resource, loads
@@ -111,9 +111,9 @@ def test_parameters_as_a_query() -> None:
     ("body", "error"),
     [
         (FINE, CallerError),
-        ({"resourceType": "Parameters", "parameter": "x"}, Invalid),
-        ({"resourceType": "Parameters", "parameter": [{"valueString": "no name"}]}, Invalid),
-        ({"resourceType": "Parameters", "parameter": [{"name": "a", "valueRatio": {}}]}, Invalid),
+        ({"resourceType": "Parameters", "parameter": "x"}, NotValid),
+        ({"resourceType": "Parameters", "parameter": [{"valueString": "no name"}]}, NotValid),
+        ({"resourceType": "Parameters", "parameter": [{"name": "a", "valueRatio": {}}]}, NotValid),
         ({"resourceType": "Parameters", "parameter": [{"name": "a", "valuePeriod": {"start": "2026"}}]}, CallerError),
     ],
 )

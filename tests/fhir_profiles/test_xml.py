@@ -83,7 +83,7 @@ NOT_XML = {
     ),
     "a name that is not repeated": (
         f"<Patient {F}><Ärztin/></Patient>",
-        "something in Patient is not an element of R4",
+        "Patient holds something that is not an element of R4",
     ),
     "an attribute as an element": (
         f'<Patient {F}><extension><url value="x"/></extension></Patient>',
@@ -174,7 +174,7 @@ NO_PLACE = {
     "no object": ([], "the document holds no resource type of R4"),
     "no type": ({}, "the document holds no resource type of R4"),
     "an unknown element": ({"foo": 1}, "Patient.foo is not an element of R4"),
-    "a name that is not repeated": ({"Erika Muster": 1}, "something in Patient is not an element of R4"),
+    "a name that is not repeated": ({"Erika Muster": 1}, "Patient holds something that is not an element of R4"),
     "an extension beside an object": ({"_name": [{}]}, "Patient._name is not an element of R4"),
     "an object for a list": ({"name": {}}, "Patient.name expects a list"),
     "an empty list": ({"name": []}, "Patient.name is an empty list"),

@@ -15,7 +15,8 @@ import pytest
 from sqlmodel import select
 
 from aggregator.consent.mandate import Person
-from aggregator.errors import CallerError, Invalid, SignInFailed, Tampered, UnlockNeeded
+from aggregator.errors import CallerError, SignInFailed, Tampered, UnlockNeeded
+from aggregator.fhir.outcome import NotValid
 from aggregator.identity import unlockers
 from aggregator.identity.accounts import Accounts, SignedUp
 from aggregator.identity.tables import Account, Attempts, OwnerSession, Unlocker
@@ -128,7 +129,7 @@ def _rows(world: World) -> dict[str, int]:
 
 def test_who_cannot_be_said_in_fhir_gets_no_account(world: World) -> None:
     rows = _rows(world)
-    with pytest.raises(Invalid):
+    with pytest.raises(NotValid):
         world.accounts.sign_up("uwe", PASSWORD, replace(UWE, birth_date="1961-W05-5"))
     assert _rows(world) == rows
 

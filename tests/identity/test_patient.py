@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.consent.mandate import Person
-from aggregator.errors import CallerError, Invalid
+from aggregator.errors import CallerError
+from aggregator.fhir.outcome import NotValid
 from aggregator.identity import patient
 from tests.vault.world import ERIKA
 
@@ -64,5 +65,5 @@ def test_whoever_is_taken_can_be_said_in_fhir_and_read_back(
 
 @pytest.mark.parametrize("person", [replace(ERIKA, given=""), replace(ERIKA, birth_date="19570813")])
 def test_whom_fhir_cannot_say_is_no_patient(person: Person) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(NotValid):
         patient.resource("k3.a", person)

@@ -24,7 +24,7 @@ from aggregator.api.fhir.condition import not_modified, unchanged
 from aggregator.api.fhir.formats import FHIR_XML, Form
 from aggregator.api.fhir.interaction import Interaction
 from aggregator.api.fhir.server import Server, pairs, path, vault_of, versioned
-from aggregator.errors import Stale
+from aggregator.errors import HTTP, Stale
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.page import Pairs
 from aggregator.fhir.read import read
@@ -139,7 +139,9 @@ async def as_it_is(content: Content, request: Request, headers: dict[str, str]) 
         headers["X-Security-Context"] = str(context)
     wanted = _range(request, size)
     if wanted == ():
-        return outcome(416, "processing", "the range is not in it", headers={"Content-Range": f"bytes */{size}"})
+        return outcome(
+            416, "processing", "Range: is not in it", place=f"{HTTP}Range", headers={"Content-Range": f"bytes */{size}"}
+        )
     start, end = wanted or (0, size)
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"

@@ -27,7 +27,7 @@ from aggregator.api.fhir.group import CONSENTING
 from aggregator.api.fhir.interaction import Operation
 from aggregator.api.fhir.operation import parameters
 from aggregator.api.fhir.server import Server, path
-from aggregator.errors import CallerError, Refused, RolledBack, Tampered
+from aggregator.errors import HTTP, CallerError, Refused, RolledBack, Tampered
 from aggregator.fhir import bulk
 from aggregator.fhir.bulk import DELETED, EXPORTED, Piece, Wanted
 from aggregator.fhir.bundle import Answer
@@ -61,7 +61,7 @@ async def export_group(server: Server, request: Request) -> Response:
 async def _begin(server: Server, request: Request, operation: str) -> Response:
     principal = server.callers.of(request)
     if "respond-async" not in request.headers.get("prefer", ""):
-        raise CallerError("Prefer: respond-async is needed; an export is answered by no other way")
+        raise CallerError.at(f"{HTTP}Prefer", "respond-async is needed; an export is answered by no other way")
     wanted = bulk.wanted(await parameters(server, request), _allowed(principal))
     query = request.scope["query_string"].decode("latin-1")
     asked = {

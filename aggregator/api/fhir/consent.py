@@ -12,7 +12,7 @@ from aggregator.api import bodies
 from aggregator.api.access import Act
 from aggregator.api.fhir.interaction import Interaction
 from aggregator.api.fhir.server import Server, fhir, if_match, path, vault_of
-from aggregator.errors import CallerError
+from aggregator.errors import HTTP, CallerError
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import NotFound
 
@@ -32,12 +32,12 @@ async def _sign(server: Server, request: Request, whole_id: str | None) -> Respo
     principal = server.callers.of(request)
     owner = principal.as_owner()
     if "if-none-exist" in request.headers:
-        raise CallerError("If-None-Exist is not supported")
+        raise CallerError.at(f"{HTTP}If-None-Exist", "is not supported")
     consent = await bodies.resource(request, server.service.config.http.max_body_bytes)
     if whole_id is not None and vault_of(whole_id) != owner.vault:
         raise NotFound
     if whole_id is not None and consent.get("id") not in (None, whole_id):
-        raise CallerError("the Consent's id is not the one in the URL")
+        raise CallerError.at("Consent.id", "is not the one in the URL")
     local = whole_id.partition(".")[2] if whole_id else None
     save = server.service.signing.save_consent
     body, created = await asyncio.to_thread(save, owner, consent, local, if_match(request))

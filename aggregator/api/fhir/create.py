@@ -15,7 +15,7 @@ from aggregator.api.fhir.interaction import KIND, Interaction
 from aggregator.api.fhir.server import Server, path
 from aggregator.api.fhir.writing import write
 from aggregator.api.own_writing import WRITTEN
-from aggregator.errors import CallerError, Refused
+from aggregator.errors import HTTP, CallerError, Refused
 from aggregator.sync.deposit import Added, linked
 from fhir_profiles.text import Resource
 
@@ -38,7 +38,7 @@ async def deposit(
 ) -> list[tuple[str, Added]]:
     """What was added to which vault."""
     if "if-none-exist" in request.headers:
-        raise CallerError("If-None-Exist is for the owner of a record: a deposit looks at nothing")
+        raise CallerError.at(f"{HTTP}If-None-Exist", "is for the owner of a record: a deposit looks at nothing")
     vault = deposits.patient(found)
     principal = server.callers.of(request)
     try:

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from aggregator.api.bodies import JSON_TYPES, XML_TYPES, NotAcceptable
 from aggregator.api.errors import FHIR_JSON
 from aggregator.api.headers import header
+from aggregator.errors import HTTP
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.page import Pairs
 from fhir_profiles.text import dumps, loads
@@ -29,6 +30,7 @@ _OFFERED = {FHIR_JSON: ("json", "text/json", *JSON_TYPES), FHIR_XML: ("xml", "te
 _MEDIA_TYPES = {name: media_type for media_type, names in _OFFERED.items() for name in names}
 _PRETTY = {"true": True, "false": False}
 _VERSION = "4.0"
+_SERVED = f"{FHIR_JSON} and {FHIR_XML} of FHIR {_VERSION} are served"
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 _INLINE = 64 * 1024  # bytes; a longer answer is turned in a thread
 _SCOPE = "fhir_form"
@@ -92,7 +94,7 @@ def _named(text: str) -> str:
     media_type, parameters = parted(text.replace(" ", "+"))
     found = _MEDIA_TYPES.get(media_type)
     if found is None or not of_this_version(parameters):
-        raise NotAcceptable(f"_format: {FHIR_JSON} and {FHIR_XML} of FHIR {_VERSION} are served")
+        raise NotAcceptable.at(f"{HTTP}_format", _SERVED)
     return found
 
 
@@ -104,7 +106,7 @@ def _accepted(accept: str) -> str:
     liked = {media_type: _liked(names, wanted) for media_type, names in _OFFERED.items()}
     best = max(liked, key=lambda media_type: liked[media_type])
     if not liked[best]:
-        raise NotAcceptable(f"Accept: {FHIR_JSON} and {FHIR_XML} of FHIR {_VERSION} are served")
+        raise NotAcceptable.at(f"{HTTP}Accept", _SERVED)
     return best
 
 

@@ -52,7 +52,7 @@ class Asking:
     def _scope(self, entry: Entry, media_type: str) -> Scope:
         path, _, query = entry.url.removeprefix(f"{self._base_url}/").lstrip("/").partition("?")
         if not path:
-            raise CallerError(f"{entry.place}.request.url: a Bundle within a batch is not processed")
+            raise CallerError.at(f"{entry.place}.request.url", "a Bundle within a batch is not processed")
         sent = {name: self._request.headers[name] for name in _PASSED if name in self._request.headers}
         sent |= dict(entry.headers) | {"accept": FHIR_JSON, "content-type": media_type}
         return {name: self._request.scope[name] for name in _KEPT if name in self._request.scope} | {

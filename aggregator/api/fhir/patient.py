@@ -33,7 +33,7 @@ async def update(server: Server, request: Request) -> Response:
     if whole_id != owner.whole_patient:
         raise NotAllowed(NOT_WRITTEN["Patient"])
     if said.get("id") not in (None, whole_id):
-        raise CallerError("the resource's id is not the one in the URL")
+        raise CallerError.at("Patient.id", "is not the one in the URL")
     body = await asyncio.to_thread(server.service.signing.introduce, owner, said, if_match(request))
     await server.access.answer(principal, owner.vault, act, lambda _: Answer(body, 1))
     version = orjson.loads(body)["meta"]["versionId"]

@@ -41,7 +41,7 @@ async def bundle(server: Server, request: Request) -> Response:
     if server.callers.of(request).client:
         return await _deposit(server, request, sent)
     if sent.get("type") != TRANSACTION:
-        raise CallerError(f"a Bundle of type {BATCH} or {TRANSACTION} is expected here")
+        raise CallerError.at("Bundle.type", f"{BATCH} or {TRANSACTION} is expected here")
     return await _transaction(server, request, entries.entries(sent))
 
 
