@@ -100,9 +100,11 @@ def test_syncs_and_many_vaults(tmp_path: Path) -> None:
 
 def test_over_http(taken: tuple[Figure, Installation, list[Resource]]) -> None:
     figures = list(http_figures.over_http(taken[1], 0.05, 1))
-    assert len(figures) == 3 * 3 * 3
+    assert len(figures) == 3 * 3 * 4
     rates = [figure for figure in figures if figure.unit == "requests/s"]
-    assert all(figure.reference and figure.target == figure.reference / 2 for figure in rates)
+    shares = [figure.target / figure.reference for figure in rates if figure.target and figure.reference]
+    assert shares == pytest.approx([0.7] * 6 + [0.75] * 3)
+    assert len(rates) == 2 * len(shares)  # bare ASGI has no target
 
 
 def test_appending(taken: tuple[Figure, Installation, list[Resource]]) -> None:
