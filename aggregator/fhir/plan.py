@@ -50,11 +50,11 @@ class Plan:
 def plan(view: View, resource_type: str, conditions: Sequence[Condition]) -> Plan:
     """The way through the image to the resources of a type that satisfy all conditions."""
     rids = view.image.kinds.get(resource_type, range(0))
-    clauses = [condition.clause(view) for condition in conditions]
+    clauses = [one for one in (condition.clause(view) for condition in conditions) if not _holds_of_all(one, len(rids))]
     every = Clause(table="resource", holds="TRUE", values=[], size=len(rids))
     walkable = [clause for clause in clauses if not clause.negated]
     rarest = min(walkable, key=lambda clause: clause.size, default=every)
-    others = [clause for clause in clauses if clause is not rarest and not _holds_of_all(clause, len(rids))]
+    others = [clause for clause in clauses if clause is not rarest]
     holds = " AND ".join([rarest.holds, *(clause.asked() for clause in others)])
     return Plan(
         resource_type=resource_type,
