@@ -56,7 +56,7 @@ class Done:
 class _Judged:
     """What conditions find, in the view at this log position; None where there were none."""
 
-    found: Mapping[Condition, Record | None]
+    found: Mapping[Condition, Written | None]
     position: int | None
 
 
@@ -94,10 +94,11 @@ class OwnWriting:
         seen = list[_Judged]()
 
         def ask(view: View) -> Answer:
-            matches = dict[Condition, Record | None]()
+            matches = dict[Condition, Written | None]()
             for one, place in wanted.items():
                 with within(place):
-                    matches[one] = found(view, one, self._base_url)
+                    match = found(view, one, self._base_url)
+                    matches[one] = _as_it_is(view, match) if match else None
             seen[:] = [_Judged(matches, view.log_position)]
             return Answer(b"", sum(match is not None for match in matches.values()))
 
@@ -143,7 +144,7 @@ class _Plan:
 
     owner: Owner
     base_url: str
-    matches: Mapping[Condition, Record | None]
+    matches: Mapping[Condition, Written | None]
     steps: list[_Step] = field(default_factory=list)
     _targets: dict[str, str] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
@@ -167,15 +168,15 @@ class _Plan:
         self._taken |= {local} if step.change else set()
         self._name(entry, resource_type, local)
 
-    def create(self, entry: Entry, resource_type: str, whole_id: str, match: Record | None) -> _Step:
+    def create(self, entry: Entry, resource_type: str, whole_id: str, match: Written | None) -> _Step:
         """https://hl7.org/fhir/R4/http.html#create"""
         if whole_id:
             raise CallerError("a resource is created by POST to its type")
         if match:
-            return _Step(entry=entry, done=Done(status=200, written=_as_it_is(match)))
+            return _Step(entry=entry, done=Done(status=200, written=match))
         return _Step(entry=entry, change=self._change(entry, resource_type, new_local(), new=True))
 
-    def update(self, entry: Entry, resource_type: str, whole_id: str, match: Record | None) -> _Step:
+    def update(self, entry: Entry, resource_type: str, whole_id: str, match: Written | None) -> _Step:
         """https://hl7.org/fhir/R4/http.html#update"""
         stated = (entry.resource or {}).get("id")
         if not whole_id and match is None:
@@ -189,7 +190,7 @@ class _Plan:
             raise CallerError.at(f"{resource_type}.id", "is not the one in the URL")
         return _Step(entry=entry, change=self._change(entry, resource_type, local))
 
-    def patch(self, entry: Entry, resource_type: str, whole_id: str, match: Record | None) -> _Step:
+    def patch(self, entry: Entry, resource_type: str, whole_id: str, match: Written | None) -> _Step:
         """https://hl7.org/fhir/R4/http.html#patch"""
         apply = patched(entry.resource or {}, entry.place)
         linking = Linking(base_url=self.base_url, targets=self._targets)
@@ -198,7 +199,7 @@ class _Plan:
             entry=entry, change=_changed(entry, resource_type, local, lambda now: linking.relinked(apply(now)))
         )
 
-    def delete(self, entry: Entry, resource_type: str, whole_id: str, match: Record | None) -> _Step:
+    def delete(self, entry: Entry, resource_type: str, whole_id: str, match: Written | None) -> _Step:
         """https://hl7.org/fhir/R4/http.html#delete"""
         if not whole_id and match is None:
             return _Step(entry=entry, done=Done(status=204))
@@ -208,7 +209,7 @@ class _Plan:
         linking, resource = Linking(base_url=self.base_url, targets=self._targets), entry.resource or {}
         return _changed(entry, resource_type, local, lambda _: linking.relinked(resource), new=new)
 
-    def _local(self, whole_id: str, match: Record | None) -> str:
+    def _local(self, whole_id: str, match: Written | None) -> str:
         """Raises NotAllowed for an id of another form, NotFound for one of another record, or where none was found."""
         if not whole_id:
             if match is None:
@@ -239,7 +240,7 @@ class _Plan:
             self._targets[relative] = whole
 
 
-_STEPS: Mapping[str, Callable[[_Plan, Entry, str, str, Record | None], _Step]] = {
+_STEPS: Mapping[str, Callable[[_Plan, Entry, str, str, Written | None], _Step]] = {
     "POST": _Plan.create,
     "PUT": _Plan.update,
     "PATCH": _Plan.patch,
@@ -253,11 +254,12 @@ def _changed(entry: Entry, resource_type: str, local: str, edit: Edit | None, *,
     )
 
 
-def _as_it_is(record: Record) -> Written:
+def _as_it_is(view: View, record: Record) -> Written:
     return Written(
         resource_type=record.resource_type,
         local=record.local,
         version=record.version,
         updated=instant_of(record.updated),
         body=record.body,
+        blob=view.image.blob(record.resource_type, record.local),
     )

@@ -55,7 +55,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A resource as a change left it. body: None where it has ended. amends: local id of the source's beside it."""
+    """A resource as a change left it. body: None where it has ended. amends: local id of the source's beside it.
+
+    blob: where a Binary's data lies, if not in the body.
+    """
 
     resource_type: str
     local: str
@@ -64,6 +67,7 @@ class Written:
     body: bytes | None
     created: bool = False
     amends: str = ""
+    blob: Blob | None = None
 
 
 def new_local() -> str:
@@ -241,6 +245,7 @@ def _written(operation: Put | Delete, *, created: bool = False, amends: str = ""
         version=operation.version,
         updated=operation.updated,
         body=operation.resource if isinstance(operation, Put) else None,
+        blob=operation.blob if isinstance(operation, Put) else None,
         created=created,
         amends=amends,
     )

@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def second_server(config: Config, folder: Path) -> Iterator[httpx.Client]:
-    """A process on this configuration, at a port of its own; a client of it."""
+def second_server(config: Config, folder: Path, *, killed: bool = False) -> Iterator[httpx.Client]:
+    """A process on this configuration, at a port of its own; a client of it. killed: that is how it ends."""
     with listen() as free:
         port = int(free.getsockname()[1])
     told = folder / f"second-{port}.json"
@@ -41,6 +41,8 @@ def second_server(config: Config, folder: Path) -> Iterator[httpx.Client]:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             yield client
     finally:
+        if killed:
+            process.kill()
         process.stdin.close()
         process.wait(timeout=30)
         process.stdout.close()

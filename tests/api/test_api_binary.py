@@ -13,13 +13,14 @@ import pytest
 
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Principal
-from aggregator.api.fhir import binary
+from aggregator.api.fhir import data
 from aggregator.vault import blob, tables
 from aggregator.vault.stream import CHUNK
 from fhir_profiles.text import Resource, loads
 from fhir_profiles.xml import to_json
 from tests.api.bulk_client import BulkClient
 from tests.api.http_world import HttpWorld, http_world
+from tests.api.test_api_writing import send
 from tests.weaken import weakens
 
 SCAN = random.Random(3).randbytes(5 * CHUNK + 1234)
@@ -157,6 +158,33 @@ def test_a_page_from_a_source_is_neither_shown_nor_run_here(letters: HttpWorld) 
     assert answer.headers["cache-control"] == "no-store"
 
 
+def test_a_long_one_comes_back_whole_when_it_is_written(own_letters: HttpWorld) -> None:
+    sent = {"resourceType": "Binary", "contentType": "image/tiff", "data": base64.b64encode(SCAN).decode()}
+    for form in ("json", "xml", "json&_pretty=true"):
+        answer = send(own_letters, "POST", f"Binary?_format={form}", sent)
+        parsed = to_json(answer.content) if form == "xml" else loads(answer.content)
+        assert (answer.status_code, {name: parsed[name] for name in sent}) == (201, sent)
+        assert f"/{parsed['id']}/_history/1" in answer.headers["location"]
+    entry = {"resource": sent, "request": {"method": "POST", "url": "Binary"}}
+    answer = send(own_letters, "POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+    (told,) = answer.json()["entry"]
+    assert "resource" not in told
+    assert "its data is long" in told["response"]["outcome"]["issue"][0]["diagnostics"]
+
+
+def test_its_view_may_be_closed_when_it_is_sent(letters: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Access.answer
+
+    async def closing(self: Access, principal: Principal, *given: Any) -> Any:
+        found = await answer(self, principal, *given)
+        self.held.close()
+        return found
+
+    monkeypatch.setattr(Access, "answer", closing)
+    for accept in ({}, FHIR):
+        assert letters.get(url(letters, "image/tiff"), letters.owner() | accept).status_code == 200
+
+
 @pytest.mark.attack(1, 15)
 def test_a_hidden_ones_binary_is_as_one_that_never_was(letters: HttpWorld) -> None:
     praxis = letters.token("praxis")
@@ -200,18 +228,18 @@ def test_one_that_was_changed_or_lost_is_an_error_and_no_answer(own_letters: Htt
         assert own_letters.get(path, own_letters.owner() | accept).status_code == 500
 
 
-def unwatched(self: binary.Content, _: object, start: int, end: int) -> Iterator[bytes]:
+def unwatched(self: data.Content, _: object, start: int, end: int) -> Iterator[bytes]:
     """An answer that nothing stops."""
     assert self.blob
     return blob.read(self.blobs, self.vault, self.blob, start, end)
 
 
 @pytest.mark.attack(17)
-@weakens("aggregator.api.fhir.binary.Content", "data", unwatched)
+@weakens("aggregator.api.fhir.data.Content", "data", unwatched)
 def test_an_answer_under_way_ends_with_the_consent(own_letters: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     path, praxis = url(own_letters, "image/tiff"), own_letters.token("praxis")
     vault = own_letters.patients["erika"].partition(".")[0]
-    monkeypatch.setattr(binary, "_STILL_EVERY", 2)
+    monkeypatch.setattr(data, "_STILL_EVERY", 2)
     assert own_letters.get(path, praxis).content == SCAN
     read = blob.read
 

@@ -228,6 +228,20 @@ def test_a_client_has_only_so_many_and_each_expires(fresh: HttpWorld) -> None:
         assert len(session.exec(select(BulkExport)).all()) == 1
 
 
+def test_an_export_goes_on_after_a_restart(fresh: HttpWorld, tmp_path: Path) -> None:
+    """The process that it was begun at is killed, and another one started on the same installation; same token."""
+    fresh.consent("praxis", login="berta")
+    token = fresh.token("praxis")
+    with second_server(fresh.service.config, tmp_path, killed=True) as first:
+        begun = BulkClient(first, lambda: token)
+        status, other = begun.kick_off(), begun.kick_off()
+        told = begun.manifest(other)
+    with second_server(fresh.service.config, tmp_path) as again:
+        going_on = BulkClient(again, lambda: token)
+        assert ids(going_on.everything(status)) == whole(fresh, token) | whole(fresh, token, "berta")
+        assert [len(going_on.download(file)) for file in told["output"]] == [file["count"] for file in told["output"]]
+
+
 @pytest.mark.attack(17, 14)
 @pytest.mark.usefixtures("one_a_poll")
 def test_a_restart_and_a_revocation_between_kick_off_and_download(fresh: HttpWorld, tmp_path: Path) -> None:

@@ -6,12 +6,7 @@ are a stranger's, so a browser must neither run nor show them here: they are an 
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import chain
 
 import orjson
 from starlette.requests import Request
@@ -21,55 +16,23 @@ from aggregator.api.access import Act
 from aggregator.api.errors import FHIR_JSON, outcome
 from aggregator.api.fhir import formats
 from aggregator.api.fhir.condition import not_modified, unchanged
+from aggregator.api.fhir.data import Content, as_fhir, begun
 from aggregator.api.fhir.formats import FHIR_XML, Form
 from aggregator.api.fhir.interaction import Interaction
 from aggregator.api.fhir.server import Server, pairs, path, vault_of, versioned
-from aggregator.errors import HTTP, Stale
+from aggregator.errors import HTTP
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.page import Pairs
 from aggregator.fhir.read import read
-from aggregator.vault import blob, counter
-from aggregator.vault.blob import Blob
-from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.view import View
 
 # Only these in `Accept` mean the resource: whoever takes application/xml may mean a document that is one.
 _FHIR = (FHIR_JSON, FHIR_XML, "application/json", "text/json")
-_AROUND = {FHIR_JSON: (b"}", b',"data":"', b'"}'), FHIR_XML: (b"</Binary>", b'<data value="', b'"/></Binary>')}
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _UNKNOWN = "application/octet-stream"
 _SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
 _ATTACHMENT = "attachment"  # without a name: a title may tell what nobody asked for
-_STILL_EVERY = 64  # pieces of 64 KiB between two looks at whether the caller may still read
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """A Binary that a view holds. body: its JSON as stored. blob: where its data lies, if not in it.
-
-    still: whether what the caller saw it by is still in force.
-    """
-
-    vault: str
-    body: bytes
-    blob: Blob | None
-    blobs: BlobStore
-    still: Callable[[], bool]
-
-    def size(self, told: dict[str, str]) -> int:
-        """Bytes of the data."""
-        return self.blob.size if self.blob else len(base64.b64decode(told.get("data", "")))
-
-    def data(self, told: dict[str, str], start: int, end: int) -> Iterator[bytes]:
-        """The data's bytes from start to end. Raises Tampered; Stale where it may no longer be read."""
-        if self.blob is None:
-            yield base64.b64decode(told.get("data", ""))[start:end]
-            return
-        for number, piece in enumerate(blob.read(self.blobs, self.vault, self.blob, start, end)):
-            if number % _STILL_EVERY == _STILL_EVERY - 1 and not self.still():
-                raise Stale("what opened this was ended")
-            yield piece
 
 
 async def read_binary(server: Server, request: Request) -> Response:
@@ -80,34 +43,21 @@ async def read_binary(server: Server, request: Request) -> Response:
     form = wanted(request, asked)
     principal = await server.principal(request, act, "r", vault)
     headers: dict[str, str] = {}
-    seen: list[View] = []
+    seen = list[Content]()
 
     def ask(view: View) -> Answer:
         record = read(view, "Binary", whole_id)
         headers.update(versioned(record))
-        seen[:] = [view]
+        seen[:] = [Content.of(server.service, view, record)]
         return Answer(record.body, 1)
 
-    answer = await server.access.answer(principal, vault, act, ask)
+    await server.access.answer(principal, vault, act, ask)
     if unchanged(request, headers):
         return not_modified(headers)
-    content = _content(server, seen[0], whole_id, answer.body)
+    (content,) = seen
     if form is None:
         return await as_it_is(content, request, headers)
     return await formats.turned(request, await as_fhir(content, headers, form))
-
-
-def _content(server: Server, view: View, whole_id: str, body: bytes) -> Content:
-    """What its answer is made of: the view may be closed while it is sent."""
-    version = view.grant_version
-
-    def still() -> bool:
-        with server.service.store.read() as session:
-            row = counter.head(session, view.vault)
-        return row is not None and row.grant_version == version
-
-    found = view.image.blob("Binary", whole_id.partition(".")[2])
-    return Content(vault=view.vault, body=body, blob=found, blobs=server.service.blobs, still=still)
 
 
 def wanted(request: Request, asked: Pairs) -> Form | None:
@@ -116,18 +66,6 @@ def wanted(request: Request, asked: Pairs) -> Form | None:
     if any(name == "_format" for name, _ in asked) or any(word in accept for word in _FHIR):
         return formats.settle(request, asked)
     return None
-
-
-async def as_fhir(content: Content, headers: dict[str, str], form: Form) -> Response:
-    """The resource, its data in base64 at its end: there it stands in JSON as in XML."""
-    if content.blob is None:
-        return Response(content.body, headers=headers, media_type=FHIR_JSON)
-    end, data, behind = _AROUND[form.media_type]
-    before = formats.written(content.body, replace(form, pretty=False)).removesuffix(end) + data
-    length = len(before) + (content.blob.size + 2) // 3 * 4 + len(behind)
-    pieces = await _begun(_base64(content.data({}, 0, content.blob.size)))
-    body = chain([before], pieces, [behind])
-    return StreamingResponse(body, headers=headers | {"Content-Length": str(length)}, media_type=form.media_type)
 
 
 async def as_it_is(content: Content, request: Request, headers: dict[str, str]) -> Response:
@@ -145,7 +83,7 @@ async def as_it_is(content: Content, request: Request, headers: dict[str, str]) 
     start, end = wanted or (0, size)
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    pieces = await _begun(content.data(told, start, end))
+    pieces = await begun(content.data(told, start, end))
     headers["Content-Length"] = str(end - start)
     return StreamingResponse(pieces, 206 if wanted else 200, headers=headers, media_type=_media_type(told))
 
@@ -169,22 +107,6 @@ def _range(request: Request, size: int) -> tuple[int, int] | tuple[()] | None:
         if last and int(last) < int(first):
             return None
     return (start, end) if start < end else ()
-
-
-async def _begun(pieces: Iterator[bytes]) -> Iterable[bytes]:
-    """The same, its first piece read already: what is not there is said by a status, not by an answer cut off."""
-    first = await asyncio.to_thread(next, pieces, b"")
-    return chain([first], pieces)
-
-
-def _base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    held = b""
-    for piece in pieces:
-        held += piece
-        whole = len(held) // 3 * 3
-        yield base64.b64encode(held[:whole])
-        held = held[whole:]
-    yield base64.b64encode(held)
 
 
 INTERACTIONS = (

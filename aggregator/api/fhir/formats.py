@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from aggregator.api.bodies import JSON_TYPES, XML_TYPES, NotAcceptable
 from aggregator.api.errors import FHIR_JSON
@@ -57,10 +57,21 @@ def settle(request: Request, given: Pairs) -> Form:
     return form
 
 
-async def turned(request: Request, response: Response) -> Response:
-    """A FHIR answer in the form that was settled; any other as it is. Raises NotAcceptable where XML cannot say it."""
+def settled(request: Request) -> Form:
+    """The form that `settle` found."""
     form: Form = request.scope.get(_SCOPE, AS_STORED)
-    if form is AS_STORED or response.media_type != FHIR_JSON or not response.body:
+    return form
+
+
+async def turned(request: Request, response: Response) -> Response:
+    """A FHIR answer in the form that was settled; any other, and what is streamed in its form already, as it is.
+
+    Raises NotAcceptable where XML cannot say it.
+    """
+    form = settled(request)
+    if form is AS_STORED or response.media_type != FHIR_JSON or isinstance(response, StreamingResponse):
+        return response
+    if not response.body:
         return response
     body = bytes(response.body)
     response.body = await asyncio.to_thread(written, body, form) if len(body) > _INLINE else written(body, form)

@@ -80,9 +80,9 @@ def _done(wanted: Return, vault: str, done: Done) -> bytes:
         response |= {"etag": f'W/"{written.version}"', "lastModified": written.updated}
     if written and written.body is not None:
         response["location"] = location(vault, written)
-        if wanted is Return.OUTCOME:
+        if wanted is Return.OUTCOME or (written.blob and wanted is Return.REPRESENTATION):
             response["outcome"] = operation_outcome([told(vault, written)])
-        if wanted is Return.REPRESENTATION:
+        elif wanted is Return.REPRESENTATION:
             return dumps({"resource": orjson.Fragment(written.body), "response": response})
     return dumps({"response": response})
 

@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from aggregator.api.access import Act
 from aggregator.api.caller import Principal
-from aggregator.api.fhir import preference
+from aggregator.api.fhir import formats, preference
+from aggregator.api.fhir.data import Content, as_fhir
+from aggregator.api.fhir.preference import Return
 from aggregator.api.fhir.server import Server, http_date, vault_of
 from aggregator.api.own_writing import Done, OwnWriting
 from aggregator.errors import Refused
@@ -23,6 +25,7 @@ from fhir_profiles.text import Resource
 VERSIONED: Mapping[str, Any] = {"versioning": "versioned", "updateCreate": False}
 
 _CODES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_WITHOUT_DATA = "; its data is long and is read there"
 _CONDITIONS = ("if-match", "if-none-exist")
 
 
@@ -55,10 +58,10 @@ async def write(server: Server, request: Request, resource: Resource | None = No
         headers={name: request.headers[name] for name in _CONDITIONS if name in request.headers},
     )
     (done,) = await OwnWriting(server.service, server.access, server.base).write(principal, act, [entry])
-    return answer(server, request, principal, done)
+    return await answer(server, request, principal, done)
 
 
-def answer(server: Server, request: Request, principal: Principal, done: Done) -> Response:
+async def answer(server: Server, request: Request, principal: Principal, done: Done) -> Response:
     """Status, headers, and of the body what `Prefer: return=` asks for: https://hl7.org/fhir/R4/http.html#ops"""
     if done.written is None:
         return Response(status_code=done.status)
@@ -67,6 +70,9 @@ def answer(server: Server, request: Request, principal: Principal, done: Done) -
     if written.body is None:
         return Response(status_code=done.status, headers=headers)
     headers["Location"] = f"{server.base}/{location(vault, written)}"
+    if written.blob and preference.returned(request) is Return.REPRESENTATION:
+        content = Content.just_written(server.service, vault, written.body, written.blob)
+        return await as_fhir(content, headers, formats.settled(request), done.status)
     return preference.written(request, written.body, headers, done.status, told(vault, written))
 
 
@@ -77,7 +83,7 @@ def location(vault: str, written: Written) -> str:
 
 def told(vault: str, written: Written) -> Issue:
     """What was done, in a sentence."""
-    text = f"stored as {location(vault, written)}"
+    text = f"stored as {location(vault, written)}{_WITHOUT_DATA if written.blob else ''}"
     if written.amends:
         text = (
             f"{written.resource_type}/{vault}.{written.amends} is a source's and stays as it is; "
