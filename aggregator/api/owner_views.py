@@ -1,13 +1,14 @@
 """What an owner reads beside the record: receipts as AuditEvents, origins as Provenance. Synthesised when read.
 
-They are put into an image of their own, so that reads, searches and pages are the same functions of a view as for the
-record.
+They are put into an image of their own, with what sources themselves say in these types, so that reads, searches and
+pages are the same functions of a view as for the record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain as chained
 from typing import Any
 
 from sqlmodel import col, select
@@ -37,14 +38,21 @@ def audit_events(service: Service, owner: Owner) -> View:
         head = counter.known_head(session, owner.vault)
         rows = session.exec(select(Receipt).where(Receipt.vault == owner.vault).order_by(col(Receipt.position))).all()
         closed = [closed_chains.read(session, owner, number) for number in closed_chains.numbers(session, owner.vault)]
-    return _view(service, owner, _events(service, owner, head, rows, closed))
+    state = _state(service, owner)
+    events = _events(service, owner, state, head, rows, closed)
+    return _view(service, owner, chained(events, _stored(state, audit_event.TYPE)))
 
 
 def _events(
-    service: Service, owner: Owner, head: tables.Vault, rows: Sequence[Receipt], closed: Sequence[ClosedChain]
+    service: Service,
+    owner: Owner,
+    state: State,
+    head: tables.Vault,
+    rows: Sequence[Receipt],
+    closed: Sequence[ClosedChain],
 ) -> Iterator[Record]:
     patient, now = f"Patient/{owner.vault}.{owner.patient}", service.clock().isoformat(timespec="milliseconds")
-    withheld = Withheld(_state(service, owner), _consents(service, owner), service.table)
+    withheld = Withheld(state, _consents(service, owner), service.table)
     if not chain.holds(rows, head):
         yield audit_event.damaged(owner.vault, patient, 0, now)
     for position, entry in receipts.read(rows, owner.vault, owner.root.audit):
@@ -70,7 +78,8 @@ def _closed(vault: str, patient: str, number: int, closed: ClosedChain, now: str
 
 def provenances(service: Service, owner: Owner) -> View:
     """A view of where everything came from."""
-    return _view(service, owner, provenance.records(owner.vault, _state(service, owner)))
+    state = _state(service, owner)
+    return _view(service, owner, chained(provenance.records(owner.vault, state), _stored(state, provenance.TYPE)))
 
 
 SYNTHESISED: Mapping[str, Callable[[Service, Owner], View]] = {
@@ -83,6 +92,11 @@ SYNTHESISED: Mapping[str, Callable[[Service, Owner], View]] = {
 def _state(service: Service, owner: Owner) -> State:
     reader = views.owner(owner.root, owner.sections, owner.patient)
     return views.read_truth(service.store, owner.vault, reader)
+
+
+def _stored(state: State, resource_type: str) -> Iterator[Record]:
+    """What sources gave of this type."""
+    return (one for one in views.whole(state) if one.resource_type == resource_type)
 
 
 def _view(service: Service, owner: Owner, records: Iterable[Record]) -> View:

@@ -22,8 +22,13 @@ _LIFECYCLE = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
 
 
 def records(vault: str, state: State) -> Iterator[Record]:
-    """One Provenance for each current resource: which source gave it, when, by which connector."""
+    """One Provenance for each current resource: which source gave it, when, by which connector.
+
+    Its id is the resource's, so there is none of a Provenance: a source's own is read as it came.
+    """
     for _, put in state.current():
+        if put.resource_type == TYPE:
+            continue
         updated = datetime.fromisoformat(put.updated)
         yield Record(
             resource_type=TYPE,

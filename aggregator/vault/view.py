@@ -116,7 +116,7 @@ def open_view(store: Store, vault: str, reader: Reader, indexer: Indexer, root: 
 
 def _data(found: truth.Truth, reader: Reader, indexer: Indexer, bodies: Outside | None) -> bytes:
     """bodies: where they lie, where the image does not hold them itself."""
-    resources = _permitted(found.vault.id, found.state, reader) if reader.permits else _all(found.state)
+    resources = _permitted(found.vault.id, found.state, reader) if reader.permits else whole(found.state)
     return build(resources, indexer, () if reader.permits else _tombstones(found.state), bodies)
 
 
@@ -213,7 +213,8 @@ def _named(state: State) -> set[str]:
     return {put.blob.id for put in puts if put.blob}
 
 
-def _all(state: State) -> Iterable[Record]:
+def whole(state: State) -> Iterable[Record]:
+    """Every current resource, as its owner sees it."""
     return (_record(section, put, put.resource) for section, put in state.current())
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from aggregator.audit import verify
 from aggregator.audit.receipts import SYSTEM
+from fhir_profiles.text import Resource
 from tests.api.http_world import HttpWorld
 from tests.audit import stranger
 from tests.weaken import weakens
@@ -112,6 +113,39 @@ def test_the_owners_app_keeps_a_head_and_verifies_the_chain_elsewhere(shared: Ht
     assert len(receipts) > kept["position"]
     assert {shared.get(f"/app/audit-{one}", shared.token("praxis")).status_code for one in ("head", "chain")} == {403}
     assert stranger.verdict(shared.get("/app/audit-chain", shared.owner("berta")).text, key, heads) == ("", 0)
+
+
+OBSERVED = {"reference": "Observation/o"}
+BY_THE_CLINIC: list[Resource] = [
+    {
+        "resourceType": "Observation",
+        "id": "o",
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": "Patient/a"},
+    },
+    {
+        "resourceType": "Provenance",
+        "id": "p",
+        "target": [OBSERVED, {"reference": "Patient/a"}],
+        "recorded": "2026-11-01T10:00:00Z",
+        "agent": [{"who": {"display": "the clinic's own"}}],
+    },
+]
+
+
+def test_what_a_source_says_itself_is_read_beside_what_is_made_here(fresh: HttpWorld) -> None:
+    entries = [
+        {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
+        for one in BY_THE_CLINIC
+    ]
+    fresh.clinic.load({"resourceType": "Bundle", "type": "transaction", "entry": entries}, "own")
+    fresh.sync()
+    found = fresh.get("/fhir/Provenance?_count=500", fresh.owner()).json()["entry"]
+    told = [entry["resource"] for entry in found]
+    (theirs,) = (one for one in told if "the clinic's own" in str(one["agent"]))
+    assert len(told) > 1
+    assert fresh.get(f"/fhir/Provenance/{theirs['id']}", fresh.owner()).json() == theirs
 
 
 def test_provenance_says_where_a_resource_came_from(shared: HttpWorld) -> None:
