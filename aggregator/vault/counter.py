@@ -9,15 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, cast
 
-from sqlalchemy import Connection, Engine, Insert, Table, Update, bindparam, inspect, select
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    Connection,
+    Engine,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    inspect,
+    select,
+)
 from sqlmodel import Session, col
 
 from aggregator.errors import RolledBack, Stale
+from aggregator.vault.beneath import Beneath
 from aggregator.vault.tables import Vault
 
-_WATCH, _CHECKED, _OPENINGS, _MOVED = "watch", "checked", "openings", "moved"
+_WATCH, _CHECKED, _HEADS, _OPENINGS, _WRITTEN = "watch", "checked", "heads", "openings", "written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,7 @@ class Watch:
 
     def info(self) -> dict[str, Any]:
         """What a new session carries."""
-        return {_WATCH: self, _CHECKED: set(), _OPENINGS: []}
+        return {_WATCH: self, _CHECKED: set(), _HEADS: {}, _OPENINGS: []}
 
 
 def head(session: Session, vault: str) -> Vault | None:
@@ -103,10 +116,38 @@ def known_head(session: Session, vault: str) -> Vault:
     return row
 
 
-def remembered(session: Session, vaults: Collection[str]) -> Mapping[str, Counter]:
+def remembered(transaction: Beneath, vaults: Collection[str]) -> Mapping[str, Counter]:
     """For one who reads rows itself, many at once."""
-    watch: Watch | None = session.info.get(_WATCH)
+    watch: Watch | None = transaction.info.get(_WATCH)
     return watch.memory.remembered(vaults) if watch else {}
+
+
+def heads(transaction: Beneath, vaults: Collection[str]) -> dict[str, Counter]:
+    """What the rows of these vaults say; one that is not there has none."""
+    if not vaults:
+        return {}
+    names = sorted(vaults)
+    names += names[-1:] * (_power_of_two(len(names)) - len(names))  # few statements, whatever the number
+    rows = transaction.rows(_heads(len(names)), {f"vault_{place}": name for place, name in enumerate(names)})
+    return {vault: Counter(*values) for vault, *values in rows}
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
+
+
+@cache
+def _heads(places: int) -> ClauseElement:
+    vaults: list[BindParameter[str]] = [bindparam(f"vault_{place}") for place in range(places)]
+    return select(
+        col(Vault.id),
+        col(Vault.log_position),
+        col(Vault.chain),
+        col(Vault.grant_version),
+        col(Vault.epoch),
+        col(Vault.audit_position),
+        col(Vault.audit_head),
+    ).where(col(Vault.id).in_(vaults))
 
 
 def _compare(session: Session, watch: Watch, row: Vault, before: Counter | None) -> None:
@@ -130,27 +171,18 @@ def _extends(session: Session, watch: Watch, row: Vault, before: Counter) -> boo
 def _older(reading: Engine, vault: str, before: Counter) -> RolledBack | Stale:
     """Another server may have committed since this transaction began: a fresh look tells."""
     with reading.connect() as connection:
-        found = connection.execute(_HEADS, {"vaults": [vault]}).first()
-    return RolledBack() if found is None or Counter.of(found).behind(before) else Stale("the vault has moved on")
+        found = heads(Beneath.of(connection, {}), [vault]).get(vault)
+    return RolledBack() if found is None or found.behind(before) else Stale("the vault has moved on")
 
 
 # What a transaction moved.
 
 _TABLE = cast(Table, inspect(Vault).local_table)
-_HEADS = select(
-    col(Vault.id),
-    col(Vault.log_position),
-    col(Vault.chain),
-    col(Vault.grant_version),
-    col(Vault.epoch),
-    col(Vault.audit_position),
-    col(Vault.audit_head),
-).where(col(Vault.id).in_(bindparam("vaults", expanding=True)))
 
 
 def begun(connection: Connection) -> None:
     """A listener for the engine's `begin`: nothing is moved yet."""
-    connection.info[_MOVED] = {}
+    connection.info[_WRITTEN] = set()
 
 
 def note(
@@ -165,35 +197,28 @@ def note(
     if isinstance(statement, Insert | Update) and cast(Table, statement.table).name == _TABLE.name:
         for row in many or [one]:
             # Both are the row's key: updates name it by the first, inserts by the second.
-            connection.info[_MOVED][row["vault_id"] if "vault_id" in row else row["id"]] = None
+            connection.info[_WRITTEN].add(row["vault_id"] if "vault_id" in row else row["id"])
 
 
-def now(session: Session, heads: Mapping[str, Counter]) -> None:
+def now(transaction: Beneath, heads: Mapping[str, Counter]) -> None:
     """From one who has just written these heads and knows them whole: they need not be read again."""
-    if _WATCH in session.info:
-        session.connection().info[_MOVED] |= heads
+    transaction.info.setdefault(_HEADS, {}).update(heads)
 
 
-def opened(session: Session, vault: str, opening: bytes) -> None:
-    """This transaction holds the `opened` receipt of an opening: once it is durable the key service hears of it."""
-    session.info.setdefault(_OPENINGS, []).append((vault, opening))
+def opened(transaction: Beneath, openings: Collection[Opened]) -> None:
+    """This transaction holds the `opened` receipts of these: once it is durable the key service hears of them."""
+    transaction.info.setdefault(_OPENINGS, []).extend(openings)
 
 
-def moved(session: Session) -> Mapping[str, Counter]:
-    """The heads that this transaction is about to commit."""
+def moved(session: Session) -> None:
+    """Before a session's commit: the heads that it is about to make durable, read once more where it wrote them."""
     session.flush()
     connection = session.connection()
-    heads: dict[str, Counter | None] = connection.info[_MOVED]
-    known = {vault: head for vault, head in heads.items() if head is not None}
-    unread = sorted(heads.keys() - known.keys())
-    if unread:
-        known |= {row.id: Counter.of(row) for row in connection.execute(_HEADS, {"vaults": unread})}
-    return known
+    session.info[_HEADS] |= heads(Beneath.of(connection, session.info), connection.info[_WRITTEN])
 
 
-def tell(session: Session, heads: Mapping[str, Counter]) -> None:
-    """After the commit, before anybody hears of it."""
-    watch: Watch = session.info[_WATCH]
-    openings = session.info[_OPENINGS]
-    if heads or openings:
-        watch.memory.advance(heads, openings)
+def tell(info: Mapping[str, Any]) -> None:
+    """After the commit, before anybody hears of it. info: what its session carries."""
+    watch: Watch = info[_WATCH]
+    if info[_HEADS] or info[_OPENINGS]:
+        watch.memory.advance(info[_HEADS], info[_OPENINGS])

@@ -16,9 +16,11 @@ from typing import Any
 import psycopg
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Connection, ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
 from aggregator.errors import Busy, OperatorError
+from aggregator.vault import beneath
 
 _POOL, _OVERFLOW = 10, 30  # the web server's threads are 40, and each holds a connection for milliseconds
 _WAIT_SECONDS = 30
@@ -60,30 +62,27 @@ class PostgreSQL:
         with _patience():
             self._lock(connection, names)
 
-    def lock_free(self, connection: Connection, names: tuple[str, ...]) -> frozenset[str]:
-        """Lock those of the names that nobody holds; which they are. Waits for a holder of the whole database: Busy."""
-        if len(names) > _MOST_LOCKS:
-            self.lock(connection, ())
-            return frozenset(names)
-        with _patience():
-            taken = connection.exec_driver_sql(
-                "SELECT NULL::bigint FROM pg_advisory_xact_lock_shared(%s, %s) UNION ALL "
-                "SELECT k FROM unnest(%s::bigint[]) AS k WHERE pg_try_advisory_xact_lock(k)",
-                (*_DATABASE, sorted({_key(name) for name in names})),
-            )
-            keys = set(taken.scalars())
-        return frozenset(name for name in names if _key(name) in keys)
+    @contextmanager
+    def beneath(self, names: tuple[str, ...]) -> Iterator[tuple[DBAPICursor, frozenset[str]]]:
+        """A transaction beneath SQLAlchemy, and which of the names nobody else holds: locked, without waiting.
+
+        Waits for a holder of the whole database: Busy.
+        """
+        try:
+            with beneath.transaction(self.engine) as cursor:
+                yield cursor, _lock_free(cursor, names)
+        except psycopg.errors.LockNotAvailable:
+            raise Busy(_HELD) from None
+        except psycopg.Error as error:
+            _shorten(error)
+            raise
 
     def _lock(self, connection: Connection, names: tuple[str, ...]) -> None:
         if not names or len(names) > _MOST_LOCKS:
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, %s)", _DATABASE)
+            connection.exec_driver_sql(_LOCK_ALL, _DATABASE)
             return
         keys = sorted({_key(name) for name in names})
-        connection.exec_driver_sql(
-            "SELECT pg_advisory_xact_lock_shared(%s, %s) UNION ALL "
-            "SELECT pg_advisory_xact_lock(k) FROM unnest(%s::bigint[]) AS k",
-            (*_DATABASE, keys),
-        )
+        connection.exec_driver_sql(_LOCK, (*_DATABASE, keys))
 
     def checkpoint(self) -> None:
         """The server writes its checkpoints itself."""
@@ -101,6 +100,15 @@ class PostgreSQL:
             raise OperatorError(f"store.url: {self.place} cannot be reached: {_why(error)}") from None
 
 
+_LOCK_ALL = "SELECT pg_advisory_xact_lock(%s, %s)"
+_LOCK = """
+    SELECT pg_advisory_xact_lock_shared(%s, %s) UNION ALL SELECT pg_advisory_xact_lock(k) FROM unnest(%s::bigint[]) AS k
+"""
+_LOCK_FREE = """
+    SELECT NULL::bigint FROM pg_advisory_xact_lock_shared(%s, %s) UNION ALL
+    SELECT k FROM unnest(%s::bigint[]) AS k WHERE pg_try_advisory_xact_lock(k)
+"""
+_HELD = "another writer has held this record for too long; try again"
 _SIZE = """
     SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
     WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
@@ -114,8 +122,17 @@ def _patience() -> Iterator[None]:
         yield
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.LockNotAvailable):
-            raise Busy("another writer has held this record for too long; try again") from None
+            raise Busy(_HELD) from None
         raise
+
+
+def _lock_free(cursor: DBAPICursor, names: tuple[str, ...]) -> frozenset[str]:
+    if len(names) > _MOST_LOCKS:
+        cursor.execute(_LOCK_ALL, _DATABASE)
+        return frozenset(names)
+    cursor.execute(_LOCK_FREE, (*_DATABASE, sorted({_key(name) for name in names})))
+    taken = {key for (key,) in cursor.fetchall()}
+    return frozenset(name for name in names if _key(name) in taken)
 
 
 def _key(name: str) -> int:
@@ -138,10 +155,15 @@ def _refuse_forgetful(connection: psycopg.Connection[Any], _: Any) -> None:
 def _silence(context: ExceptionContext) -> None:
     """Of what the server says, its sentence alone: details quote the values of rows."""
     error = context.original_exception
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        error.args = (f"{error.sqlstate}: {error.diag.message_primary}",)
-        if context.sqlalchemy_exception is not None:
-            context.sqlalchemy_exception.args = (f"({type(error).__name__}) {error.args[0]}",)
+    if isinstance(error, psycopg.Error) and _shorten(error) and context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.args = (f"({type(error).__name__}) {error.args[0]}",)
+
+
+def _shorten(error: psycopg.Error) -> bool:
+    if not error.diag.message_primary:
+        return False
+    error.args = (f"{error.sqlstate}: {error.diag.message_primary}",)
+    return True
 
 
 def _why(error: DBAPIError) -> str:

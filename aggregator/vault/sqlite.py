@@ -12,11 +12,15 @@ from typing import Any
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from aggregator.errors import OperatorError
+from aggregator.vault import beneath
 
 # full: a receipt is durable when commit returns. secure_delete: nothing stays in free pages.
 _PRAGMAS = ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+# A deferred transaction that turns to writing fails at once where an immediate one waits its turn.
+_BEGIN = "BEGIN IMMEDIATE"
 _PATIENCE = 30.0  # seconds, as everywhere
 _PAUSE = 0.02
 _TAKEN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}  # passes, other than a full disk
@@ -45,9 +49,12 @@ class SQLite:
     def lock(self, connection: Connection, names: tuple[str, ...]) -> None:
         """BEGIN IMMEDIATE has locked the whole database already."""
 
-    def lock_free(self, connection: Connection, names: tuple[str, ...]) -> frozenset[str]:  # noqa: ARG002 - as above
-        """All of them, for the same reason."""
-        return frozenset(names)
+    @contextmanager
+    def beneath(self, names: tuple[str, ...]) -> Iterator[tuple[DBAPICursor, frozenset[str]]]:
+        """A transaction beneath SQLAlchemy, and which of the names nobody else holds: all, for the same reason."""
+        with beneath.transaction(self.engine) as cursor:
+            cursor.execute(_BEGIN)
+            yield cursor, frozenset(names)
 
     def checkpoint(self) -> None:
         with self.reading.connect() as connection:
@@ -93,6 +100,5 @@ def _configure(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # A deferred transaction that turns to writing fails at once where an immediate one waits its turn.
     reading = connection.get_execution_options().get("read_only", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if reading else _BEGIN)

@@ -6,23 +6,21 @@ SQLite has one writer at a time anyway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.engine import URL, Engine
 from sqlmodel import Session
 
 from aggregator import migrations
 from aggregator.config import StoreSettings
 from aggregator.vault import counter
+from aggregator.vault.beneath import Beneath
 from aggregator.vault.postgresql import PostgreSQL
 from aggregator.vault.sqlite import SQLite
-
-T = TypeVar("T")
 
 
 class Store:
@@ -76,23 +74,26 @@ class Store:
         the same waits for it from the beginning to the end, so what was read inside is still so when it commits. It
         must change nothing else. No name: the whole database, and everybody waits. Raises Busy.
         """
-        with self._writing(partial(self.database.lock, names=names)) as (session, _):
-            yield session
-
-    @contextmanager
-    def write_free(self, *names: str) -> Iterator[tuple[Session, frozenset[str]]]:
-        """The same over those of the vaults that nobody changes just now: with which they are. Waits for no other."""
-        with self._writing(partial(self.database.lock_free, names=names)) as held:
-            yield held
-
-    @contextmanager
-    def _writing(self, lock: Callable[[Connection], T]) -> Iterator[tuple[Session, T]]:
         with self._session(self.database.engine) as session:
             with session.begin():
-                yield session, lock(session.connection())
-                heads = counter.moved(session) if self._watch else {}
+                self.database.lock(session.connection(), names)
+                yield session
+                if self._watch:
+                    counter.moved(session)
             if self._watch:
-                counter.tell(session, heads)
+                counter.tell(session.info)
+
+    @contextmanager
+    def write_free(self, *names: str) -> Iterator[tuple[Beneath, frozenset[str]]]:
+        """The same beneath SQLAlchemy, over those of the vaults that nobody changes just now, and which they are.
+
+        Waits for no other.
+        """
+        info = self._info()
+        with self.database.beneath(names) as (cursor, free):
+            yield Beneath(cursor, self.database.engine.name, info), free
+        if self._watch:
+            counter.tell(info)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -101,7 +102,10 @@ class Store:
             yield session
 
     def _session(self, engine: Engine) -> Session:
-        return Session(engine, expire_on_commit=False, info=self._watch.info() if self._watch else None)
+        return Session(engine, expire_on_commit=False, info=self._info())
+
+    def _info(self) -> dict[str, Any]:
+        return self._watch.info() if self._watch else {}
 
     def checkpoint(self) -> None:
         """SQLite: fold the write-ahead log into the file. PostgreSQL does that by itself."""

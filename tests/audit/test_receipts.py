@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 
 from aggregator.audit import receipts, verify
@@ -138,7 +139,7 @@ def test_a_receipt_that_cannot_be_written_is_the_callers_error(
 @weakens("aggregator.audit.receipts.ReceiptWriter", "_commit_free", lambda _, batch: [True] * len(batch))
 def test_a_store_that_is_gone_is_the_callers_error(world: World, writer: ReceiptWriter, opening: Opening) -> None:
     world.sql("DROP TABLE receipt")
-    with pytest.raises(DBAPIError):
+    with pytest.raises((sqlite3.Error, psycopg.Error), match="receipt"):
         asyncio.run(writer.write(opening.first({})))
 
 
