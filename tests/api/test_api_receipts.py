@@ -84,7 +84,7 @@ def test_no_receipt_no_answer(fresh: HttpWorld) -> None:
     callers = {"an open view": fresh.token("praxis"), "a new view": fresh.token("labor"), "the owner": fresh.owner()}
     assert fresh.get(f"/fhir/Observation?patient={whole}", callers["an open view"]).status_code == 200
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aggregator.audit.receipts.commit", _disk_full)
+        patch.setattr("aggregator.audit.receipts._append", _disk_full)
         for path in (f"Observation?patient={whole}", f"Patient/{whole}", f"Patient/{whole}/$everything"):
             for caller in callers.values():
                 answer = fresh.get(f"/fhir/{path}", caller)

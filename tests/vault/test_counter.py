@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,14 +203,36 @@ def test_no_receipt_is_appended_to_a_chain_that_was_written_anew(world: World) -
     assert remembered(world) == before
 
 
+def waited_for(world: World) -> None:
+    """The same through the group commit."""
+    opening = Opening(world.vault, world.owner.root.audit.public())
+    with closing(ReceiptWriter(world.store, world.ring)) as writer:
+        asyncio.run(writer.write(opening.first({"kind": "opened"})))
+
+
 @pytest.mark.attack(48)
-def test_a_receipt_follows_one_of_which_the_key_service_was_not_told(world: World) -> None:
+@pytest.mark.parametrize("write", [receipt, waited_for])
+def test_a_receipt_follows_one_of_which_the_key_service_was_not_told(
+    world: World, write: Callable[[World], None]
+) -> None:
     """Another server's, or one before a crash: true, and ahead."""
     with world.unwatched():
         receipt(world)
-    receipt(world)
+    write(world)
     assert remembered(world) == in_the_database(world)
     assert in_the_database(world).audit_position == 2
+
+
+@pytest.mark.attack(24, 31)
+@weakens("aggregator.audit.receipts", "_heads", lambda transaction, vaults: (counter.heads(transaction, vaults), []))
+def test_a_group_commit_takes_nothing_for_a_vault_that_was_rolled_back(world: World) -> None:
+    put_back = copied(world)
+    receipt(world)
+    put_back()
+    before = remembered(world)
+    with pytest.raises(Stale):
+        waited_for(world)
+    assert remembered(world) == before
 
 
 @pytest.mark.attack(24)

@@ -219,9 +219,12 @@ def test_neither_an_error_nor_the_servers_log_quotes_a_value(world: World, serve
         session.add(tables.ImageRow(**row))
     with pytest.raises(IntegrityError) as raised, world.store.write("canary-vault") as session:
         session.add(tables.ImageRow(**row))
+    with pytest.raises(psycopg.Error) as beneath, world.store.write_free("canary-vault") as (transaction, _):
+        transaction.write(tables.ImageRow.metadata.tables["image"].insert(), [row])
     told = f"{raised.value!r} {raised.value} {raised.value.__cause__!r} {raised.value.__cause__}"
-    assert "duplicate key value" in told
-    assert "canary" not in told
+    for one in (told, f"{beneath.value!r} {beneath.value}"):
+        assert "duplicate key value" in one
+        assert "canary" not in one
     assert "canary-box" not in server.log()
     assert "canary-built" not in server.log()
 
@@ -236,11 +239,25 @@ def test_a_server_that_was_restarted_costs_nobody_an_error(world: World, server:
             assert session.exec(select(tables.Vault.id)).all() == before
 
 
+def test_a_group_commit_that_is_cut_off_is_told_and_the_next_one_counts(world: World, server: Server) -> None:
+    opening = Opening(world.vault, world.owner.root.audit.public())
+    with closing(ReceiptWriter(world.store, world.ring)) as writer:
+        with pytest.raises(psycopg.OperationalError):
+            _look_and_be_cut_off(world, server)
+        asyncio.run(writer.write(opening.first({})))
+
+
 def test_a_writer_that_is_cut_off_leaves_nothing_and_holds_up_nobody(world: World, server: Server) -> None:
     with pytest.raises((DBAPIError, psycopg.OperationalError)):
         _write_and_be_cut_off(world, server)
     with world.store.write(world.vault) as session:
         assert session.get_one(tables.Vault, world.vault).grant_version == 0
+
+
+def _look_and_be_cut_off(world: World, server: Server) -> None:
+    with world.store.write_free(world.vault) as (transaction, _):
+        server.disconnect(str(make_url(databases.told(world.store)).database))
+        transaction.rows(select(tables.Vault.id), {})
 
 
 def _write_and_be_cut_off(world: World, server: Server) -> None:
