@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, select
+from sqlalchemy import bindparam
+from sqlmodel import Session, col, select
 
 from aggregator.api import asking
 from aggregator.api.caller import Principal
@@ -38,6 +39,7 @@ from aggregator.vault.seal import PublicKey
 from aggregator.vault.view import Reader, View
 
 _TRIES = 4
+_GRANTED = select(tables.Grant.vault).where(col(tables.Grant.grantee) == bindparam("grantee"))
 _LONGEST_QUERY = 1000  # characters of a query that a receipt keeps; of a longer one its hash as well
 
 
@@ -108,8 +110,7 @@ class Access:
 
     def _granted(self, party: str) -> list[str]:
         grantee = self._service.key_service.handle("party", party)
-        with self._service.store.read() as session:
-            return sorted(session.exec(select(tables.Grant.vault).where(tables.Grant.grantee == grantee)).all())
+        return sorted(vault for (vault,) in self._service.store.rows(_GRANTED, {"grantee": grantee}))
 
     async def _hold(self, principal: Principal, vault: str, act: Act) -> Held:
         key = (principal.reader, vault)

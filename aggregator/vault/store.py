@@ -6,18 +6,18 @@ SQLite has one writer at a time anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Select, event
 from sqlalchemy.engine import URL, Engine
 from sqlmodel import Session
 
 from aggregator import migrations
 from aggregator.config import StoreSettings
-from aggregator.vault import counter
+from aggregator.vault import beneath, counter
 from aggregator.vault.beneath import Beneath
 from aggregator.vault.postgresql import PostgreSQL
 from aggregator.vault.sqlite import SQLite
@@ -100,6 +100,11 @@ class Store:
         """A consistent look at the database that waits for no writer."""
         with self._session(self.database.reading) as session:
             yield session
+
+    def rows(self, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """What one SELECT finds now, beneath SQLAlchemy: for what every request asks."""
+        with beneath.transaction(self.database.engine) as cursor:
+            return Beneath(cursor, self.database.engine.name, {}).rows(statement, values)
 
     def _session(self, engine: Engine) -> Session:
         return Session(engine, expire_on_commit=False, info=self._info())
