@@ -20,6 +20,9 @@ EXAMPLES = int(os.environ.get("AGGREGATOR_FUZZ", SHORT))
 """Requests to each method of each path; `make fuzz` asks for many."""
 
 
+PATIENCE = 60
+"""Seconds for an answer: a busy machine is no finding."""
+
 NAMED = ("a-patient", "an-observation")
 schema = schemathesis.openapi.from_dict(document(TABLE, NAMED))
 for phase in (schema.config.phases.coverage, schema.config.phases.examples):
@@ -33,6 +36,9 @@ def ids(shared: HttpWorld) -> dict[str, str]:
     return dict(zip(NAMED, (shared.patients["erika"], found), strict=True))
 
 
+# A case is shown whole when it fails, and it may be long: what it failed by must not be hidden by that.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
+@pytest.mark.timeout(300 if EXAMPLES == SHORT else 7200)
 @schema.parametrize()
 @settings(
     max_examples=EXAMPLES,
@@ -44,7 +50,7 @@ def ids(shared: HttpWorld) -> dict[str, str]:
 def test_no_request_gives_a_500(case: schemathesis.Case, shared: HttpWorld, ids: dict[str, str]) -> None:
     case.path_parameters = {name: ids.get(value, value) for name, value in case.path_parameters.items()}
     who = shared.owner() if len(str(case.query)) % 2 else shared.token("praxis", "system/*.crs")
-    answer = case.call(base_url=shared.service.base_url, headers=who, allow_redirects=False)
+    answer = case.call(base_url=shared.service.base_url, headers=who, allow_redirects=False, timeout=PATIENCE)
     assert answer.status_code < 500, (answer.status_code, answer.text)
     if answer.status_code >= 400:
         read = to_json if "xml" in answer.headers["content-type"][0] else loads

@@ -33,7 +33,7 @@ def test_what_a_run_begins_with_is_taken_or_refused(name: str) -> None:
 @pytest.mark.attack(46)
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_bytes_make_a_parser_fall_over(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.fuzz", name, "--folder", str(tmp_path), f"-runs={RUNS}", "-timeout=10"]
+    command = [sys.executable, "-m", "tests.fuzz", name, "--folder", str(tmp_path), f"-runs={RUNS}", "-timeout=60"]
     seed = [] if "AGGREGATOR_FUZZ" in os.environ else ["-seed=1"]
     done = subprocess.run([*command, *seed], cwd=ROOT, capture_output=True, text=True, timeout=3600, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
