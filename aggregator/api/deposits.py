@@ -1,7 +1,7 @@
 """create by a provider: https://hl7.org/fhir/R4/http.html#create, one resource or a Bundle of them, for one patient.
 
-Blind: nothing is read back without a grant to read. Where no consent permits it, the answer is that of a record that
-is not there.
+Blind: nothing is read back without a grant to read. With one, a condition (#ccreate) is judged in the provider's view.
+Where no consent permits it, the answer is that of a record that is not there.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from aggregator.audit import receipts
 from aggregator.audit.receipts import Condition, Opening
 from aggregator.consent import deposit
 from aggregator.errors import Busy, CallerError, Refused, Stale
+from aggregator.fhir.bundle import Answer
+from aggregator.fhir.condition import Condition as Sought
+from aggregator.fhir.condition import found
 from aggregator.fhir.outcome import NotFound
 from aggregator.identity import deposits
 from aggregator.sync import deposit as adding
 from aggregator.sync import whose
 from aggregator.sync.deposit import Added, Place, Sent
 from aggregator.vault import counter, tables
+from aggregator.vault.view import View
 from fhir_profiles.text import Resource
 
 BUNDLES = ("collection", "transaction")
@@ -35,15 +39,24 @@ _TRIES = 4
 
 
 class Deposits:
-    """Adds what providers send."""
+    """Adds what providers send. base_url: of the FHIR API."""
 
-    def __init__(self, service: Service, access: Access) -> None:
+    def __init__(self, service: Service, access: Access, base_url: str) -> None:
         self._service = service
         self._access = access
+        self._base_url = base_url
 
-    async def add(self, principal: Principal, vault: str, act: Act, sent: Sequence[Sent]) -> list[Added]:
-        """Into this vault, durable with its receipt. Raises NotFound, Refused, NotValid, Stale."""
+    async def add(
+        self, principal: Principal, vault: str, act: Act, sent: Sequence[Sent], condition: Sought | None = None
+    ) -> list[Added]:
+        """Into this vault, durable with its receipt; or what the condition finds there already.
+
+        Raises NotFound, Refused, NotValid, Ambiguous, BadQuery, Stale.
+        """
         for _ in range(_TRIES):
+            there, position = await self._judge(principal, vault, act, condition) if condition else ([], None)
+            if there:
+                return there
             row, version = self._mandate(principal, vault)
             if row is None:
                 await self._access.refuse(principal, vault, act, "no consent")
@@ -58,7 +71,7 @@ class Deposits:
                 await self._access.refuse(principal, vault, act, str(error))
                 raise NotFound from None
             try:
-                return await asyncio.to_thread(self._add, principal, opened, version, opening, entry, sent)
+                return await asyncio.to_thread(self._add, principal, opened, version, opening, entry, sent, position)
             except Refused as error:
                 await self._access.refuse(principal, vault, act, str(error))
                 raise
@@ -67,6 +80,21 @@ class Deposits:
             except Stale:
                 continue
         raise Stale("the record keeps changing; try again")
+
+    async def _judge(
+        self, principal: Principal, vault: str, act: Act, condition: Sought
+    ) -> tuple[list[Added], int | None]:
+        """What it finds in the view that the provider reads by, and the log position that this is true for."""
+        seen = list[tuple[list[Added], int]]()
+
+        def ask(view: View) -> Answer:
+            there = found(view, condition, self._base_url)
+            told = [Added(one.resource_type, one.local, one.version, created=False) for one in there]
+            seen[:] = [(told, view.log_position)]
+            return Answer(b"", len(told))
+
+        await self._access.answer(principal, vault, act, ask)
+        return seen[0]
 
     def _mandate(self, principal: Principal, vault: str) -> tuple[tables.Mandate | None, int]:
         """The caller's deposit mandate and the grant version, of one moment."""
@@ -88,6 +116,7 @@ class Deposits:
         opening: Opening,
         entry: dict[str, Any],
         sent: Sequence[Sent],
+        position: int | None,
     ) -> list[Added]:
         service, now, party = self._service, self._service.clock(), principal.as_client().client.party
         entry |= {"consents": opened.deciding(party, principal.purpose, now), "added": len(sent)}
@@ -105,7 +134,7 @@ class Deposits:
             verification_key=service.key_service.verification_key(opening.vault),
         )
         permits = opened.permits(party, principal.purpose, now)
-        return adding.add(place, opened.mandate, permits, sent, now, receipt)
+        return adding.add(place, opened.mandate, permits, sent, now, receipt, position)
 
 
 def one(resource: Resource, resource_type: str) -> list[tuple[str, Resource]]:

@@ -56,7 +56,7 @@ class Done:
 class _Judged:
     """What conditions find, in the view at this log position; None where there were none."""
 
-    found: Mapping[Condition, Written | None]
+    found: Mapping[Condition, Sequence[Written]]
     position: int | None
 
 
@@ -94,13 +94,12 @@ class OwnWriting:
         seen = list[_Judged]()
 
         def ask(view: View) -> Answer:
-            matches = dict[Condition, Written | None]()
+            matches = dict[Condition, Sequence[Written]]()
             for one, place in wanted.items():
                 with within(place):
-                    match = found(view, one, self._base_url)
-                    matches[one] = _as_it_is(view, match) if match else None
+                    matches[one] = [_as_it_is(view, match) for match in found(view, one, self._base_url)]
             seen[:] = [_Judged(matches, view.log_position)]
-            return Answer(b"", sum(match is not None for match in matches.values()))
+            return Answer(b"", sum(map(len, matches.values())))
 
         await self._access.answer(principal, principal.as_owner().vault, act, ask)
         return seen[0]
@@ -117,24 +116,27 @@ class OwnWriting:
         for entry in in_order(entries):
             with within(entry.place):
                 plan.add(entry)
-        changes = [step.change for step in plan.steps if step.change]
+        changes = [change for step in plan.steps for change in step.changes]
         receipt = self._access.receipt(principal, owner.vault, act, written=len(changes))
         made = iter(self._service.writing.write(owner, changes, receipt, judged.position))
-        done = {step.entry.place: step.done or _done(step.entry, next(made)) for step in plan.steps}
+        done = {
+            step.entry.place: step.done or _done(step.entry, [next(made) for _ in step.changes]) for step in plan.steps
+        }
         return [done[entry.place] for entry in entries]
 
 
-def _done(entry: Entry, written: Written) -> Done:
-    status = 204 if entry.method == "DELETE" else 201 if written.created else 200
-    return Done(status=status, written=written)
+def _done(entry: Entry, written: Sequence[Written]) -> Done:
+    """Of several that ended together there is no one version to tell."""
+    status = 204 if entry.method == "DELETE" else 201 if written[0].created else 200
+    return Done(status=status, written=written[0] if len(written) == 1 else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """An entry, and the change that it asks for, or what it comes to without one."""
+    """An entry, and the changes that it asks for, or what it comes to without one."""
 
     entry: Entry
-    change: Change | None = None
+    changes: Sequence[Change] = ()
     done: Done | None = None
 
 
@@ -144,7 +146,7 @@ class _Plan:
 
     owner: Owner
     base_url: str
-    matches: Mapping[Condition, Written | None]
+    matches: Mapping[Condition, Sequence[Written]]
     steps: list[_Step] = field(default_factory=list)
     _targets: dict[str, str] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
@@ -159,62 +161,62 @@ class _Plan:
         if entry.resource and entry.method != "PATCH" and entry.resource["resourceType"] != resource_type:
             raise CallerError("the resource is not of the type in the URL")
         condition = entry.condition(self.base_url)
-        match = self.matches[condition] if condition else None
-        step = _STEPS[entry.method](self, entry, resource_type, whole_id, match)
+        found = self.matches[condition] if condition else ()
+        step = _STEPS[entry.method](self, entry, resource_type, whole_id, found)
         self.steps.append(step)
-        local = step.change.local if step.change else match.local if match else ""
-        if step.change and local in self._taken:
+        changed = {change.local for change in step.changes}
+        if changed & self._taken:
             raise CallerError("two entries of a transaction change one resource")
-        self._taken |= {local} if step.change else set()
-        self._name(entry, resource_type, local)
+        self._taken |= changed
+        self._name(entry, resource_type, next(iter(changed), found[0].local if found else ""))
 
-    def create(self, entry: Entry, resource_type: str, whole_id: str, match: Written | None) -> _Step:
+    def create(self, entry: Entry, resource_type: str, whole_id: str, found: Sequence[Written]) -> _Step:
         """https://hl7.org/fhir/R4/http.html#create"""
         if whole_id:
             raise CallerError("a resource is created by POST to its type")
-        if match:
-            return _Step(entry=entry, done=Done(status=200, written=match))
-        return _Step(entry=entry, change=self._change(entry, resource_type, new_local(), new=True))
+        if found:
+            return _Step(entry=entry, done=Done(status=200, written=found[0]))
+        return _Step(entry=entry, changes=[self._change(entry, resource_type, new_local(), new=True)])
 
-    def update(self, entry: Entry, resource_type: str, whole_id: str, match: Written | None) -> _Step:
+    def update(self, entry: Entry, resource_type: str, whole_id: str, found: Sequence[Written]) -> _Step:
         """https://hl7.org/fhir/R4/http.html#update"""
         stated = (entry.resource or {}).get("id")
-        if not whole_id and match is None:
+        if not whole_id and not found:
             if stated is not None:
                 raise NotAllowed(_IDS_ARE_MADE_HERE)
             if entry.if_match() is not None:
                 raise Changed("there is no such resource")
-            return self.create(entry, resource_type, "", None)
-        local = self._local(whole_id, match)
+            return self.create(entry, resource_type, "", ())
+        local = self._local(whole_id, found)
         if stated not in (None, f"{self.owner.vault}.{local}"):
             raise CallerError.at(f"{resource_type}.id", "is not the one in the URL")
-        return _Step(entry=entry, change=self._change(entry, resource_type, local))
+        return _Step(entry=entry, changes=[self._change(entry, resource_type, local)])
 
-    def patch(self, entry: Entry, resource_type: str, whole_id: str, match: Written | None) -> _Step:
+    def patch(self, entry: Entry, resource_type: str, whole_id: str, found: Sequence[Written]) -> _Step:
         """https://hl7.org/fhir/R4/http.html#patch"""
         apply = patched(entry.resource or {}, entry.place)
         linking = Linking(base_url=self.base_url, targets=self._targets)
-        local = self._local(whole_id, match)
-        return _Step(
-            entry=entry, change=_changed(entry, resource_type, local, lambda now: linking.relinked(apply(now)))
-        )
+        local = self._local(whole_id, found)
+        change = _changed(entry, resource_type, local, lambda now: linking.relinked(apply(now)))
+        return _Step(entry=entry, changes=[change])
 
-    def delete(self, entry: Entry, resource_type: str, whole_id: str, match: Written | None) -> _Step:
-        """https://hl7.org/fhir/R4/http.html#delete"""
-        if not whole_id and match is None:
+    def delete(self, entry: Entry, resource_type: str, whole_id: str, found: Sequence[Written]) -> _Step:
+        """https://hl7.org/fhir/R4/http.html#delete; all that a condition finds, #cdelete"""
+        if not whole_id and not found:
             return _Step(entry=entry, done=Done(status=204))
-        return _Step(entry=entry, change=_changed(entry, resource_type, self._local(whole_id, match), None))
+        ended = [self._local(whole_id, ())] if whole_id else [one.local for one in found]
+        return _Step(entry=entry, changes=[_changed(entry, resource_type, local, None) for local in ended])
 
     def _change(self, entry: Entry, resource_type: str, local: str, *, new: bool = False) -> Change:
         linking, resource = Linking(base_url=self.base_url, targets=self._targets), entry.resource or {}
         return _changed(entry, resource_type, local, lambda _: linking.relinked(resource), new=new)
 
-    def _local(self, whole_id: str, match: Written | None) -> str:
+    def _local(self, whole_id: str, found: Sequence[Written]) -> str:
         """Raises NotAllowed for an id of another form, NotFound for one of another record, or where none was found."""
         if not whole_id:
-            if match is None:
+            if not found:
                 raise NotFound
-            return match.local
+            return found[0].local
         if not _WHOLE_ID.fullmatch(whole_id):
             raise NotAllowed(_IDS_ARE_MADE_HERE)
         vault, _, local = whole_id.partition(".")
@@ -223,10 +225,10 @@ class _Plan:
         return local
 
     def _point(self, entry: Entry, condition: Condition) -> None:
-        match = self.matches[condition]
-        if match is None:
+        found = self.matches[condition]
+        if not found:
             raise Unmatched(entry.place)
-        whole = f"{condition.resource_type}/{self.owner.vault}.{match.local}"
+        whole = f"{condition.resource_type}/{self.owner.vault}.{found[0].local}"
         self._targets[f"{condition.resource_type}?{condition.query}"] = whole
 
     def _name(self, entry: Entry, resource_type: str, local: str) -> None:
@@ -240,7 +242,7 @@ class _Plan:
             self._targets[relative] = whole
 
 
-_STEPS: Mapping[str, Callable[[_Plan, Entry, str, str, Written | None], _Step]] = {
+_STEPS: Mapping[str, Callable[[_Plan, Entry, str, str, Sequence[Written]], _Step]] = {
     "POST": _Plan.create,
     "PUT": _Plan.update,
     "PATCH": _Plan.patch,

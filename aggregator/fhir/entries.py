@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from aggregator.errors import HTTP, CallerError
 from aggregator.fhir.condition import Condition
@@ -21,6 +22,9 @@ MOST = 1000
 
 ORDER = ("DELETE", "POST", "PUT", "PATCH", "GET", "HEAD")
 """In which the entries of a transaction are processed, wherever they stand."""
+
+ANY = 0
+"""What `If-Match: *` asks for: that there is one. No resource has this version."""
 
 _BRINGS = frozenset({"POST", "PUT", "PATCH"})
 _INSTANCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})")
@@ -60,15 +64,22 @@ class Entry:
         if self.method == "POST":
             query = self.headers.get("if-none-exist")
             return Condition(self.target(base_url)[0], query) if query is not None else None
-        return Condition.of(self.url.removeprefix(f"{base_url}/"))
+        stated = Condition.of(self.url.removeprefix(f"{base_url}/"))
+        return stated._replace(several=self.method == "DELETE") if stated else None
+
+    def unheard(self) -> list[tuple[str, str]]:
+        """The parameters of a create, which takes none."""
+        return parse_qsl(self.url.partition("?")[2], keep_blank_values=True) if self.method == "POST" else []
 
     def if_match(self) -> int | None:
-        """The version that the caller read. Raises CallerError."""
+        """The version that the caller read, or ANY. Raises CallerError."""
         return version(self.headers.get("if-match"))
 
 
 def version(given: str | None) -> int | None:
-    """The version in `If-Match: W/"3"`. Raises CallerError for another form."""
+    """The version in `If-Match: W/"3"`, or ANY. Raises CallerError for another form."""
+    if given is not None and given.strip() == "*":
+        return ANY
     found = _VERSION.fullmatch(given.strip()) if given is not None else None
     if given is not None and found is None:
         raise CallerError.at(f"{HTTP}If-Match", 'W/"version" is expected')

@@ -13,7 +13,7 @@ the record nor one that the caller sent. An issue's `expression` is the error's 
     ├── TooMuch               403 too-costly     takes more work than one request may
     ├── NotAllowed            405 not-supported  not on this kind of resource, for anybody
     ├── Conflict              409 business-rule  not on this resource; the text says who may
-    ├── Ambiguous             412 multiple-matches  a condition that must find one resource at most finds several
+    ├── Ambiguous             412 multiple-matches  a condition finds more than it may
     ├── Unmatched             412 not-found      a link by a condition that finds nothing
     ├── BadPatch              400 invalid        no patch
     │   └── PatchFailed       422 processing     a patch that does not fit the resource
@@ -129,13 +129,13 @@ class Conflict(FhirError):
 
 
 class Ambiguous(FhirError):
-    """A condition must find one resource at most."""
+    """A condition finds more than it may."""
 
     status = 412
     code = "multiple-matches"
 
-    def __init__(self, parameter: str) -> None:
-        super().__init__(f"{parameter}: finds more than one resource; nothing was changed")
+    def __init__(self, resource_type: str, most: int) -> None:
+        super().__init__(f"{resource_type}: the condition finds more than {most}; nothing was changed")
 
 
 class Unmatched(FhirError):

@@ -15,6 +15,7 @@ from typing import Any
 
 from aggregator.consent.section_table import SectionTable
 from aggregator.errors import Changed, within
+from aggregator.fhir.entries import ANY
 from aggregator.fhir.outcome import Conflict, Gone, NotFound
 from aggregator.identity.accounts import Owner, owner_put
 from aggregator.sync.attached import Attached, take_out, take_own
@@ -40,7 +41,7 @@ Edit = Callable[[Resource | None], Resource]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What becomes of one resource. edit: None ends it. new: it is not there yet. if_match: what the caller read.
+    """What becomes of one resource. edit: None ends it. new: it is not there yet. if_match: as in Entry.
 
     place: of what asks for it in the caller's request.
     """
@@ -80,6 +81,14 @@ def amendment(owner: Owner, local: str) -> str:
     return owner.root.ids().local("vault", "amendment", local)
 
 
+def is_current(if_match: int | None, versions: Sequence[Version]) -> bool:
+    """Is the newest of these what `If-Match` names, or, where that is ANY, one that has not ended?"""
+    newest = versions[-1].operation if versions else None
+    if if_match is None or newest is None:
+        return if_match is None
+    return isinstance(newest, Put) if if_match == ANY else newest.version == if_match
+
+
 Present = Mapping[str, tuple[str, Sequence[Version]]]
 """Local id -> (section, versions), of all that is there."""
 
@@ -117,7 +126,7 @@ class Changes:
         if not versions or change.resource_type not in {one.operation.resource_type for one in versions}:
             raise NotFound
         newest = versions[-1]
-        if change.if_match not in (None, newest.operation.version):
+        if not is_current(change.if_match, versions):
             raise Changed("the resource has changed since you read it; read it again")
         if newest.writer != OWNER:
             return self._amend(change, newest.operation)

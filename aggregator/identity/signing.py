@@ -22,6 +22,7 @@ from aggregator.fhir.outcome import NotValid
 from aggregator.fhir.validity import refuse_invalid
 from aggregator.identity import deposits, patient, persons
 from aggregator.identity.accounts import Accounts, Owner, owner_put
+from aggregator.identity.owner_changes import is_current
 from aggregator.vault import counter, epochs, grant_version, tables, truth
 from aggregator.vault.encoding import b32, canonical
 from aggregator.vault.envelope import Put
@@ -60,7 +61,7 @@ class Signing:
         with self._store.write(owner.vault) as session:
             row, state = self._open(session, owner, IDENTITY)
             before = state.sections.get(IDENTITY, {}).get(owner.patient, [])
-            if if_match is not None and not (before and before[-1].operation.version == if_match):
+            if not is_current(if_match, before):
                 raise Changed("the Patient has changed since you read it; read it again")
             put = self._put(owner.patient, made, before)
             owner.append(session, row, IDENTITY, [put])
@@ -100,7 +101,7 @@ class Signing:
             before = state.sections.get(_CONSENTS, {}).get(chosen, [])
             if local and not _own_consent(before):
                 raise CallerError("there is no such Consent of yours")
-            if if_match is not None and if_match != before[-1].operation.version:
+            if not is_current(if_match, before):
                 raise Changed("the Consent has changed since you read it; read it again")
             made = dict(consent) | {"id": f"{owner.vault}.{chosen}"}
             made.setdefault("patient", {"reference": f"Patient/{owner.whole_patient}"})

@@ -62,12 +62,18 @@ Receipt = Callable[[Session, int], bool]
 
 
 def add(
-    place: Place, mandate: Mandate, permits: Permits, sent: Sequence[Sent], now: datetime, receipt: Receipt
+    place: Place,
+    mandate: Mandate,
+    permits: Permits,
+    sent: Sequence[Sent],
+    now: datetime,
+    receipt: Receipt,
+    position: int | None = None,
 ) -> list[Added]:
     """Seal and append, all or nothing; durable with its receipt when it returns.
 
-    sent: as `linked` gives it. Raises Refused for what the consents do not permit, NotValid for what cannot be taken,
-    Stale where the record moved on.
+    sent: as `linked` gives it. position: the log's end, where the sender has judged what is there. Raises Refused for
+    what the consents do not permit, NotValid for what cannot be taken, Stale where the record moved on.
     """
     for _, resource in sent:
         _refuse_unnamed(resource)
@@ -80,6 +86,8 @@ def add(
         prepared = writer.prepare(items, None, now)
         _refuse_aside(prepared)
         with place.store.write(mandate.vault) as session:
+            if position not in (None, counter.known_head(session, mandate.vault).log_position):
+                raise Stale("the record is not the one that was judged")
             writer.commit(session, prepared)
             session.flush()
             row = counter.known_head(session, mandate.vault)

@@ -94,6 +94,20 @@ def test_who_may_also_read_reads_what_it_added(fresh: HttpWorld) -> None:
     assert (answer.status_code, answer.json()["code"]["coding"][0]["code"]) == (200, "2160-0")
 
 
+def test_a_condition_is_judged_in_what_the_provider_may_read(fresh: HttpWorld) -> None:
+    unless = {"If-None-Exist": "code=1234-5"}
+    fresh.consent("fremd", **COLLECT)
+    assert send(fresh, observation(fresh, "1234-5"), fresh.token("fremd", "system/*.crs") | unless).status_code == 404
+    fresh.consent("fremd", **BOTH)
+    who = fresh.token("fremd", "system/*.crs") | unless
+    assert send(fresh, observation(fresh, "1234-5"), fresh.token("fremd", "system/*.cr") | unless).status_code == 403
+    first = send(fresh, observation(fresh, "1234-5"), who)
+    again = send(fresh, observation(fresh, "1234-5", status="amended"), who)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.headers["location"] == again.headers["location"]
+    assert len(found(fresh)) == 1
+
+
 @pytest.mark.parametrize("kind", ["collection", "transaction"])
 def test_a_bundle_is_added_whole_and_points_to_itself(fresh: HttpWorld, kind: str) -> None:
     fresh.consent("fremd", **COLLECT)

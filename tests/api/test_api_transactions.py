@@ -94,7 +94,8 @@ FAILING: dict[str, tuple[Resource, int]] = {
     "not there": (entry("DELETE", f"Observation/{NEVER}"), 404),
     "changed meanwhile": (entry("PUT", "OTHER", observation(), ifMatch='W/"7"'), 412),
     "a link that finds nothing": (entry("POST", "DiagnosticReport", report("Observation?identifier=none")), 412),
-    "a condition that finds several": (entry("DELETE", "Observation?date=gt1900"), 412),
+    "a condition that finds several": (entry("PUT", "Observation?date=gt1900", observation()), 412),
+    "to end several, one of them a source's": (entry("DELETE", "Observation?date=gt1900"), 409),
     "a Consent": (entry("POST", "Consent", {"resourceType": "Consent"}), 422),
     "a source's": (entry("DELETE", "THEIRS"), 409),
     "the same twice": (entry("DELETE", "OLD"), 400),
@@ -131,6 +132,17 @@ def test_a_transaction_that_fails_leaves_nothing(
     assert answer.json()["resourceType"] == "OperationOutcome"
     assert answer.json()["issue"][0]["expression"][0].startswith("Bundle.entry[")
     assert log(world) == before
+
+
+def test_what_an_entry_does_not_take_is_told_with_it(fresh: HttpWorld) -> None:
+    asked = entry("POST", "Observation?code=x", observation())
+    refused = post(fresh, "transaction", asked, Prefer="handling=strict")
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["Bundle.entry[0]"])
+    (told,) = post(fresh, "transaction", asked).json()["entry"]
+    assert (told["resource"]["resourceType"], told["response"]["outcome"]["issue"][0]["expression"]) == (
+        "Observation",
+        ["http.code"],
+    )
 
 
 def test_what_is_not_valid_is_told_with_its_entry(shared: HttpWorld) -> None:

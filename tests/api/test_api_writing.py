@@ -7,10 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from aggregator.fhir import condition
 from fhir_profiles.check import check
 from fhir_profiles.profiles import AMENDS_URL
 from fhir_profiles.text import Resource, loads
-from tests.api.http_world import HttpWorld
+from tests.api.http_world import HttpWorld, consent
 from tests.weaken import weakens
 
 NEVER = "aaaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -93,7 +94,6 @@ def test_a_condition_is_judged_in_the_view(fresh: HttpWorld) -> None:
     for answer in (
         send(fresh, "POST", "Observation", OBSERVATION, If_None_Exist=query),
         send(fresh, "PUT", CONDITION, OBSERVATION),
-        send(fresh, "DELETE", CONDITION),
     ):
         assert (answer.status_code, answer.json()["issue"][0]["code"]) == (412, "multiple-matches")
     assert send(fresh, "DELETE", other).status_code == 204
@@ -101,6 +101,46 @@ def test_a_condition_is_judged_in_the_view(fresh: HttpWorld) -> None:
     assert send(fresh, "DELETE", CONDITION).status_code == 204
     assert fresh.get(f"/fhir/{place(first)}", fresh.owner()).status_code == 410
     assert send(fresh, "PUT", CONDITION, OBSERVATION).status_code == 201
+
+
+def test_all_that_a_condition_finds_is_deleted_or_nothing_is(fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = created(fresh), created(fresh)
+    for refused, status in (
+        (send(fresh, "DELETE", "Observation?status=final"), 409),
+        (_too_many(fresh, monkeypatch), 412),
+    ):
+        assert refused.status_code == status, refused.text
+    assert [fresh.get(f"/fhir/{one}", fresh.owner()).status_code for one in both] == [200, 200]
+    assert send(fresh, "DELETE", CONDITION).status_code == 204
+    assert [fresh.get(f"/fhir/{one}", fresh.owner()).status_code for one in both] == [410, 410]
+
+
+def _too_many(world: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> httpx.Response:
+    with monkeypatch.context() as narrow:
+        narrow.setattr(condition, "MOST", 1)
+        return send(world, "DELETE", CONDITION)
+
+
+def test_any_version_is_one_that_has_not_ended(fresh: HttpWorld) -> None:
+    one = created(fresh)
+    assert send(fresh, "PUT", one, OBSERVATION, If_Match="*").status_code == 200
+    assert send(fresh, "DELETE", one, If_Match="*").status_code == 204
+    assert send(fresh, "PUT", one, OBSERVATION, If_Match="*").status_code == 412
+    assert send(fresh, "PUT", CONDITION, OBSERVATION, If_Match="*").status_code == 412
+    signed = fresh.consent("fremd")
+    told = consent(fresh.patients["erika"], "fremd") | {"id": signed}
+    assert send(fresh, "PUT", f"Consent/{signed}", told, If_Match="*").status_code == 200
+    assert send(fresh, "POST", "Consent", consent(fresh.patients["erika"], "fremd"), If_Match="*").status_code == 412
+
+
+def test_a_parameter_that_a_create_does_not_take_is_named(fresh: HttpWorld) -> None:
+    refused = send(fresh, "POST", CONDITION, OBSERVATION, Prefer="handling=strict")
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["http.identifier"])
+    told = send(fresh, "POST", CONDITION, OBSERVATION)
+    assert told.status_code == 201
+    assert [one.get("expression") for one in told.json()["issue"]] == [None, ["http.identifier"]]
+    asked = send(fresh, "POST", f"{CONDITION}&_format=json", OBSERVATION, Prefer="return=representation")
+    assert (asked.status_code, asked.json()["resourceType"]) == (201, "Observation")
 
 
 @pytest.mark.parametrize("query", ["", "_count=1", "identifer=1", "code:below=x"])

@@ -14,14 +14,15 @@ VIEW = view_of(handmade())
 def test_it_finds_the_one_there_is_or_none() -> None:
     (one, *_) = handmade()
     condition = Condition(one.resource_type, f"_id={VAULT}.{one.local}")
-    assert found(VIEW, condition, BASE) == one
-    assert found(VIEW, Condition(one.resource_type, "_id=none"), BASE) is None
-    assert found(VIEW, Condition("Basic", "identifier=none"), BASE) is None
+    assert found(VIEW, condition, BASE) == [one]
+    assert found(VIEW, Condition(one.resource_type, "_id=none"), BASE) == []
+    assert found(VIEW, Condition("Basic", "identifier=none"), BASE) == []
 
 
 def test_more_than_one_is_told() -> None:
     with pytest.raises(Ambiguous):
         found(VIEW, Condition("Observation", "status=final,amended"), BASE)
+    assert len(found(VIEW, Condition("Observation", "status=final,amended", several=True), BASE)) > 1
 
 
 @pytest.mark.parametrize("query", ["", "_count=1", "identifer=x", "_sort=date"])

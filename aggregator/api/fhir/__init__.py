@@ -4,13 +4,14 @@
     server          what every interaction works with: the caller, the query, the links, the answer as FHIR
     formats         the form of an answer: JSON or XML
     condition       who has the newest version already; preference: what a caller likes better
+    content  data   a resource on its way in; a long Binary on its way out
     table           all of them in one table, from which come the routes and the CapabilityStatement
     router          which of them a request asks for, and what none of them answers
 
     metadata        capabilities; SMART's discovery document
-    read  search  binary
-    everything  patient_summary  last_n  docref  validate     operations; operation: what they share
-    create          a provider's, and a transaction of them; consent: an owner's
+    read  search  history  binary  group
+    everything  patient_summary  last_n  docref  validate  bulk     operations; operation: what they share
+    create  update  patch  delete  transaction  consent  patient    writing: what they share; inner: an entry of a batch
 
 A new interaction is a module of its own. It declares what it does and imports no other of its kind:
 

@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from aggregator.api import bodies
 from aggregator.api.access import Act
+from aggregator.api.fhir import preference
 from aggregator.api.fhir.interaction import Interaction
-from aggregator.api.fhir.server import Server, fhir, if_match, path, vault_of
+from aggregator.api.fhir.server import Server, if_match, pairs, path, vault_of
 from aggregator.errors import HTTP, CallerError
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import NotFound
@@ -31,6 +32,7 @@ async def update(server: Server, request: Request) -> Response:
 async def _sign(server: Server, request: Request, whole_id: str | None) -> Response:
     principal = server.callers.of(request)
     owner = principal.as_owner()
+    ignored = preference.unheard(request, pairs(request))
     if "if-none-exist" in request.headers:
         raise CallerError.at(f"{HTTP}If-None-Exist", "is not supported")
     consent = await bodies.resource(request, server.service.config.http.max_body_bytes)
@@ -45,7 +47,7 @@ async def _sign(server: Server, request: Request, whole_id: str | None) -> Respo
     headers = {"Location": f"{server.base}/Consent/{made['id']}", "ETag": f'W/"{made["meta"]["versionId"]}"'}
     act = Act("create" if created else "update", "Consent", f"Consent/{made['id']}")
     await server.access.answer(principal, owner.vault, act, lambda _: Answer(body, 1))
-    return fhir(body, headers, 201 if created else 200)
+    return preference.written(request, body, headers, 201 if created else 200, ignored=ignored)
 
 
 _CONSENT = frozenset({"Consent"})

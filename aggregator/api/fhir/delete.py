@@ -1,6 +1,6 @@
 """delete, by the owner, of what the owner wrote. https://hl7.org/fhir/R4/http.html#delete
 
-What a source wrote ends when the source ends it. By a condition one resource is deleted, or none.
+What a source wrote ends when the source ends it. By a condition all that it finds is deleted, or nothing is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,6 @@ INTERACTIONS = (
         path=KIND,
         endpoint=delete,
         types=WRITTEN,
-        claims={"conditionalDelete": "single"},
+        claims={"conditionalDelete": "multiple"},
     ),
 )

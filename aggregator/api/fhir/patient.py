@@ -15,7 +15,7 @@ from aggregator.api import bodies
 from aggregator.api.access import Act
 from aggregator.api.fhir import preference
 from aggregator.api.fhir.interaction import Interaction
-from aggregator.api.fhir.server import Server, if_match, path
+from aggregator.api.fhir.server import Server, if_match, pairs, path
 from aggregator.api.fhir.writing import VERSIONED, own
 from aggregator.api.own_writing import NOT_WRITTEN
 from aggregator.errors import CallerError
@@ -28,7 +28,7 @@ async def update(server: Server, request: Request) -> Response:
     (whole_id,) = path(request, "whole_id")
     act = Act("update", "Patient", f"Patient/{whole_id}")
     principal = await own(server, request, act, whole_id)
-    owner = principal.as_owner()
+    owner, ignored = principal.as_owner(), preference.unheard(request, pairs(request))
     said = await bodies.resource(request, server.service.config.http.max_body_bytes)
     if whole_id != owner.whole_patient:
         raise NotAllowed(NOT_WRITTEN["Patient"])
@@ -38,7 +38,7 @@ async def update(server: Server, request: Request) -> Response:
     await server.access.answer(principal, owner.vault, act, lambda _: Answer(body, 1))
     version = orjson.loads(body)["meta"]["versionId"]
     headers = {"Location": f"{server.base}/Patient/{whole_id}/_history/{version}", "ETag": f'W/"{version}"'}
-    return preference.written(request, body, headers, 200)
+    return preference.written(request, body, headers, 200, ignored=ignored)
 
 
 INTERACTIONS = (

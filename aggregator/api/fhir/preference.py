@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from starlette.requests import Request
@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from aggregator.api.errors import FHIR_JSON
 from aggregator.api.headers import header
-from aggregator.fhir.outcome import Issue, operation_outcome
+from aggregator.fhir.outcome import Issue, UnknownParameter, ignored_parameters, operation_outcome
+from aggregator.fhir.page import Pairs
+from aggregator.fhir.query import UNHEARD
 from fhir_profiles.text import dumps
 
 _DONE = Issue(severity="information", code="informational", text="done")
@@ -38,20 +40,36 @@ def strict(request: Request) -> bool:
     return header(request, b"prefer") is not None and preferences(request).get("handling") == "strict"
 
 
-def returned(request: Request) -> Return:
-    """What a write shall send back: the resource, unless something else is preferred."""
+def unheard(request: Request, given: Pairs) -> list[Issue]:
+    """What tells of the parameters of a write that takes none. Raises UnknownParameter under strict handling."""
+    names = [name for name, _ in given if name not in UNHEARD]
+    if names and strict(request):
+        raise UnknownParameter(names[0])
+    return ignored_parameters(names)
+
+
+def returned(request: Request, ignored: Sequence[Issue] = ()) -> Return:
+    """What a write shall send back. Where nothing is preferred: the resource, or the outcome that names the ignored."""
     wanted = preferences(request).get("return")
-    return next((one for one in Return if one == wanted), Return.REPRESENTATION)
+    otherwise = Return.OUTCOME if ignored else Return.REPRESENTATION
+    return next((one for one in Return if one == wanted), otherwise)
 
 
-def written(request: Request, body: bytes, headers: Mapping[str, str], status: int, told: Issue = _DONE) -> Response:
+def written(
+    request: Request,
+    body: bytes,
+    headers: Mapping[str, str],
+    status: int,
+    told: Issue = _DONE,
+    ignored: Sequence[Issue] = (),
+) -> Response:
     """The answer to a write, as preferred. body: the resource as it is now, empty where the caller may not read it.
 
-    told: what was done, where the outcome is preferred.
+    told: what was done, and ignored: what was not heard, where the outcome is sent.
     """
-    match returned(request):
+    match returned(request, ignored):
         case Return.OUTCOME:
-            body = dumps(operation_outcome([told]))
+            body = dumps(operation_outcome([told, *ignored]))
         case Return.MINIMAL:
             body = b""
     return Response(body, status, headers=dict(headers), media_type=FHIR_JSON if body else None)

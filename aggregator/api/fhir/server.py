@@ -106,7 +106,7 @@ def _decoded(text: str) -> str:
 
 
 def if_match(request: Request) -> int | None:
-    """The version in `If-Match: W/"3"`. Raises CallerError for another form."""
+    """The version in `If-Match: W/"3"`, or ANY. Raises CallerError for another form."""
     return version(header(request, b"if-match"))
 
 

@@ -18,14 +18,14 @@ from aggregator.api.access import Act
 from aggregator.api.fhir import inner
 from aggregator.api.fhir.create import deposit, deposited
 from aggregator.api.fhir.interaction import Interaction
-from aggregator.api.fhir.preference import Return, returned
+from aggregator.api.fhir.preference import Return, returned, unheard
 from aggregator.api.fhir.server import Server, fhir
 from aggregator.api.fhir.writing import location, own, told
 from aggregator.api.own_writing import Done, OwnWriting
-from aggregator.errors import CallerError
+from aggregator.errors import CallerError, within
 from aggregator.fhir import entries
 from aggregator.fhir.entries import BATCH, TRANSACTION, Entry
-from aggregator.fhir.outcome import operation_outcome
+from aggregator.fhir.outcome import Issue, operation_outcome
 from fhir_profiles.text import Resource, dumps
 
 _READS = frozenset({"GET", "HEAD"})
@@ -54,12 +54,18 @@ async def _transaction(server: Server, request: Request, found: Sequence[Entry])
     writes = [entry for entry in found if entry.method not in _READS]
     act = Act("transaction", "Bundle")
     principal = await own(server, request, act)
-    vault = principal.as_owner().vault
+    vault, ignored = principal.as_owner().vault, dict[str, list[Issue]]()
+    for entry in writes:
+        with within(entry.place):
+            ignored[entry.place] = unheard(request, entry.unheard())
     done = await OwnWriting(server.service, server.access, server.base).write(principal, act, writes)
     made = dict(zip((entry.place for entry in writes), done, strict=True))
     wanted, asking = returned(request), inner.Asking(request, server.base)
     answers = [
-        _done(wanted, vault, made[entry.place]) if entry.place in made else await asking.ask(entry) for entry in found
+        _done(wanted, vault, made[entry.place], ignored[entry.place])
+        if entry.place in made
+        else await asking.ask(entry)
+        for entry in found
     ]
     return _answer(TRANSACTION, answers)
 
@@ -72,19 +78,21 @@ async def _deposit(server: Server, request: Request, sent: Resource) -> Response
     return _answer(TRANSACTION, answers)
 
 
-def _done(wanted: Return, vault: str, done: Done) -> bytes:
-    """An entry of the answer, with the resource, or what was done to it, as preferred."""
-    response: Resource = {"status": _status(done.status)}
-    written = done.written
+def _done(wanted: Return, vault: str, done: Done, ignored: Sequence[Issue]) -> bytes:
+    """An entry of the answer, with the resource, or what was done to it, as preferred; and what was not heard of it."""
+    answer, response = Resource(), Resource(status=_status(done.status))
+    written, issues = done.written, list(ignored)
     if written:
         response |= {"etag": f'W/"{written.version}"', "lastModified": written.updated}
     if written and written.body is not None:
         response["location"] = location(vault, written)
         if wanted is Return.OUTCOME or (written.blob and wanted is Return.REPRESENTATION):
-            response["outcome"] = operation_outcome([told(vault, written)])
+            issues.insert(0, told(vault, written))
         elif wanted is Return.REPRESENTATION:
-            return dumps({"resource": orjson.Fragment(written.body), "response": response})
-    return dumps({"response": response})
+            answer["resource"] = orjson.Fragment(written.body)
+    if issues:
+        response["outcome"] = operation_outcome(issues)
+    return dumps(answer | {"response": response})
 
 
 def _status(status: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from aggregator.api.caller import Principal
 from aggregator.api.fhir import formats, preference
 from aggregator.api.fhir.data import Content, as_fhir
 from aggregator.api.fhir.preference import Return
-from aggregator.api.fhir.server import Server, http_date, vault_of
+from aggregator.api.fhir.server import Server, http_date, pairs, vault_of
 from aggregator.api.own_writing import Done, OwnWriting
 from aggregator.errors import Refused
 from aggregator.fhir.entries import Entry
@@ -51,17 +51,21 @@ async def write(server: Server, request: Request, resource: Resource | None = No
     query = request.scope["query_string"].decode("latin-1")
     act = Act(_CODES[request.method], resource_type, f"{one}?{query}" if query else one)
     principal = await own(server, request, act, whole_id)
+    conditional = not whole_id and request.method != "POST"
+    ignored = [] if conditional else preference.unheard(request, pairs(request))
     entry = Entry(
         method=request.method,
-        url=one if whole_id or request.method == "POST" else f"{one}?{query}",
+        url=f"{one}?{query}" if conditional else one,
         resource=resource,
         headers={name: request.headers[name] for name in _CONDITIONS if name in request.headers},
     )
     (done,) = await OwnWriting(server.service, server.access, server.base).write(principal, act, [entry])
-    return await answer(server, request, principal, done)
+    return await _answer(server, request, principal, done, ignored)
 
 
-async def answer(server: Server, request: Request, principal: Principal, done: Done) -> Response:
+async def _answer(
+    server: Server, request: Request, principal: Principal, done: Done, ignored: Sequence[Issue]
+) -> Response:
     """Status, headers, and of the body what `Prefer: return=` asks for: https://hl7.org/fhir/R4/http.html#ops"""
     if done.written is None:
         return Response(status_code=done.status)
@@ -70,10 +74,10 @@ async def answer(server: Server, request: Request, principal: Principal, done: D
     if written.body is None:
         return Response(status_code=done.status, headers=headers)
     headers["Location"] = f"{server.base}/{location(vault, written)}"
-    if written.blob and preference.returned(request) is Return.REPRESENTATION:
+    if written.blob and preference.returned(request, ignored) is Return.REPRESENTATION:
         content = Content.just_written(server.service, vault, written.body, written.blob)
         return await as_fhir(content, headers, formats.settled(request), done.status)
-    return preference.written(request, written.body, headers, done.status, told(vault, written))
+    return preference.written(request, written.body, headers, done.status, told(vault, written), ignored)
 
 
 def location(vault: str, written: Written) -> str:
