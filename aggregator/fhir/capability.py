@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from aggregator.fhir import include, words
+from aggregator.fhir import condition, include, words
 from aggregator.fhir.chain import MOST_STEPS, targets
 from aggregator.fhir.page import COUNT, MOST
 from aggregator.fhir.parameters import Kind, Parameter, of_type
@@ -20,23 +20,16 @@ from fhir_profiles.text import Resource, dumps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """An operation. definition: the canonical URL of its OperationDefinition."""
-
-    name: str
-    definition: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """What is served of one resource type, or without a type of all. interactions: FHIR's codes, such as search-type.
 
+    operations: by name, the canonical URL of each one's OperationDefinition.
     claims: further members of the type's entry, such as `versioning`.
     """
 
     resource_type: str
     interactions: tuple[str, ...]
-    operations: tuple[Operation, ...] = ()
+    operations: Mapping[str, str] = field(default_factory=dict)
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -123,7 +116,7 @@ def _parameter(one: Parameter) -> Resource:
 
 
 def _operations(served: Served) -> list[Resource]:
-    return [{"name": one.name, "definition": one.definition} for one in served.operations]
+    return [{"name": name, "definition": definition} for name, definition in served.operations.items()]
 
 
 _COMMON = [{"name": name, "type": "string"} for name in words.COLUMNS]
@@ -131,9 +124,10 @@ _MISSING = {**REFUSED, **PARAMETERS, **{f":{name}": reason for name, reason in M
 _WRITING = (
     "Who owns a record writes; a provider whom a consent lets add to it creates, and no more. Ids are made here. What "
     "a source wrote is never changed here: an update or a patch of it stores an amendment beside it, which names it in "
-    "meta.extension and is named in Location; a delete of it is refused. A patch is JSON Patch or FHIRPath Patch. What "
-    "a transaction reads is read behind its commit. The history of a type and of the whole is for the owner alone; "
-    "that of one resource holds for everybody else the version in their view, and no other."
+    "meta.extension and is named in Location; a delete of it is refused. A condition is judged in the caller's view; "
+    f"a delete ends all that it finds, at most {condition.MOST}, or nothing. A patch is JSON Patch or FHIRPath Patch. "
+    "What a transaction reads is read behind its commit. The history of a type and of the whole is for the owner "
+    "alone; that of one resource holds for everybody else the version in their view, and no other."
 )
 _DOCUMENTATION = "\n".join(
     (

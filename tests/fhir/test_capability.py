@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from aggregator.fhir.capability import Operation, Served, Software, capability
+from aggregator.fhir.capability import Served, Software, capability
 from fhir_profiles.text import loads
 from tests.fhir.world import BASE, assert_golden
 
@@ -15,12 +15,10 @@ WHOLE = Served(resource_type="", interactions=("capabilities", "search-system"))
 
 
 def test_it_tells_what_it_is_given() -> None:
-    everything = Operation(
-        name="everything", definition="http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1"
-    )
+    everything = {"everything": "http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1"}
     served = [
         Served(resource_type="Consent", interactions=("create", "update"), claims={"versioning": "versioned"}),
-        Served(resource_type="Patient", interactions=("read",), operations=(everything,)),
+        Served(resource_type="Patient", interactions=("read",), operations=everything),
     ]
     assert_golden(capability(SOFTWARE, BASE, served, WHOLE), "capability")
 

@@ -73,8 +73,7 @@ NOT_SUPPORTED: dict[str, str] = {
     "date:not=2026": "date:not: not a modifier of this parameter",
     "subject:Colour=SECRET": "subject:Colour: not a modifier of this parameter",
     "code-value-quantity:missing=true": "code-value-quantity:missing: not a modifier of this parameter",
-    "_id:missing=true": "_id:missing: not a modifier of this parameter",
-    "_lastUpdated:missing=true": "_lastUpdated:missing: not a modifier of this parameter",
+    "_id:exact=a": "_id:exact: not a modifier of this parameter",
 }
 
 

@@ -296,6 +296,25 @@ def test_what_is_no_place(value: str) -> None:
     assert "SECRET" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("location", "missing"), [({"position": HANNOVER}, False), ({"position": {"longitude": 9.7}}, False), ({}, True)]
+)
+def test_whether_there_is_a_place(location: dict[str, Any], missing: bool) -> None:
+    for asked in (True, False):
+        answer = loads(
+            search(of("Location", **location), "Location", [("near:missing", str(asked).lower())], LINKS).body
+        )
+        assert bool(names(answer)) == (asked == missing)
+
+
+@pytest.mark.parametrize("name", ["_id", "_lastUpdated"])
+def test_what_every_resource_has_is_never_missing(name: str) -> None:
+    found = [
+        loads(search(VIEW, "Observation", [(f"{name}:missing", asked)], LINKS).body) for asked in ("true", "false")
+    ]
+    assert [names(one) for one in found] == [[], names(loads(search(VIEW, "Observation", [], LINKS).body))]
+
+
 def test_a_negation_at_the_end_of_a_chain() -> None:
     for query, expected in {
         "subject:Patient.gender:not=female": ["hba1c-2025"],

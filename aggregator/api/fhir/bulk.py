@@ -24,7 +24,7 @@ from starlette.responses import Response, StreamingResponse
 from aggregator.api.access import Act
 from aggregator.api.caller import Principal
 from aggregator.api.fhir.group import CONSENTING
-from aggregator.api.fhir.interaction import Operation
+from aggregator.api.fhir.interaction import Operation, by_get_and_post
 from aggregator.api.fhir.operation import parameters
 from aggregator.api.fhir.server import Server, path
 from aggregator.errors import HTTP, CallerError, Refused, RolledBack, Tampered
@@ -233,16 +233,9 @@ _AFTERWARDS = (
 )
 OPERATIONS = (
     *(
-        Operation(
-            name="export",
-            definition=f"{_DEFINITION}{definition}|2.0.0",
-            method=method,
-            path=place,
-            endpoint=endpoint,
-            types=frozenset({resource_type}),
-        )
+        one
         for place, endpoint, definition, resource_type in _KICK_OFFS
-        for method in ("GET", "POST")
+        for one in by_get_and_post("export", f"{_DEFINITION}{definition}|2.0.0", place, endpoint, resource_type)
     ),
     *(
         Operation(name="export", definition="", method=method, path=place, endpoint=endpoint, raw=True)

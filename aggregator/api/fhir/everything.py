@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api.access import Act
-from aggregator.api.fhir.interaction import Operation
+from aggregator.api.fhir.interaction import by_get_and_post
 from aggregator.api.fhir.operation import parameters
 from aggregator.api.fhir.preference import strict
 from aggregator.api.fhir.server import Server, fhir, path, vault_of
@@ -46,17 +46,10 @@ async def _answer(server: Server, request: Request, vault: str, whole_id: str | 
 
 _DEFINITION = "http://hl7.org/fhir/OperationDefinition/Patient-everything|4.0.1"
 OPERATIONS = tuple(
-    Operation(
-        name="everything",
-        definition=_DEFINITION,
-        method=method,
-        path=path,
-        endpoint=endpoint,
-        types=frozenset({"Patient"}),
-    )
-    for path, endpoint in (
+    one
+    for place, endpoint in (
         ("/Patient/$everything", everything_of_one),
         ("/Patient/{whole_id}/$everything", everything),
     )
-    for method in ("GET", "POST")
+    for one in by_get_and_post("everything", _DEFINITION, place, endpoint, "Patient")
 )

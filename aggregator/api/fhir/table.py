@@ -99,11 +99,10 @@ def _served(resource_type: str, found: list[Interaction | Operation]) -> Served:
     claims = dict[str, Any]()
     for one in found:
         claims |= one.claims if isinstance(one, Interaction) else {}
-    operations = {one.name: one.definition for one in found if isinstance(one, Operation) and one.definition}
     return Served(
         resource_type=resource_type,
         interactions=_codes(one for one in found if isinstance(one, Interaction)),
-        operations=tuple(capability.Operation(name=name, definition=told) for name, told in operations.items()),
+        operations={one.name: one.definition for one in found if isinstance(one, Operation) and one.definition},
         claims=claims,
     )
 

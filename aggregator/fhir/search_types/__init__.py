@@ -36,8 +36,8 @@ class SearchType:
 
 
 def modifiers(parameter: Parameter) -> tuple[str, ...]:
-    """What a parameter takes behind its name; one about a column takes nothing."""
-    return TYPES[parameter.kind].modifiers if parameter.name not in COLUMNS else ()
+    """What a parameter takes behind its name."""
+    return TYPES[parameter.kind].modifiers if parameter.name not in COLUMNS else ("missing",)
 
 
 def understood(asked: Asked) -> Condition:
@@ -59,7 +59,7 @@ TYPES: Mapping[Kind, SearchType] = {
     Kind.QUANTITY: SearchType(parse=quantity.parse, rows=quantity.ROWS, modifiers=("missing",)),
     Kind.URI: SearchType(parse=uri.parse, rows=uri.ROWS, modifiers=("missing", "above", "below")),
     Kind.COMPOSITE: SearchType(parse=_composite),
-    Kind.SPECIAL: SearchType(parse=special.parse, rows=special.ROWS),
+    Kind.SPECIAL: SearchType(parse=special.parse, rows=special.ROWS, modifiers=("missing",)),
 }
 
 OWN: Mapping[str, Callable[[Asked], Condition]] = {"_id": own_id.parse, "_lastUpdated": date.parse_updated}

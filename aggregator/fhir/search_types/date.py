@@ -60,9 +60,7 @@ class Updated:
 
 def parse(asked: Asked) -> Condition:
     """A date with or without a prefix."""
-    tests = tuple(_test(asked, value) for value in asked.values)
-    name, parameter = asked.name, asked.parameter
-    return Spans(name=name, resource_type=parameter.resource_type, scopes=parameter.scopes, tests=tests)
+    return Spans.of(asked, _test)
 
 
 def parse_updated(asked: Asked) -> Condition:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aggregator.fhir.asked import Asked
 from aggregator.fhir.clause import Clause, Condition, Not, either, scoped
-from aggregator.fhir.parameters import PRESENT, SPANS, Kind, Parameter
+from aggregator.fhir.parameters import COLUMNS, PRESENT, SPANS, Kind, Parameter
 from aggregator.fhir.view import View
 
 _CHOICES = {"true": True, "false": False}
@@ -28,10 +28,12 @@ class Present:
         """In each table that holds rows of this kind."""
         kind, scopes = self.parameter.kind, self.parameter.scopes
         size = view.image.count(self.parameter.resource_type)
+        if self.parameter.name in COLUMNS:  # which every resource has
+            return Clause(table="resource", holds="TRUE", values=[], size=size, distinct=True)
         if only := self.parameter.only:
             return either([_linked(view, scopes, only, size), _termed(scopes, size, only)])
         found = [_termed((*scopes, *(scope + PRESENT for scope in scopes)), size)]
-        if kind in SPANS:
+        if kind in SPANS or kind is Kind.SPECIAL:
             found.append(Clause(table="span", holds=scoped(scopes), values=[], size=size))
         if kind is Kind.REFERENCE:
             found.append(Clause(table="link", holds=scoped(scopes), values=[], size=size, many=True))

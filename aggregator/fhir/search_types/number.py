@@ -38,9 +38,7 @@ Ends = tuple[float | None, float | None]
 
 def parse(asked: Asked) -> Condition:
     """A number with or without a prefix."""
-    tests = tuple(_test(asked, value) for value in asked.values)
-    name, parameter = asked.name, asked.parameter
-    return Spans(name=name, resource_type=parameter.resource_type, scopes=parameter.scopes, tests=tests)
+    return Spans.of(asked, _test)
 
 
 def _test(asked: Asked, value: str) -> SpanTest:

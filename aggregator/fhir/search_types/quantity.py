@@ -15,7 +15,7 @@ from aggregator.fhir.asked import Asked, barred, plain
 from aggregator.fhir.clause import Clause, Condition, Values, scoped
 from aggregator.fhir.paths import Enter, Leaf
 from aggregator.fhir.search_types.number import COMPARED, between, ends, range_ends, real
-from aggregator.fhir.search_types.spans import prefixed
+from aggregator.fhir.search_types.spans import Tested, prefixed
 from aggregator.fhir.view import View
 from aggregator.vault.index_rows import Rows, Unit
 from fhir_profiles.codes import UCUM
@@ -56,19 +56,10 @@ def _ucum(text: str) -> str:
     return spelled(text) or text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantities:
-    """The resource has a quantity in one of these scopes that passes one of the tests."""
+class Quantities(Tested[QuantityTest]):
+    """By its number and its unit."""
 
-    name: str
-    resource_type: str
-    scopes: tuple[int, ...]
-    tests: tuple[QuantityTest, ...]
-
-    @property
-    def alternatives(self) -> int:
-        """Each test is one."""
-        return len(self.tests)
+    __slots__ = ()
 
     def clause(self, view: View) -> Clause:
         """Every row of these scopes is looked at."""
@@ -99,9 +90,7 @@ def _compared(test: QuantityTest, units: list[tuple[int, Unit]]) -> Iterator[tup
 
 def parse(asked: Asked) -> Condition:
     """`number`, `number|system|code`, or `number||code`, whose code may be the unit as people write it."""
-    tests = tuple(_test(asked, value) for value in asked.values)
-    name, parameter = asked.name, asked.parameter
-    return Quantities(name=name, resource_type=parameter.resource_type, scopes=parameter.scopes, tests=tests)
+    return Quantities.of(asked, _test)
 
 
 def _test(asked: Asked, value: str) -> QuantityTest:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
 
 from aggregator.fhir.asked import Asked
 from aggregator.fhir.clause import Clause, Values, scoped
 from aggregator.fhir.view import View
+
+Test = TypeVar("Test")
 
 PREFIXES = ("eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap")
 
@@ -21,18 +24,30 @@ class SpanTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spans:
+class Tested(Generic[Test]):
     """The resource has a span in one of these scopes that passes one of the tests."""
 
     name: str
     resource_type: str
     scopes: tuple[int, ...]
-    tests: tuple[SpanTest, ...]
+    tests: tuple[Test, ...]
+
+    @classmethod
+    def of(cls, asked: Asked, test: Callable[[Asked, str], Test]) -> Self:
+        """Each value that is asked for makes a test."""
+        parameter, tests = asked.parameter, tuple(test(asked, value) for value in asked.values)
+        return cls(name=asked.name, resource_type=parameter.resource_type, scopes=parameter.scopes, tests=tests)
 
     @property
     def alternatives(self) -> int:
         """Each test is one."""
         return len(self.tests)
+
+
+class Spans(Tested[SpanTest]):
+    """By its ends alone."""
+
+    __slots__ = ()
 
     def clause(self, view: View) -> Clause:
         """Every row of these scopes is looked at."""
