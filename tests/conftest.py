@@ -1,6 +1,6 @@
 """What many tests need: a frozen clock that is not UTC, a fresh store with its key ring, a patient who signed up.
 
-The world is imported where it is used, so that a test of the connectors does not load the service.
+The world is imported where it is used, so that a test of the connectors loads little of the service.
 """
 
 from __future__ import annotations
@@ -59,6 +59,24 @@ def own_databases(request: pytest.FixtureRequest) -> Iterator[None]:
 
     with databases.own_databases():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_argon2() -> None:
+    """Before the first world is made."""
+    from tests import cheap_argon2
+
+    cheap_argon2.install()
+
+
+@pytest.fixture
+def real_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its full price, as it is served: for what is about Argon2id itself, or was derived by another process."""
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+    from aggregator.identity import unlockers
+
+    monkeypatch.setattr(unlockers, "Argon2id", Argon2id)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ from tests.audit import stranger
 from tests.weaken import weakens
 
 PROJECT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("real_argon2")  # the home's passwords were derived in a process of its own
 COMMANDS = (
     "demo",
     "serve",

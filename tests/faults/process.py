@@ -8,7 +8,6 @@ python -m tests.faults.process
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import signal
 import sys
@@ -27,10 +26,10 @@ from sqlalchemy.util import LRUCache
 from sqlmodel import Session
 
 from aggregator.config import StoreSettings
-from aggregator.identity import unlockers
 from aggregator.identity.signing import Signing
 from aggregator.vault import postgresql, sqlite
 from aggregator.vault.store import Store
+from tests import cheap_argon2
 from tests.faults import operator
 from tests.faults.living import Facts, Home, living
 from tests.faults.scenario import SCENARIOS, look, play, sound
@@ -68,17 +67,12 @@ def main() -> None:
     """Answers {"status", "steps", "writes", "told": [...]} to each {"act", "home", ...}."""
     shim, answers = Shim(), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # commands speak to a user on stdout; ours is the rig's
-    _derive_cheaply()
+    cheap_argon2.install()
     _compile_once()
     for line in sys.stdin.buffer:
         asked = orjson.loads(line)
         answers.write(orjson.dumps(_make(asked) if asked["act"] == "make" else _forked(asked, shim)) + b"\n")
         answers.flush()
-
-
-def _derive_cheaply() -> None:
-    """A hash in Argon2id's place, here and nowhere else: what is durable does not depend on what a password costs."""
-    unlockers._argon2 = lambda password, salt, _: hashlib.blake2b(password.encode(), salt=salt, digest_size=32).digest()
 
 
 def _compile_once() -> None:

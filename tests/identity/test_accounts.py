@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from hashlib import sha256
 
 import orjson
 import pytest
@@ -96,7 +95,6 @@ def test_who_signed_up_is_signed_in_and_has_a_patient(world: World) -> None:
 
 
 @pytest.mark.attack(48, 49)
-@pytest.mark.usefixtures("cheap_argon2")
 @pytest.mark.parametrize("step", ["password", "recovery"])
 def test_a_sign_up_that_fails_half_way_leaves_the_login_free(
     world: World, monkeypatch: pytest.MonkeyPatch, step: str
@@ -112,7 +110,6 @@ def test_a_sign_up_that_fails_half_way_leaves_the_login_free(
 
 
 @pytest.mark.attack(48, 49)
-@pytest.mark.usefixtures("cheap_argon2")
 def test_a_sign_up_whose_commit_fails_leaves_nothing_behind(world: World) -> None:
     rows = _rows(world)
     with broken_commits(1), pytest.raises(KilledHere):
@@ -221,22 +218,9 @@ def test_a_wrong_recovery_code_says_the_same_to_known_and_unknown_logins(world: 
         world.accounts.prove_recovery(login, _slip(another, 2))
 
 
-@pytest.fixture
-def cheap_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Argon2 without its time."""
-    monkeypatch.setattr(unlockers, "_argon2", lambda password, salt, _: sha256(password.encode() + salt).digest())
-
-
-@pytest.fixture
-def cheap(world: World, cheap_argon2: None) -> None:  # noqa: ARG001 - the order of fixtures
-    """Uwe, who signed up without Argon2's time."""
-    world.accounts.sign_up("uwe", PASSWORD, UWE)
-
-
 @pytest.mark.attack(47)
 @weakens("aggregator.identity.attempts", "_wait", lambda _: 0.0)
-@pytest.mark.usefixtures("cheap")
-@pytest.mark.parametrize("login", ["uwe", "nobody"])
+@pytest.mark.parametrize("login", [LOGIN, "nobody"])
 def test_after_five_tries_one_waits_and_the_wait_doubles(world: World, login: str) -> None:
     waits = []
     for _ in range(7):
@@ -254,16 +238,15 @@ def _wait(world: World) -> float:
 
 
 @pytest.mark.attack(47)
-@pytest.mark.usefixtures("cheap")
 def test_the_wait_outlives_a_restart_and_the_right_password_ends_it(world: World) -> None:
     for _ in range(5):
         with pytest.raises(SignInFailed):
-            world.accounts.sign_in("uwe", "Ein falsches Wort")
+            world.accounts.sign_in(LOGIN, "Ein falsches Wort")
     restarted = Accounts(world.store, world.ring, world.clock, 1800, 300)
     with pytest.raises(SignInFailed, match="too many tries; wait 2 seconds"):
-        restarted.sign_in("uwe", PASSWORD)
+        restarted.sign_in(LOGIN, PASSWORD)
     world.clock.advance(seconds=1)
-    restarted.sign_in("uwe", PASSWORD)
+    restarted.sign_in(LOGIN, PASSWORD)
     with world.store.read() as session:
         assert session.exec(select(Attempts)).all() == []
 

@@ -6,7 +6,9 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
+import orjson
 import pytest
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from sqlmodel import SQLModel
 
 from aggregator.errors import SignInFailed, Stale, Tampered
@@ -160,6 +162,18 @@ def test_without_the_shred_key_the_right_password_opens_nothing(world: World) ->
     key = unlockers.again(row.parameters, PASSWORD)
     with pytest.raises(Tampered):
         unlockers.unwrap(key, unlockers.inner_header(row), row.box)
+
+
+@pytest.mark.attack(23)
+@pytest.mark.usefixtures("real_argon2")
+def test_a_password_costs_what_the_format_says() -> None:
+    """FORMAT.md section 4. What is derived for less, by whatever accident, is seen here."""
+    made = unlockers.derive(NEW)
+    cost = orjson.loads(made.parameters)
+    salt = bytes.fromhex(cost.pop("salt"))
+    assert cost == {"memory_kib": 64 * 1024, "iterations": 3, "lanes": 4}
+    key = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=64 * 1024)
+    assert made.key == key.derive(NEW.encode())
 
 
 def test_changing_a_password_touches_no_data(world: World) -> None:

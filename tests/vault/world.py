@@ -1,6 +1,6 @@
 """A small world to try the vault in: a clock that is not UTC, a store and a key ring, and a patient who signed up.
 
-Signing up costs Argon2's time, so it is done once; every test works on its own copy of the two folders.
+The patient signs up once; every test works on its own copy of the two folders.
 """
 
 from __future__ import annotations
