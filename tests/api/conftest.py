@@ -10,26 +10,32 @@ import pytest
 from tests.api.http_world import HttpWorld, classes, http_world
 
 
-def _settled(world: HttpWorld) -> HttpWorld:
-    world.sign_up("erika", "Muster", "1957-08-13")
-    world.sign_up("berta", "Anders", "1990-02-03")
-    world.connect("erika", "a")
-    world.connect("berta", "b")
-    assert {one.status for one in world.sync()} == {"fresh"}
-    world.consent("praxis")
-    world.consent("labor", **{"class": classes("results")})
+@pytest.fixture(scope="session")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> HttpWorld:
+    """Made once and ended; `shared` and `fresh` are copies of it.
+
+    Erika lets the practice read all that is not sensitive, the laboratory its results; Berta lets nobody.
+    """
+    with http_world(tmp_path_factory.mktemp("settled")) as world:
+        world.sign_up("erika", "Muster", "1957-08-13")
+        world.sign_up("berta", "Anders", "1990-02-03")
+        world.connect("erika", "a")
+        world.connect("berta", "b")
+        assert {one.status for one in world.sync()} == {"fresh"}
+        world.consent("praxis")
+        world.consent("labor", **{"class": classes("results")})
     return world
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
-    """Erika lets the practice read all that is not sensitive, the laboratory its results; Berta lets nobody."""
-    with http_world(tmp_path_factory.mktemp("world")) as world:
-        yield _settled(world)
+def shared(settled: HttpWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
+    """The settled world, for tests that only read it."""
+    with http_world(tmp_path_factory.mktemp("shared"), settled) as world:
+        yield world
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[HttpWorld]:
-    """The same, this test's own."""
-    with http_world(tmp_path) as world:
-        yield _settled(world)
+def fresh(settled: HttpWorld, tmp_path: Path) -> Iterator[HttpWorld]:
+    """The settled world, this test's own."""
+    with http_world(tmp_path, settled) as world:
+        yield world

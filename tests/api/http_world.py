@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from aggregator.config import (
     SourceSettings,
 )
 from aggregator.demo.clinic import Clinic
-from aggregator.demo.server import Running, serve
+from aggregator.demo.server import Running, listen, serve
 from aggregator.sync.run import Outcome
 from aggregator.sync.schedule import sync
 from fhir_profiles.text import Resource, loads
@@ -65,9 +66,8 @@ class HttpWorld:
 
     def connect(self, login: str, patient_id: str) -> str:
         """Connect the patient's account at the clinic."""
-        token = f"clinic-token-of-{patient_id}"
-        self.clinic.access.allow(token, patient_id)
-        told = {"source": "klinik", "account": {"patient_id": patient_id, "bearer_token": token}}
+        account = {"patient_id": patient_id, "bearer_token": _clinic_token(patient_id)}
+        told = {"source": "klinik", "account": account}
         answer = self.http.post("/app/connections", json=told, headers=self.owner(login))
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
@@ -151,51 +151,62 @@ def _coding(system: str, code: str) -> dict[str, str]:
 
 
 @contextmanager
-def http_world(folder: Path) -> Iterator[HttpWorld]:
-    """Served until the block ends."""
+def http_world(folder: Path, before: HttpWorld | None = None) -> Iterator[HttpWorld]:
+    """Served until the block ends. before: a world that has ended; it goes on here, as a copy of its own."""
     clock = FrozenClock()
     clinic = Clinic(clock)
     clinic.load(loads(RECORD.read_bytes()), "record")
-    keys = {name: ECKey.generate_key("P-384", {"kid": name}) for name in ("praxis", "labor", "fremd")}
-    for name, key in keys.items():
-        folder.joinpath(f"{name}.jwks").write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
+    for patient_id in ("a", "b"):
+        clinic.access.allow(_clinic_token(patient_id), patient_id)
+    keys = _copied(before, folder) if before else _new_keys(folder)
     with (
         serve(clinic.app()) as source,
         _installation(folder, clock, source, keys) as (service, api),
         httpx.Client(base_url=api.url, timeout=30) as http,
     ):
-        yield HttpWorld(service, clinic, clock, http, keys)
+        known = (before.patients.copy(), before.owners.copy()) if before else ({}, {})
+        yield HttpWorld(service, clinic, clock, http, keys, *known)
+
+
+def _clinic_token(patient_id: str) -> str:
+    return f"clinic-token-of-{patient_id}"
+
+
+def _new_keys(folder: Path) -> dict[str, ECKey]:
+    keys = {name: ECKey.generate_key("P-384", {"kid": name}) for name in ("praxis", "labor", "fremd")}
+    for name, key in keys.items():
+        folder.joinpath(f"{name}.jwks").write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
+    return keys
+
+
+def _copied(before: HttpWorld, folder: Path) -> Mapping[str, ECKey]:
+    source = before.service.config.keys.folder.parent
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    databases.copy(_store(source), _store(folder))
+    return before.keys
+
+
+def _store(folder: Path) -> Path:
+    return folder / "store" / "vaults.db"
 
 
 @contextmanager
 def _installation(
     folder: Path, clock: FrozenClock, source: Running, keys: Mapping[str, ECKey]
 ) -> Iterator[tuple[Service, Running]]:
-    with serve(_Late()) as probe:
-        port = int(probe.url.rpartition(":")[2])
+    listener = listen()
     config = Config(
-        store=databases.settings(folder / "store" / "vaults.db"),
+        store=databases.settings(_store(folder)),
         blobs=BlobSettings(url=str(folder / "blobs")),
         keys=KeySettings(folder=folder / "keys"),
-        http=HttpSettings(port=port),
+        http=HttpSettings(port=listener.getsockname()[1]),
         sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": f"{source.url}/fhir"})},
         clients={name: _client(folder, name) for name in keys},
     )
     service = open_service(config, clock)
-    with serve(create_app(service), port=port) as api:
+    with serve(create_app(service), listener=listener) as api:
         yield service, api
     service.close()
-
-
-class _Late:
-    """An application that only holds a free port for a moment."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        while scope["type"] == "lifespan":
-            message = await receive()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
 
 
 def _client(folder: Path, name: str) -> ClientSettings:
