@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -109,6 +109,7 @@ def installed() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
+@cache
 def load(name: str) -> ConnectorSpec[Any]:
     """Load one connector by its entry point. Raises OperatorError."""
     points = [point for point in entry_points(group=GROUP) if point.name == name]

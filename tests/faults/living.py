@@ -25,6 +25,7 @@ from aggregator.sync.schedule import sync
 from connectors.contract import Batch, Cursor
 from tests.api.http_world import PARTIES, HttpWorld
 from tests.sync.sync_world import Script, Scripted
+from tests.vault.source import without_tls
 from tests.vault.world import START, FrozenClock
 
 LEASE = 31
@@ -113,7 +114,7 @@ class Living:
         key = ECKey.import_key(orjson.loads((self.home.folder / "praxis.key").read_bytes()))
         service = open_service(self.home.config(), self.clock)
         registry = Scripted(self.clinic.source("klinik"))
-        worker = replace(service.worker, registry=registry)
+        worker = replace(service.worker, registry=registry, client=without_tls)
         self.service = replace(service, registry=registry, worker=worker, connections=Connections(worker))
         self._http = InProcess(create_app(self.service))
         self.world = HttpWorld(self.service, cast(Any, None), self.clock, cast(Any, self._http), {"praxis": key})

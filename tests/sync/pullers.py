@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 from sqlmodel import Session, col, update
 
 from aggregator.sync.run import Worker
@@ -27,6 +26,7 @@ from aggregator.vault.worker_keys import WorkerKeys
 from connectors.contract import Batch, Cursor
 from tests.databases import opened
 from tests.sync.sync_world import Script, Scripted, batch, observation, patient
+from tests.vault.source import without_tls
 from tests.vault.world import TABLE, FrozenClock
 
 SCHEDULERS, WORKERS = 2, 10
@@ -59,7 +59,7 @@ def worker(folder: Path, place: str) -> Worker:
         table=TABLE,
         blobs=LocalBlobs(folder / "blobs"),
         clock=FrozenClock(),
-        client=httpx.AsyncClient,
+        client=without_tls,
     )
 
 

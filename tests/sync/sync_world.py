@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-import httpx
 from pydantic import SecretStr
 from sqlmodel import Session, col, select, update
 
@@ -46,6 +45,7 @@ from connectors.contract import (
 from fhir_profiles import codes
 from fhir_profiles.text import Resource, dumps, loads
 from tests.databases import stored_bytes
+from tests.vault.source import without_tls
 from tests.vault.world import ERIKA, START, TABLE, FrozenClock, World
 
 Step = Batch | Exception | Callable[[], object]
@@ -215,7 +215,7 @@ def worker(world: World, registry: Registry, clock: Clock | None = None) -> Work
         registry=registry,
         table=TABLE,
         clock=clock or world.clock,
-        client=httpx.AsyncClient,
+        client=without_tls,
         blobs=world.blobs,
     )
 
