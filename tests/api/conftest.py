@@ -11,7 +11,7 @@ from tests.api.http_world import HttpWorld, classes, http_world
 
 
 @pytest.fixture(scope="session")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> HttpWorld:
+def http_template(tmp_path_factory: pytest.TempPathFactory) -> HttpWorld:
     """Made once and ended; `shared` and `fresh` are copies of it.
 
     Erika lets the practice read all that is not sensitive, the laboratory its results; Berta lets nobody.
@@ -28,14 +28,14 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> HttpWorld:
 
 
 @pytest.fixture(scope="module")
-def shared(settled: HttpWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
+def shared(http_template: HttpWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
     """The settled world, for tests that only read it."""
-    with http_world(tmp_path_factory.mktemp("shared"), settled) as world:
+    with http_world(tmp_path_factory.mktemp("shared"), http_template) as world:
         yield world
 
 
 @pytest.fixture
-def fresh(settled: HttpWorld, tmp_path: Path) -> Iterator[HttpWorld]:
+def fresh(http_template: HttpWorld, tmp_path: Path) -> Iterator[HttpWorld]:
     """The settled world, this test's own."""
-    with http_world(tmp_path, settled) as world:
+    with http_world(tmp_path, http_template) as world:
         yield world
