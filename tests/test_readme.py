@@ -38,9 +38,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     command = [sys.executable, "-m", "aggregator", "demo", "--port", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            for _ in range(600):
-                if folder.joinpath("demo.json").exists() or process.poll() is not None:
-                    break
+            while not folder.joinpath("demo.json").exists() and process.poll() is None:
                 time.sleep(0.1)
             yield folder
         finally:
