@@ -27,6 +27,7 @@ from aggregator.commands.restore import restore
 from aggregator.commands.serve import serve
 from aggregator.commands.sync import sync
 from aggregator.errors import AggregatorError
+from aggregator.vault import disk
 from connectors.contract import ConnectorError
 
 app = typer.Typer(
@@ -76,8 +77,12 @@ def main() -> None:
     except (AggregatorError, ConnectorError) as error:
         sys.exit(_failed(str(error)))
     except Exception as error:  # noqa: BLE001 - the last resort: what is not known may hold anything in its message
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        sys.exit(_failed(f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: this is a bug"))
+        sys.exit(_failed(str(disk.failure(error) or _bug(error))))
+
+
+def _bug(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: this is a bug"
 
 
 def _failed(sentence: str) -> int:

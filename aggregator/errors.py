@@ -9,6 +9,9 @@ AggregatorError
 ├── OperatorError        who runs the service: a setting, a key file, a port
 │   ├── KeysMissing
 │   ├── BlobsUnreachable  the store of attachments does not answer
+│   ├── DiskFull         there is no room to write
+│   ├── DiskBroken       a disk cannot be read or written
+│   ├── DatabaseGone     PostgreSQL does not answer
 │   └── RolledBack       the database is older than the key service remembers
 ├── Tampered             nobody can mend it here: stored bytes are not what was written
 └── Stale                nobody: the view is out of date, refresh it and try again
@@ -83,6 +86,18 @@ class KeysMissing(OperatorError):
 
 class BlobsUnreachable(OperatorError):
     """The store of attachments does not answer now; nothing is lost, and the same may succeed later."""
+
+
+class DiskFull(OperatorError):
+    """There is no room to write. What was acknowledged is stored."""
+
+
+class DiskBroken(OperatorError):
+    """A disk cannot be read or written."""
+
+
+class DatabaseGone(OperatorError):
+    """PostgreSQL's server cannot be reached, or ended in the middle of a question."""
 
 
 class RolledBack(OperatorError):

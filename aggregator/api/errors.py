@@ -13,6 +13,9 @@ from aggregator.errors import (
     BlobsUnreachable,
     CallerError,
     Changed,
+    DatabaseGone,
+    DiskBroken,
+    DiskFull,
     OperatorError,
     Refused,
     RolledBack,
@@ -23,6 +26,7 @@ from aggregator.errors import (
 )
 from aggregator.fhir.outcome import FhirError, Issue, operation_outcome
 from aggregator.portability.bulk_exports import TooManyExports
+from aggregator.vault import disk
 from fhir_profiles.text import NotJson, dumps
 from fhir_profiles.xml import NotXml
 
@@ -44,6 +48,9 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     NotXml: (400, "structure"),
     Stale: (503, "transient"),
     BlobsUnreachable: (503, "transient"),
+    DiskFull: (507, "no-store"),
+    DiskBroken: (503, "no-store"),
+    DatabaseGone: (503, "no-store"),
     RolledBack: (503, "exception"),
     OperatorError: (500, "exception"),
     Tampered: (500, "exception"),
@@ -54,7 +61,12 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
 KNOWN = (AggregatorError, NotJson, NotXml)
 """What `answer` answers; all else is unexpected."""
 
-_BESIDE = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}, 429: {"Retry-After": "60"}}
+_BESIDE = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "60"},
+    503: {"Retry-After": "1"},
+    507: {"Retry-After": "60"},
+}
 _OURS_TO_MEND = "something is wrong here; the operator can see it in the log"
 
 
@@ -64,10 +76,9 @@ def answer(error: Exception) -> Response:
         return Response(error.outcome(), error.status, media_type=FHIR_JSON)
     status, code = _row(error)
     text, place = str(error), error.place if isinstance(error, CallerError | NotXml) else ""
-    if isinstance(error, RolledBack):
-        logger.error("%s", error)
-    if status == 500:
+    if isinstance(error, OperatorError) or status == 500:
         logger.error("%s: %s", type(error).__name__, error)
+    if status == 500:
         text = _OURS_TO_MEND
     headers = {"Accept-Encoding": "identity"} if isinstance(error, Packed) else _BESIDE.get(status, {})
     return outcome(status, code, text, place=place, headers=headers)
@@ -83,6 +94,8 @@ def outcome(
 
 def unknown(error: Exception) -> Response:
     """For everything else: its name in the log, without the message or locals, which could hold health data."""
+    if failed := disk.failure(error):
+        return answer(failed)
     logger.error("unexpected %s", type(error).__name__)
     return outcome(500, "exception", _OURS_TO_MEND)
 

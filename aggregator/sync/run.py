@@ -25,7 +25,7 @@ from aggregator.sync.normalise import Normaliser
 from aggregator.sync.registry import Registry, Source
 from aggregator.sync.tables import Connection
 from aggregator.sync.writing import EpochEnded, Tally, VaultWriter, standing_items
-from aggregator.vault import epochs, ledger, tables
+from aggregator.vault import disk, epochs, ledger, tables
 from aggregator.vault.blob_store import BlobStore
 from aggregator.vault.encoding import canonical
 from aggregator.vault.epochs import Writable
@@ -309,6 +309,7 @@ def judge(what: str, failure: Exception | None) -> tuple[str, str]:
     """Status and sentence for the people who see a connection. Only messages that are known to hold no health data."""
     if failure is None:
         return FRESH, ""
+    failure = disk.failure(failure) or failure
     told = str(failure) if isinstance(failure, ConnectorError | AggregatorError) else "unexpected failure"
     logger.warning("sync: %s: %s: %s", what, type(failure).__name__, told)
     if isinstance(failure, Transient | Stale | BlobsUnreachable):

@@ -23,6 +23,7 @@ from aggregator.sync.feeds import feed_not_run, run_feed
 from aggregator.sync.registry import Source
 from aggregator.sync.run import Outcome, Progress, Worker, not_run, run
 from aggregator.sync.tables import Connection
+from aggregator.vault import disk
 from aggregator.vault.blob_rows import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -152,13 +153,15 @@ class Schedule:
         """Pull what is due. Nothing that goes wrong ends the schedule."""
         try:
             outcomes = asyncio.run(self._pull())
+            for outcome in outcomes:
+                self._spread(outcome)
         except asyncio.CancelledError:
             return []
-        except AggregatorError as error:
-            logger.error("sync: a tick failed: %s: %s", type(error).__name__, error)
+        except Exception as error:  # noqa: BLE001 - the next tick tries again; APScheduler would log a traceback
+            known = disk.failure(error) or error
+            told = str(known) if isinstance(known, AggregatorError) else "unexpected failure"
+            logger.error("sync: a tick failed: %s: %s", type(known).__name__, told)
             return []
-        for outcome in outcomes:
-            self._spread(outcome)
         return outcomes
 
     async def _pull(self) -> list[Outcome]:

@@ -16,7 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aggregator.errors import KeysMissing, OperatorError, Refused, Tampered
-from aggregator.vault import key_files
+from aggregator.vault import disk, key_files
 from aggregator.vault.audit_key import AuditKey, successor
 from aggregator.vault.destroyed import DestroyedList, Place
 from aggregator.vault.master_key import MasterKey
@@ -116,6 +116,14 @@ class RingRows:
     def run(self, statement: str, *values: object) -> None:
         with self._lock:
             self._db.execute(statement, values)
+
+    def verification_key(self, vault: str) -> bytes:
+        """The one that was pinned. Raises Refused."""
+        return bytes(self.must("SELECT verification_key FROM vault WHERE id = ?", vault))
+
+    def shred(self, vault: str) -> bytes:
+        """The vault's shred key. Raises Refused where it is destroyed, or never was."""
+        return self.unwrap(vault, "shred", self.must("SELECT shred FROM vault WHERE id = ?", vault))
 
     def wrap(self, vault: str, name: str, key: bytes) -> bytes:
         return wrap(self._row_key, _head(vault, name), key)
@@ -219,7 +227,9 @@ class RingRows:
     def _one_row(self) -> tuple[str, bytes]:
         try:
             found = self._db.execute("SELECT name, row_key FROM ring").fetchone()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if disk.failure(error):
+                raise
             found = None
         if found is None:
             raise OperatorError("ring.db holds no key ring; restore it from its backup")

@@ -6,13 +6,17 @@ import re
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
 from aggregator.audit import verify
 from aggregator.audit.receipts import SYSTEM
+from aggregator.vault import disk
 from fhir_profiles.text import Resource
 from tests.api.http_world import HttpWorld
 from tests.audit import stranger
 from tests.weaken import weakens
+
+FULL = str(disk.failure(OSError(28, "No space left on device")))
 
 
 def _events(world: HttpWorld) -> list[dict[str, Any]]:
@@ -88,7 +92,8 @@ def test_no_receipt_no_answer(fresh: HttpWorld) -> None:
         for path in (f"Observation?patient={whole}", f"Patient/{whole}", f"Patient/{whole}/$everything"):
             for caller in callers.values():
                 answer = fresh.get(f"/fhir/{path}", caller)
-                assert answer.status_code == 500
+                assert (answer.status_code, answer.headers.get("retry-after")) == (507, "60")
+                assert answer.json()["issue"][0]["code"] == "no-store"
                 assert not re.search("4548-4|Erika|Muster|entry", answer.text)
     for caller in callers.values():
         assert fresh.get(f"/fhir/Observation?patient={whole}", caller).status_code == 200
@@ -96,6 +101,34 @@ def test_no_receipt_no_answer(fresh: HttpWorld) -> None:
 
 def _disk_full(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+@pytest.mark.attack(31, 49)
+@pytest.mark.sqlite_only(reason="PostgreSQL's disk is its server's: tests/faults/test_server.py")
+@weakens("aggregator.vault.disk", "failure", lambda _: None, about=(49,))
+def test_a_store_that_is_full_is_told_and_room_is_all_it_takes(
+    fresh: HttpWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    token, path = fresh.token("praxis"), f"/fhir/Observation?patient={fresh.patients['erika']}"
+    engine = fresh.service.store.database.engine
+    event.listen(engine, "begin", _no_more_pages)
+    answers = (fresh.get(path, token) for _ in range(100))  # until the pages that there are have been filled
+    refused = next(one for one in answers if one.status_code != 200)
+    event.remove(engine, "begin", _no_more_pages)
+    assert (refused.status_code, refused.headers.get("retry-after")) == (507, "60")
+    assert refused.json()["issue"] == [{"severity": "error", "code": "no-store", "diagnostics": FULL}]
+    assert f"DiskFull: {FULL}" in caplog.text
+    event.listen(engine, "begin", _pages)
+    assert fresh.get(path, token).status_code == 200
+
+
+def _no_more_pages(connection: Connection) -> None:
+    """The file may have those that it has: the least that SQLite lets it have."""
+    connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+
+def _pages(connection: Connection) -> None:
+    connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
 
 
 def test_the_owners_app_keeps_a_head_and_verifies_the_chain_elsewhere(shared: HttpWorld) -> None:

@@ -139,7 +139,7 @@ def test_a_revocation_that_a_full_disk_stopped_is_finished_without_a_restart(
     monkeypatch.setattr(application, "_SWEEP_SECONDS", 0.01)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(fresh.service.key_service), "destroy_grant", _disk_full)
-        assert fresh.http.delete("/app/grants/praxis", headers=fresh.owner()).status_code == 500
+        assert fresh.http.delete("/app/grants/praxis", headers=fresh.owner()).status_code == 507
         assert _intents(fresh) == 1
     asyncio.run(_swept(fresh))
     assert _intents(fresh) == 0

@@ -26,8 +26,9 @@ from sqlalchemy.util import LRUCache
 from sqlmodel import Session
 
 from aggregator.config import StoreSettings
+from aggregator.errors import AggregatorError
 from aggregator.identity.signing import Signing
-from aggregator.vault import postgresql, sqlite
+from aggregator.vault import disk, postgresql, sqlite
 from aggregator.vault.store import Store
 from tests import cheap_argon2
 from tests.faults import operator
@@ -150,8 +151,8 @@ def _run(asked: Facts, say: Any, shim: Shim) -> None:
                 play(life, scenario, 0, acknowledge)
             except AssertionError:
                 raise
-            except Exception as error:  # noqa: BLE001 - how a full disk is told is not this test's matter
-                say({"failed": type(error).__name__})
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is looked at
+                say(_failed(error))
                 faulty.disarm()
                 mended = _reachable(life.service.store)
                 if scenario.by_operator:
@@ -167,8 +168,13 @@ def _run(asked: Facts, say: Any, shim: Shim) -> None:
     except Exception as error:  # as above, at the start or the end
         if mended:
             raise
-        say({"failed": type(error).__name__})
+        say(_failed(error))
     faulty.disarm()
+
+
+def _failed(error: Exception) -> Facts:
+    """told: somebody hears of it in a sentence, and not of a bug."""
+    return {"failed": repr(error), "told": isinstance(error, AggregatorError) or disk.failure(error) is not None}
 
 
 def _reachable(store: Store) -> bool:

@@ -121,6 +121,8 @@ class Rig:
                 self._judge(SCENARIOS[name], len(acknowledged), one)
             elif "step" in one:
                 acknowledged.append(one)
+            else:
+                assert one["told"], one
         self._judge_after(name, home, acknowledged)
 
     def _judge_after(self, name: str, home: Path, acknowledged: list[Facts]) -> None:

@@ -18,6 +18,7 @@ from aggregator.sync.feeds import feed_id
 from aggregator.sync.run import Worker
 from aggregator.sync.schedule import Schedule, sync
 from aggregator.sync.tables import Connection, Feed
+from aggregator.vault import ledger
 from connectors.contract import Batch, Cursor, Kind, Transient
 from tests.sync.sync_world import Script, SyncWorld, batch, patient
 from tests.vault.world import World
@@ -126,7 +127,7 @@ def test_a_tick_that_fails_is_logged_and_the_next_one_comes(
 
 
 def test_a_disk_that_fails_one_run_still_lets_the_others_have_their_turn(
-    syncing: SyncWorld, monkeypatch: pytest.MonkeyPatch
+    syncing: SyncWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     syncing.other.says([batch(patient())])
     first, second = sorted((syncing.connect("klinik"), syncing.connect("praxis")), key=lambda one: syncing.row(one).id)
@@ -141,6 +142,23 @@ def test_a_disk_that_fails_one_run_still_lets_the_others_have_their_turn(
     with pytest.raises(OSError, match="no space left"):
         asyncio.run(sync(syncing.worker))
     assert syncing.row(second).status == "fresh"
+    assert schedule(syncing).tick() == []
+    assert "sync: a tick failed: DiskFull: a disk is full: make room" in caplog.text
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_run_is_the_operators(
+    syncing: SyncWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncing.clinic.says([batch(patient())])
+    connection = syncing.connect()
+    monkeypatch.setattr(ledger, "save", _disk_full)
+    schedule(syncing).tick()
+    row = syncing.row(connection)
+    assert (row.status, row.error.partition(":")[0]) == ("broken", "a disk is full")
+
+
+def _disk_full(*_: object) -> None:
+    raise OSError(28, "no space left on device")
 
 
 def test_a_schedule_that_was_stopped_leaves_no_thread(syncing: SyncWorld) -> None:
