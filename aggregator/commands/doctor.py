@@ -21,7 +21,7 @@ from aggregator.sync import quarantine
 from aggregator.sync.run import FRESH, LATE
 from aggregator.sync.tables import Connection
 from aggregator.vault import blob_rows
-from aggregator.vault.key_ring import FILES
+from aggregator.vault.ring_folder import FILES
 from aggregator.vault.tables import GrantIntent, Installation
 
 

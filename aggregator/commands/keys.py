@@ -16,7 +16,8 @@ from aggregator.commands.common import AsJson, config_file, print_json, progress
 from aggregator.config import Config, load
 from aggregator.errors import OperatorError
 from aggregator.sync.resealing import reseal
-from aggregator.vault.key_ring import FILES, KeyRing
+from aggregator.vault.key_ring import KeyRing
+from aggregator.vault.ring_folder import FILES
 from aggregator.vault.store import Store
 from aggregator.vault.tables import Installation
 from connectors.contract import utc_now

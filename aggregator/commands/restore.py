@@ -18,7 +18,7 @@ from aggregator.config import Config, load
 from aggregator.errors import OperatorError
 from aggregator.identity import unlockers
 from aggregator.identity.tables import Unlocker
-from aggregator.vault import blob_copies, dump, restoring, tables, truth
+from aggregator.vault import blob_copies, dump, restoring, ring_folder, tables, truth
 from aggregator.vault.blob_store import open_blobs
 from aggregator.vault.key_ring import KeyRing
 from aggregator.vault.restoring import Restored
@@ -104,7 +104,7 @@ def _ring(config: Config, backup: Path | None) -> KeyRing:
         if backup:
             raise OperatorError(f"--keys-from: {folder} holds a key ring, newer than any backup; leave the option out")
     elif backup:
-        KeyRing.restore(backup, folder, listed)
+        ring_folder.restore(backup, folder, listed)
     else:
         raise OperatorError(f"keys.folder: {folder} holds no key ring; name its backup with --keys-from")
     return KeyRing(folder, listed, master_key(config))

@@ -62,7 +62,7 @@ def test_the_key_service_opens_it_for_its_grantee_alone(world: World) -> None:
 
 
 @pytest.mark.attack(27)
-@weakens("aggregator.vault.key_ring", "_is_grantee", lambda *_: True)
+@weakens("aggregator.vault.grant_keys", "_is_grantee", lambda *_: True)
 def test_a_row_renamed_to_another_grantee_opens_for_nobody_new(world: World) -> None:
     world.permit(DR_B)
     row = world.grant()
@@ -70,7 +70,7 @@ def test_a_row_renamed_to_another_grantee_opens_for_nobody_new(world: World) -> 
 
 
 @pytest.mark.attack(27)
-@weakens("aggregator.vault.key_ring", "verify", lambda *_: None)
+@weakens("aggregator.vault.grant_keys", "verify", lambda *_: None)
 def test_a_certificate_that_names_another_grantee_is_not_the_patients(world: World) -> None:
     world.permit(DR_B)
     row = world.grant()

@@ -18,7 +18,7 @@ from aggregator.vault.keys import Root
 from tests.vault.world import DR_B, ERIKA, LABORATORY, World
 from tests.weaken import weakens
 
-KEY_RING = "aggregator.vault.key_ring"
+GRANT_KEYS = "aggregator.vault.grant_keys"
 FORGER = Root(bytes(range(32)))
 
 
@@ -72,7 +72,7 @@ def forged(row: tables.Grant, **changed: Any) -> tables.Grant:
 
 
 @pytest.mark.attack(4, 27)
-@weakens(KEY_RING, "_is_grantee", yes)
+@weakens(GRANT_KEYS, "_is_grantee", yes)
 def test_another_partys_token(world: World) -> None:
     world.permit(DR_B)
     assert not refused(world)
@@ -80,7 +80,7 @@ def test_another_partys_token(world: World) -> None:
 
 
 @pytest.mark.attack(4)
-@weakens(KEY_RING, "_is_over", lambda *_: False)
+@weakens("aggregator.vault.tickets", "_is_over", lambda *_: False)
 def test_a_token_that_has_expired(world: World) -> None:
     world.permit(DR_B)
     old = world.ticket(minutes=5)
@@ -91,7 +91,7 @@ def test_a_token_that_has_expired(world: World) -> None:
 
 
 @pytest.mark.attack(27)
-@weakens(KEY_RING, "unwrap", lambda key, head, box: box)  # noqa: ARG005 - a ticket's row that nobody sealed
+@weakens("aggregator.vault.tickets", "unwrap", lambda key, head, box: box)  # noqa: ARG005 - a ticket's row that nobody sealed
 def test_a_ticket_that_nobody_admitted(world: World) -> None:
     world.permit(DR_B)
     told = {"party": DR_B.id, "purpose": "TREAT", "scopes": [], "expires": 2**40}
@@ -102,7 +102,7 @@ def test_a_ticket_that_nobody_admitted(world: World) -> None:
     pytest.fail("a row that the key service did not seal stands for somebody")
 
 
-@weakens(KEY_RING, "_is_occasion", yes)
+@weakens(GRANT_KEYS, "_is_occasion", yes)
 def test_another_purpose(world: World) -> None:
     world.permit(DR_B, purpose=[{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "TREAT"}])
     assert not refused(world, ticket=ticket(world, "TREAT"))
@@ -110,7 +110,7 @@ def test_another_purpose(world: World) -> None:
 
 
 @pytest.mark.attack(18)
-@weakens(KEY_RING, "_is_occasion", yes)
+@weakens(GRANT_KEYS, "_is_occasion", yes)
 @pytest.mark.parametrize("days", [-1, 2], ids=["before", "after"])
 def test_before_and_after_the_period(world: World, days: int) -> None:
     world.permit(DR_B, period={"start": "2026-11-21", "end": "2026-11-22"})
@@ -120,7 +120,7 @@ def test_before_and_after_the_period(world: World, days: int) -> None:
 
 
 @pytest.mark.attack(27)
-@weakens(KEY_RING, "verify", lambda *_: None)
+@weakens(GRANT_KEYS, "verify", lambda *_: None)
 def test_a_certificate_that_the_patient_did_not_sign(world: World) -> None:
     world.permit(DR_B)
     theirs = forged(world.grant(), grantee=b64(world.ring.handle("party", LABORATORY.id)))
@@ -128,7 +128,7 @@ def test_a_certificate_that_the_patient_did_not_sign(world: World) -> None:
 
 
 @pytest.mark.attack(22)
-@weakens(f"{KEY_RING}.KeyRing", "verification_key", as_the_database_says)
+@weakens("aggregator.vault.ring_rows.RingRows", "verification_key", as_the_database_says)
 def test_a_verification_key_replaced_in_the_database(world: World) -> None:
     """The weakened key service takes the key that the database says."""
     OPEN[:] = [world]
@@ -139,7 +139,7 @@ def test_a_verification_key_replaced_in_the_database(world: World) -> None:
 
 
 @pytest.mark.attack(21)
-@weakens(f"{KEY_RING}.KeyRing", "_check", believed)
+@weakens(f"{GRANT_KEYS}.GrantKeys", "_check", believed)
 def test_a_grant_of_another_vault(world: World) -> None:
     """One that another patient signed is registered for nobody else's vault; nor does its row open there."""
     world.permit(DR_B)
@@ -152,7 +152,7 @@ def test_a_grant_of_another_vault(world: World) -> None:
 
 
 @pytest.mark.attack(21, 27)
-@weakens(KEY_RING, "_is_about", yes)
+@weakens(GRANT_KEYS, "_is_about", yes)
 def test_a_payload_that_is_not_the_signed_one(world: World) -> None:
     world.permit(DR_B, LABORATORY)
     mine, theirs = world.grant(DR_B), world.grant(LABORATORY)
@@ -163,7 +163,7 @@ def test_a_payload_that_is_not_the_signed_one(world: World) -> None:
 
 
 @pytest.mark.attack(31)
-@weakens(f"{KEY_RING}.Openings", "use", yes)
+@weakens("aggregator.vault.openings.Openings", "use", yes)
 def test_an_opening_without_its_receipt(world: World) -> None:
     world.permit(DR_B)
     told = world.opening()
@@ -173,9 +173,9 @@ def test_an_opening_without_its_receipt(world: World) -> None:
 
 
 @pytest.mark.attack(25)
-@weakens(f"{KEY_RING}.KeyRing", "destroy_grant", lambda *_, **__: None)
+@weakens("aggregator.vault.key_ring.KeyRing", "destroy_grant", lambda *_, **__: None)
 def test_a_row_from_before_the_revocation(world: World) -> None:
     world.permit(DR_B)
     row = world.grant()
-    world.signing.end_grant(world.owner, DR_B.id)
+    world.grants.end(world.owner, DR_B.id)
     assert refused(world, row)

@@ -306,7 +306,7 @@ def test_a_revoked_token_is_worth_nothing(clients: Clients, world: World) -> Non
 
 
 @pytest.mark.attack(24)
-@weakens("aggregator.vault.key_ring", "_is_over", lambda *_: False)
+@weakens("aggregator.vault.tickets", "_is_over", lambda *_: False)
 def test_a_token_whose_row_was_edited_lives_no_longer(clients: Clients, world: World) -> None:
     token = signed_in(clients, world)["access_token"]
     world.sql("UPDATE access_token SET expires = expires + 3600")
@@ -316,7 +316,7 @@ def test_a_token_whose_row_was_edited_lives_no_longer(clients: Clients, world: W
 
 
 @pytest.mark.attack(4, 21)
-@weakens("aggregator.vault.key_ring.KeyRing", "_ticket_key", lambda *_: bytes(32), about=(21,))
+@weakens("aggregator.vault.tickets.Tickets", "_key", lambda *_: bytes(32), about=(21,))
 def test_a_token_does_not_open_another_tokens_row(clients: Clients, world: World) -> None:
     tokens = [signed_in(clients, world, jti=jti)["access_token"] for jti in ("once-1", "once-2")]
     with world.store.write() as session:

@@ -23,7 +23,7 @@ from fhir_profiles.text import Resource
 from tests.vault.world import DR_B, ERIKA, World, consent
 from tests.weaken import weakens
 
-KEY_RING = "aggregator.vault.key_ring"
+TICKETS = "aggregator.vault.tickets"
 
 
 def carer(world: World, login: str = "mutter") -> Owner:
@@ -86,7 +86,7 @@ def test_a_person_is_not_named_by_a_reference_like_a_clients(world: World) -> No
 
 
 @pytest.mark.attack(27)
-@weakens(KEY_RING, "verify", lambda *_: None)
+@weakens(TICKETS, "verify", lambda *_: None)
 def test_a_proof_takes_the_persons_own_root(world: World) -> None:
     mother = carer(world)
     assert admitted(world, proof(world, mother))
@@ -95,7 +95,7 @@ def test_a_proof_takes_the_persons_own_root(world: World) -> None:
 
 
 @pytest.mark.attack(27)
-@weakens(KEY_RING, "_proves", lambda *_: True)
+@weakens(TICKETS, "_proves", lambda *_: True)
 @pytest.mark.parametrize(
     "changed",
     [{"kind": "hold"}, {"vault": "a" * 26}, {"token": "0" * 64}, {"purpose": "TREAT"}],
@@ -106,7 +106,7 @@ def test_a_proof_is_for_this_token_vault_and_purpose(world: World, changed: dict
 
 
 @pytest.mark.attack(50)
-@weakens(KEY_RING, "_is_of_now", lambda *_: True)
+@weakens(TICKETS, "_is_of_now", lambda *_: True)
 @pytest.mark.parametrize("seconds", [0, -1, 301])
 def test_a_proof_is_of_these_minutes(world: World, seconds: int) -> None:
     made = proof(world, carer(world), expires=int(world.clock().timestamp()) + seconds)
@@ -114,7 +114,7 @@ def test_a_proof_is_of_these_minutes(world: World, seconds: int) -> None:
 
 
 @pytest.mark.attack(27)
-@weakens(f"{KEY_RING}.KeyRing", "admit", lambda self, token, admission: self._admit(token, admission))
+@weakens(f"{TICKETS}.Tickets", "admit", lambda self, token, admission: self._admit(token, admission))
 def test_nobody_is_admitted_as_a_person_without_a_proof(world: World) -> None:
     """Not by a service that is asked to, either: who runs the clients' sign-in cannot make somebody's parent."""
     mother = carer(world)
@@ -126,7 +126,7 @@ def test_nobody_is_admitted_as_a_person_without_a_proof(world: World) -> None:
 
 
 @pytest.mark.attack(1, 4)
-@weakens(KEY_RING, "_is_grantee", lambda *_: True)
+@weakens("aggregator.vault.grant_keys", "_is_grantee", lambda *_: True)
 def test_one_carers_ticket_opens_no_other_ones_grant(world: World) -> None:
     mother, stranger = carer(world), carer(world, "fremde")
     let(world, mother)
@@ -148,7 +148,7 @@ def test_a_carer_whose_own_record_was_erased_is_nobody(world: World) -> None:
 def test_an_ended_carer_stays_ended_until_named_anew(world: World) -> None:
     mother = carer(world)
     let(world, mother)
-    assert world.signing.end_grant(world.owner, f"person/{mother.vault}") == 1
+    assert world.grants.end(world.owner, f"person/{mother.vault}") == 1
     world.permit(DR_B)
     assert [row.grantee for row in grants(world)] == [world.ring.handle("party", DR_B.id)]
     let(world, mother)

@@ -150,7 +150,7 @@ def test_a_forged_row_neither_counts_nor_stands_in_the_way(world: World) -> None
 
 
 @pytest.mark.attack(26)
-@weakens("aggregator.vault.key_ring.KeyRing", "_shred", lambda *_: bytes(32))
+@weakens("aggregator.vault.ring_rows.RingRows", "shred", lambda *_: bytes(32))
 def test_without_the_shred_key_the_right_password_opens_nothing(world: World) -> None:
     """Erased: the database, from any backup, with the right password and the rest of the key service."""
     vault = world.accounts.sign_up("uwe", PASSWORD, ERIKA).owner.vault

@@ -289,9 +289,9 @@ CLAIMS: dict[str, Callable[[Root, Hold], tuple[Root, bytes, bytes, int]]] = {
 
 
 @pytest.mark.attack(57)
-@weakens("aggregator.vault.key_ring", "verify", lambda *_: None)
-@weakens("aggregator.vault.key_ring", "_covers", lambda *_: True)
-@weakens("aggregator.vault.key_ring", "_CLAIM_SECONDS", 10**9)
+@weakens("aggregator.vault.hold_key", "verify", lambda *_: None)
+@weakens("aggregator.vault.hold_key", "_covers", lambda *_: True)
+@weakens("aggregator.vault.hold_key", "_CLAIM_SECONDS", 10**9)
 def test_the_key_service_opens_for_a_patients_own_and_fresh_claim_alone(syncing: SyncWorld, queue: Queue) -> None:
     queue.brings(ERIKA, "erika")
     syncing.run_feed()

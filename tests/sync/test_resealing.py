@@ -16,7 +16,8 @@ from aggregator.errors import OperatorError, Tampered
 from aggregator.sync import resealing, routes
 from aggregator.sync.tables import Connection
 from aggregator.vault import epochs, grant_version, key_files, snapshot
-from aggregator.vault.key_ring import FILES, KeyRing
+from aggregator.vault.key_ring import KeyRing
+from aggregator.vault.ring_folder import FILES
 from aggregator.vault.seal import read_header
 from aggregator.vault.store import Store
 from aggregator.vault.tables import Mandate

@@ -206,7 +206,7 @@ def test_a_grant_opens_with_no_expired_ticket(world: World, granted: tables.Gran
 
 
 @pytest.mark.attack(31)
-@weakens("aggregator.vault.key_ring.Openings", "use", lambda *_: True)
+@weakens("aggregator.vault.openings.Openings", "use", lambda *_: True)
 def test_no_grant_opens_before_its_receipt_is_durable(world: World, granted: tables.Grant) -> None:
     """An id that the key service was never told of, one that was told for another vault, and one that was used."""
     told = world.opening()
@@ -217,12 +217,12 @@ def test_no_grant_opens_before_its_receipt_is_durable(world: World, granted: tab
 
 
 @pytest.mark.attack(31)
-@weakens("aggregator.vault.key_ring.Openings", "use", lambda *_: True)
+@weakens("aggregator.vault.openings.Openings", "use", lambda *_: True)
 def test_an_opening_is_remembered_for_a_minute(
     world: World, granted: tables.Grant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told, later = [world.opening(), world.opening()], time.monotonic() + 60
-    monkeypatch.setattr("aggregator.vault.key_ring.time.monotonic", lambda: later)
+    monkeypatch.setattr("aggregator.vault.openings.time.monotonic", lambda: later)
     with pytest.raises(Refused, match="no receipt of this opening"):
         world.ring.open_grant(signed(granted), world.ticket(), told[0], world.clock())
     world.opening()
@@ -230,7 +230,7 @@ def test_an_opening_is_remembered_for_a_minute(
 
 
 @pytest.mark.attack(31)
-@weakens("aggregator.vault.key_ring.Openings", "use", lambda *_: True)
+@weakens("aggregator.vault.openings.Openings", "use", lambda *_: True)
 def test_a_receipt_that_was_not_written_opens_no_grant(world: World, granted: tables.Grant) -> None:
     """The commit fails: the key service was told of nothing."""
     opening = Opening(world.vault, world.owner.root.audit.public())
@@ -245,7 +245,7 @@ def test_a_receipt_that_was_not_written_opens_no_grant(world: World, granted: ta
 
 
 @pytest.mark.attack(27)
-@weakens("aggregator.vault.key_ring", "verify", lambda *_: None)
+@weakens("aggregator.vault.grant_keys", "verify", lambda *_: None)
 def test_a_grant_forged_by_sql_is_refused(world: World, granted: tables.Grant) -> None:
     """The certificate rewritten for another grantee, with the old signature, and with one of the forger's own root."""
     stated = canonical({"kind": "grant", "grantee": b64(world.ring.handle("party", LABORATORY.id))})
@@ -259,7 +259,7 @@ def test_a_grant_forged_by_sql_is_refused(world: World, granted: tables.Grant) -
 
 
 @pytest.mark.attack(22, 27)
-@weakens("aggregator.vault.key_ring", "verify", lambda *_: None, about=(22, 27))
+@weakens("aggregator.vault.grant_keys", "verify", lambda *_: None, about=(22, 27))
 def test_a_whole_grant_of_a_forged_root_is_not_registered(world: World) -> None:
     """With the vault's row replaced as well: the key service believes the key that it pinned, not the database's."""
     forger = Root.generate()
@@ -343,7 +343,7 @@ def test_its_database_keeps_nothing_that_was_deleted(world: World) -> None:
 def test_a_revocation_that_was_interrupted_is_finished_at_the_next_start(world: World, granted: tables.Grant) -> None:
     with world.store.write() as session:
         session.add(tables.GrantIntent(vault=granted.vault, grant=granted.id))
-    world.signing.finish_revocations()
+    world.grants.finish_revocations()
     with pytest.raises(Refused, match="the key service holds no such key"):
         world.opened(DR_B)
     with world.store.read() as session:

@@ -14,9 +14,10 @@ from aggregator.consent.grant import signed
 from aggregator.errors import OperatorError, Refused, Tampered
 from aggregator.identity import unlockers
 from aggregator.identity.tables import Unlocker
-from aggregator.vault import key_files
+from aggregator.vault import key_files, ring_folder
 from aggregator.vault.destroyed import DestroyedList, Place
-from aggregator.vault.key_ring import FILES, KeyRing
+from aggregator.vault.key_ring import KeyRing
+from aggregator.vault.ring_folder import FILES
 from aggregator.vault.seal import header
 from tests.vault.world import World
 from tests.weaken import weakens
@@ -119,7 +120,7 @@ def test_a_restore_of_the_ring_that_is_killed_loses_no_line_of_the_list(
         with monkeypatch.context() as patched:
             patched.setattr(Path, "rename", _killed_after(renames))
             try:
-                KeyRing.restore(older, folder, folder / "destroyed")
+                ring_folder.restore(older, folder, folder / "destroyed")
                 break
             except Killed:
                 renames += 1
