@@ -19,6 +19,7 @@ from aggregator.errors import KeysMissing, OperatorError, RolledBack
 from aggregator.fhir.index import SearchIndex
 from aggregator.identity.accounts import Accounts
 from aggregator.identity.clients import Clients, register
+from aggregator.identity.grants import Grants
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.passkeys import Passkeys
 from aggregator.identity.signing import Signing
@@ -132,8 +133,8 @@ def _compose(
     session = config.session
     base_url = (config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/")
     accounts = Accounts(store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60)
-    signing = Signing(store, ring, accounts, [one.party for one in registered.values()], clock)
-    signing.finish_revocations()
+    grants = Grants(store, ring, accounts, [one.party for one in registered.values()], clock)
+    grants.finish_revocations()
     worker = Worker(
         store=store,
         keys=keys,
@@ -163,7 +164,8 @@ def _compose(
         registered=registered,
         accounts=accounts,
         ways_in=WaysIn(store, ring, accounts, Passkeys(store, ring, clock, base_url), clock),
-        signing=signing,
+        grants=grants,
+        signing=Signing(store, accounts, grants, clock),
         writing=OwnerWriting(store, blobs, table, clock),
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
         connections=Connections(worker),

@@ -122,7 +122,7 @@ def test_what_was_backed_up_comes_back(lived: World, run: Run) -> None:
 @weakens("aggregator.vault.restoring", "_end_dead_grants", lambda *_: 0)
 def test_what_was_revoked_after_the_backup_stays_so_and_the_patient_sees_the_gap(lived: World, run: Run) -> None:
     to, _ = backed_up(lived, run)
-    lived.signing.end_grant(lived.owner, DR_B.id)
+    lived.grants.end(lived.owner, DR_B.id)
     receipt(lived)
     told, config = restored(lived, run, "--from", to)
     assert told == {"vaults": 1, "behind": 1, "ended_grants": 2, "left_out": 0, "missing_attachments": 0}
@@ -180,7 +180,7 @@ def test_what_a_grantee_kept_before_a_restore_opens_nothing_that_comes_after(
     assert told["ended_grants"] == 2
     service = started(config)
     assert service.key_service.rotation_due(lived.vault) == 1
-    assert service.signing.settle(service.accounts.sign_in(LOGIN, PASSWORD))
+    assert service.grants.settle(service.accounts.sign_in(LOGIN, PASSWORD))
     with service.store.read() as session:
         assert session.get_one(tables.Vault, lived.vault).epoch == 2
 
@@ -288,7 +288,7 @@ def test_a_restore_that_was_killed_after_its_commit_is_over_once_the_service_sta
         with pytest.raises(Killed):
             restored(lived, run, "--from", to)
     service = open_service(load(lived.folder / "again.toml"), lived.clock)
-    service.signing.end_grant(service.accounts.sign_in(LOGIN, PASSWORD), DR_B.id)
+    service.grants.end(service.accounts.sign_in(LOGIN, PASSWORD), DR_B.id)
     now = service.key_service.remembered([lived.vault])
     service.close()
     ring = KeyRing(lived.folder / "keys")
@@ -426,7 +426,7 @@ def test_a_restore_beside_a_running_service_touches_none_of_its_counters(lived: 
 
 def test_a_lost_key_ring_comes_back_to_the_database_that_is_there(lived: World, run: Run) -> None:
     _, keys_to = backed_up(lived, run)
-    lived.signing.end_grant(lived.owner, DR_B.id)
+    lived.grants.end(lived.owner, DR_B.id)
     second_owner(lived, MAX)
     lived.close()
     config, folder = lived.folder / "store.toml", lived.folder / "keys"

@@ -213,7 +213,7 @@ class AppRoutes:
         """End all that a grantee may read, at once; needs no fresh unlock."""
         principal = self._callers.of(request)
         owner = principal.as_owner()
-        ended = await asyncio.to_thread(self._service.signing.end_grant, owner, party)
+        ended = await asyncio.to_thread(self._service.grants.end, owner, party)
         act = Act("delete", "", f"grant of {party}")
         await self._access.answer(principal, owner.vault, act, lambda _: Answer(b"", 0))
         return _json({"ended": ended})

@@ -89,7 +89,7 @@ async def _sweep(service: Service, access: Access, callers: Callers) -> None:
 
 def _finish(service: Service) -> None:
     try:
-        service.signing.finish_revocations()
+        service.grants.finish_revocations()
     except Exception as error:  # noqa: BLE001 - the next sweep tries again
         logger.error("a revocation is not finished: %s", type(error).__name__)
 

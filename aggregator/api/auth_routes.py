@@ -140,7 +140,7 @@ class AuthRoutes:
         A vault that was tampered with is theirs to see, and one that another session moves meanwhile stops nobody.
         """
         try:
-            await asyncio.to_thread(self._service.signing.settle, owner)
+            await asyncio.to_thread(self._service.grants.settle, owner)
         except (Tampered, RolledBack, Stale) as error:
             logger.warning("auth: the keys of a vault could not be changed: %s", error)
         return owner

@@ -20,7 +20,7 @@ from aggregator.consent.withheld import Withheld
 from aggregator.fhir import audit_event, provenance
 from aggregator.identity import persons
 from aggregator.identity.accounts import Owner
-from aggregator.identity.signing import archived
+from aggregator.identity.grant_archive import archived
 from aggregator.portability import closed_chains
 from aggregator.portability.closed_chains import ClosedChain
 from aggregator.vault import counter, tables

@@ -10,6 +10,7 @@ from aggregator.config import Config
 from aggregator.consent.section_table import SectionTable
 from aggregator.identity.accounts import Accounts
 from aggregator.identity.clients import Client, Clients
+from aggregator.identity.grants import Grants
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
@@ -40,6 +41,7 @@ class Service:
     registered: Mapping[str, Client]
     accounts: Accounts
     ways_in: WaysIn
+    grants: Grants
     signing: Signing
     writing: OwnerWriting
     clients: Clients

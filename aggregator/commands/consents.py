@@ -41,7 +41,7 @@ def end(
         typer.confirm(_WARNING, abort=True, err=True)
     with opened(context) as service:
         receipt(service, vault, party)
-        ended = service.signing.stop_grant(vault, party)
+        ended = service.grants.stop(vault, party)
     if as_json:
         print_json({"ended": ended})
     else:

@@ -16,7 +16,7 @@ from aggregator.audit import chain_file, receipts
 from aggregator.audit.receipts import Opening, ReceiptWriter
 from aggregator.audit.tables import Receipt
 from aggregator.errors import Tampered
-from aggregator.identity import signing
+from aggregator.identity import grant_archive
 from aggregator.identity.accounts import Owner
 from aggregator.portability import archive, closed_chains
 from aggregator.portability.archive import MANIFEST, File
@@ -171,9 +171,9 @@ def _originals(session: Session, owner: Owner) -> Iterator[File]:
 
 def _grants(session: Session, key_service: KeyService, owner: Owner, newest: int) -> Iterator[bytes]:
     for version in range(1, newest + 1):
-        kept = signing.archive(session, key_service, owner, version)
+        kept = grant_archive.archive(session, key_service, owner, version)
         if not kept.missing:
-            yield orjson.dumps({"version": version} | signing.archive_members(kept))
+            yield orjson.dumps({"version": version} | grant_archive.members(kept))
 
 
 def _receipts(place: Place, session: Session, owner: Owner) -> Iterator[File]:

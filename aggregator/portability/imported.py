@@ -12,9 +12,9 @@ from sqlmodel import Session
 from aggregator.audit import receipts
 from aggregator.audit.receipts import Opening
 from aggregator.errors import Tampered
-from aggregator.identity import signing
+from aggregator.identity import grant_archive
 from aggregator.identity.accounts import Accounts, Owner, SignedUp
-from aggregator.identity.signing import Archived
+from aggregator.identity.grant_archive import Archived
 from aggregator.portability import closed_chains, manifest, record
 from aggregator.portability.archive import Files
 from aggregator.portability.closed_chains import ClosedChain
@@ -138,7 +138,7 @@ def _line(tag: str, section: str, version: int, deleted: int, attached: Sequence
 
 
 def _grants(export: Export) -> Mapping[int, Archived]:
-    made = {one["version"]: signing.read_archive_members(one) for one in values(export, "consents/versions.ndjson")}
+    made = {one["version"]: grant_archive.read_members(one) for one in values(export, "consents/versions.ndjson")}
     if not all(type(version) is int and 1 <= version <= export.manifest.grants for version in made):
         raise ValueError("no grant version")
     return made
@@ -194,7 +194,7 @@ def _fill(place: Place, worker: WorkerKeys, session: Session, row: tables.Vault,
     # A version of its own, in which nobody has a grant: what was open elsewhere is not open here.
     row.grant_version = told.grants + 1
     archives = {**made.grants, row.grant_version: Archived([], {})}
-    session.add_all([signing.archive_row(owner.root, row.id, version, one) for version, one in archives.items()])
+    session.add_all([grant_archive.archive_row(owner.root, row.id, version, one) for version, one in archives.items()])
     session.flush()
     seeds = {name: owner.seed(name, row.epoch) for name in owner.sections}
     snapshot.write(session, snapshot.make(row, owner.root, made.state, seeds))

@@ -284,7 +284,7 @@ def test_what_ends_between_opening_and_commit_is_not_written(fresh: HttpWorld, m
 
     def ended_meanwhile(self: Deposits, *given: Any) -> Any:
         made = opened(self, *given)
-        fresh.service.signing.stop_grant(fresh.patients["erika"].partition(".")[0], "fremd")
+        fresh.service.grants.stop(fresh.patients["erika"].partition(".")[0], "fremd")
         return made
 
     monkeypatch.setattr(Deposits, "_opened", ended_meanwhile)

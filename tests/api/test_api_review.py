@@ -40,7 +40,7 @@ def test_a_grant_that_ends_while_it_is_opened_opens_nothing(fresh: HttpWorld, mo
 
     def revoked_meanwhile(*arguments: Any) -> Any:
         monkeypatch.setattr(access.views, "open_view", opened)
-        fresh.service.signing.end_grant(owner, "labor")
+        fresh.service.grants.end(owner, "labor")
         return opened(*arguments)
 
     monkeypatch.setattr(access.views, "open_view", revoked_meanwhile)

@@ -13,7 +13,7 @@ from aggregator.api import application
 from aggregator.api.access import Access
 from aggregator.api.caller import Callers
 from aggregator.errors import RolledBack, Stale
-from aggregator.identity.signing import Signing
+from aggregator.identity.grants import Grants
 from aggregator.vault import tables
 from aggregator.vault.tables import GrantIntent
 from tests.api.http_world import PASSWORD, HttpWorld, classes, consent
@@ -214,5 +214,5 @@ def test_a_sign_in_does_not_wait_for_keys_that_cannot_change_now(
     def fails(*_: object) -> bool:
         raise error
 
-    monkeypatch.setattr(Signing, "settle", fails)
+    monkeypatch.setattr(Grants, "settle", fails)
     assert fresh.http.post("/auth/sign-in", json={"login": "erika", "password": PASSWORD}).status_code == 200

@@ -65,7 +65,7 @@ def test_openings_may_be_interleaved(world: World, writer: ReceiptWriter) -> Non
 
 
 MOVED = {
-    "a grant's end": lambda world: world.signing.stop_grant(world.vault, "praxis-b"),
+    "a grant's end": lambda world: world.grants.stop(world.vault, "praxis-b"),
     "a batch": lambda world: world.append("results", world.put("Observation/1")),
 }
 
@@ -91,7 +91,7 @@ def test_a_revocation_makes_every_open_view_stale(world: World, writer: ReceiptW
     world.permit()
     condition = now(world)
     writer.write_now([opening.next({"kind": "answered"}, condition)])
-    world.signing.end_grant(world.owner, "praxis-b")
+    world.grants.end(world.owner, "praxis-b")
     with pytest.raises(Stale):
         writer.write_now([opening.next({"kind": "answered"}, condition)])
 

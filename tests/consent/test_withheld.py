@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aggregator.consent.withheld import Withheld
-from aggregator.identity.signing import archived
+from aggregator.identity.grant_archive import archived
 from aggregator.vault.envelope import Delete
 from fhir_profiles import codes
 from fhir_profiles.profiles import SECTION_SYSTEM
@@ -97,7 +97,7 @@ def test_the_consents_count_as_they_were_then(record: World) -> None:
 
 def test_ending_one_partys_grant_leaves_what_the_others_saw(record: World) -> None:
     record.permit(DR_B, LABORATORY, **RESULTS)
-    record.signing.end_grant(record.owner, LABORATORY.id)
+    record.grants.end(record.owner, LABORATORY.id)
     assert told(record, version=2, kind="Observation") == {}
 
 

@@ -27,7 +27,7 @@ from sqlmodel import Session
 
 from aggregator.config import StoreSettings
 from aggregator.errors import AggregatorError
-from aggregator.identity.signing import Signing
+from aggregator.identity.grants import Grants
 from aggregator.vault import disk, postgresql, sqlite
 from aggregator.vault.store import Store
 from tests import cheap_argon2
@@ -57,7 +57,7 @@ _WRITE = Store.write
 WEAKENINGS: dict[str, Callable[[], object]] = {
     "": lambda: None,
     "each statement commits": lambda: setattr(sqlite, "_begin", lambda _: None),
-    "revocations are not finished": lambda: setattr(Signing, "finish_revocations", lambda _: None),
+    "revocations are not finished": lambda: setattr(Grants, "finish_revocations", lambda _: None),
     "the server may forget": _forgetful,
     "a failed commit is not told": lambda: setattr(Store, "write", _swallowed),
 }
@@ -159,7 +159,7 @@ def _run(asked: Facts, say: Any, shim: Shim) -> None:
                     life.stop()
                     operator.mend(home)
                     life.start()
-                life.service.signing.finish_revocations()  # as the serving process's sweep does
+                life.service.grants.finish_revocations()  # as the serving process's sweep does
                 say({"facts": look(life, scenario), "wrong": sound(life, [])})
                 life.later()
                 play(life, scenario, done, acknowledge)

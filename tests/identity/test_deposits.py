@@ -22,7 +22,7 @@ from aggregator.vault.seal import header
 from tests.vault.world import DR_B, LABORATORY, World, consent
 from tests.weaken import weakens
 
-KEY_RING = "aggregator.vault.key_ring"
+GRANT_KEYS = "aggregator.vault.grant_keys"
 ACTION = "http://terminology.hl7.org/CodeSystem/consentaction"
 
 
@@ -115,7 +115,7 @@ def test_what_it_wrote_is_the_partys_and_counts(world: World) -> None:
 
 
 @pytest.mark.attack(27)
-@weakens(KEY_RING, "_is_grantee", lambda *_: True)
+@weakens(GRANT_KEYS, "_is_grantee", lambda *_: True)
 def test_another_partys_token_opens_none(world: World) -> None:
     world.permit(DR_B, **action("collect"))
     (row,) = standing(world)
@@ -124,7 +124,7 @@ def test_another_partys_token_opens_none(world: World) -> None:
 
 
 @pytest.mark.attack(31)
-@weakens(f"{KEY_RING}.Openings", "use", lambda *_: True)
+@weakens("aggregator.vault.openings.Openings", "use", lambda *_: True)
 def test_it_opens_behind_a_receipt_alone(world: World) -> None:
     world.permit(DR_B, **action("collect"))
     (row,) = standing(world)
@@ -133,7 +133,7 @@ def test_it_opens_behind_a_receipt_alone(world: World) -> None:
 
 
 @pytest.mark.attack(18)
-@weakens(KEY_RING, "_is_occasion", lambda *_: True)
+@weakens(GRANT_KEYS, "_is_occasion", lambda *_: True)
 def test_it_ends_with_its_period(world: World) -> None:
     world.permit(DR_B, period={"start": "2026-11-21", "end": "2026-11-22"}, **action("collect"))
     (row,) = standing(world)
@@ -186,7 +186,7 @@ def test_nothing_counts_that_is_written_after_its_end(world: World) -> None:
     world.permit(DR_B, **action("collect"))
     (row,) = standing(world)
     kept = opened(world, row)
-    assert world.signing.end_grant(world.owner, DR_B.id) == 1
+    assert world.grants.end(world.owner, DR_B.id) == 1
     with pytest.raises(Refused):
         opened(world, row)
     add(world, kept)
@@ -198,7 +198,7 @@ def test_after_the_operators_stop_the_next_signing_ends_the_certificate(world: W
     world.permit(DR_B, **action("collect"))
     (row,) = standing(world)
     kept = opened(world, row)
-    assert world.signing.stop_grant(world.vault, DR_B.id) == 1
+    assert world.grants.stop(world.vault, DR_B.id) == 1
     assert standing(world) == []
     with pytest.raises(Refused):
         opened(world, row)
@@ -225,8 +225,8 @@ def test_an_end_that_was_cut_off_is_finished_at_the_start(
     with monkeypatch.context() as patch:
         patch.setattr(type(world.ring), place, killed)
         with pytest.raises(Killed):
-            world.signing.end_grant(world.owner, DR_B.id) if act == "end" else world.permit(LABORATORY)
-    world.signing.finish_revocations()
+            world.grants.end(world.owner, DR_B.id) if act == "end" else world.permit(LABORATORY)
+    world.grants.finish_revocations()
     with pytest.raises(Refused):
         opened(world, old)
     assert len(standing(world)) == (0 if act == "end" else 1)
@@ -235,7 +235,7 @@ def test_an_end_that_was_cut_off_is_finished_at_the_start(
 def test_its_end_changes_no_keys(world: World) -> None:
     """It held no seed: nothing that lies there can be read with what was kept of it."""
     world.permit(DR_B, **action("collect"))
-    world.signing.end_grant(world.owner, DR_B.id)
+    world.grants.end(world.owner, DR_B.id)
     assert (world.epoch, world.ring.rotation_due(world.vault)) == (1, 0)
 
 
@@ -267,7 +267,7 @@ def test_one_that_is_hidden_while_it_ends_opens_nothing_afterwards(world: World)
     world.permit(DR_B, **action("collect"))
     (row,) = standing(world)
     world.sql("DELETE FROM mandate WHERE id = ?", row.id)
-    assert world.signing.end_grant(world.owner, DR_B.id) == 1
+    assert world.grants.end(world.owner, DR_B.id) == 1
     with world.store.write() as session:
         session.add(tables.Mandate(**row.model_dump()))
     with pytest.raises(Refused):

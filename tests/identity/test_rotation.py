@@ -15,7 +15,9 @@ from sqlmodel import col, select
 from aggregator.consent.decide import Party
 from aggregator.errors import RolledBack, Stale, Tampered
 from aggregator.identity.accounts import Owner
-from aggregator.identity.signing import Archived, Signing
+from aggregator.identity.grant_archive import Archived
+from aggregator.identity.grants import Grants
+from aggregator.identity.signing import Signing
 from aggregator.vault import epochs, snapshot, tables, truth, view
 from aggregator.vault.envelope import read_envelope
 from aggregator.vault.epochs import Epochs, GrantedSeeds, KeyChain
@@ -51,7 +53,7 @@ def who_may_read(world: World) -> list[str]:
 
 def revoke(world: World) -> None:
     """Dr B's grant ends by the owner's signature; the laboratory's stands."""
-    world.signing.end_grant(fresh(world), DR_B.id)
+    world.grants.end(fresh(world), DR_B.id)
 
 
 def permit_again(world: World, party: Party) -> None:
@@ -90,17 +92,18 @@ def test_a_section_less_changes_the_keys_in_the_same_commit(world: World) -> Non
 
 def test_a_party_that_the_operator_took_away_loses_what_it_had(world: World) -> None:
     world.permit(DR_B, LABORATORY)
-    smaller = Signing(world.store, world.ring, world.accounts, [LABORATORY], world.clock)
+    grants = Grants(world.store, world.ring, world.accounts, [LABORATORY], world.clock)
+    smaller = Signing(world.store, world.accounts, grants, world.clock)
     smaller.save_consent(world.owner, consent([LABORATORY]))
     assert world.epoch == 2
 
 
 def test_ending_a_grant_with_a_fresh_unlock_changes_the_keys_at_once(world: World) -> None:
     world.permit(DR_B, LABORATORY)
-    assert world.signing.end_grant(fresh(world), DR_B.id) == 1
+    assert world.grants.end(fresh(world), DR_B.id) == 1
     assert world.epoch == 2
     assert {seed.epoch for seed in world.opened(LABORATORY).seeds.values()} == {2}
-    assert world.signing.end_grant(fresh(world), DR_B.id) == 0
+    assert world.grants.end(fresh(world), DR_B.id) == 0
     assert world.epoch == 2
 
 
@@ -110,28 +113,28 @@ def test_a_database_cannot_withhold_that_the_keys_must_change(world: World) -> N
     """Without a fresh unlock nothing is signed; the key service remembers it until an owner session comes."""
     world.permit(DR_B, LABORATORY)
     world.clock.advance(minutes=20)
-    assert world.signing.end_grant(world.owner, DR_B.id) == 1
+    assert world.grants.end(world.owner, DR_B.id) == 1
     assert world.epoch == 1
     world.sql("DELETE FROM grant_intent")
     world.sql("DELETE FROM ended_grantee")
     owner = world.accounts.sign_in(LOGIN, PASSWORD)
-    assert world.signing.settle(owner)
+    assert world.grants.settle(owner)
     assert world.epoch == 2
     assert who_may_read(world) == [LABORATORY.id]  # who was ended stays ended, whatever the table says
-    assert not world.signing.settle(owner)
+    assert not world.grants.settle(owner)
     assert world.epoch == 2
 
 
 def test_signing_settles_what_waits(world: World) -> None:
     world.permit(DR_B, LABORATORY)
     world.clock.advance(minutes=20)
-    world.signing.end_grant(world.owner, DR_B.id)
+    world.grants.end(world.owner, DR_B.id)
     permit_again(world, LABORATORY)
     assert world.epoch == 2
 
 
 @pytest.mark.attack(24, 25)
-@weakens("aggregator.identity.signing", "archive", lambda *_: Archived([], {}), about=(24,))
+@weakens("aggregator.identity.grants", "archive", lambda *_: Archived([], {}), about=(24,))
 def test_a_grant_version_that_is_gone_from_the_archive_counts_as_lost(world: World) -> None:
     """Nobody can say what its grantees held, and who was ended: none has a grant until a Consent names it anew."""
     world.permit(DR_B)
@@ -151,7 +154,7 @@ def test_a_database_that_was_restored_steps_over_every_epoch_whose_seeds_somebod
     world.append("results", world.put("Observation/1"))
     with monkeypatch.context() as patched:
         patched.setattr(world.ring, "rotation_due", lambda _: 3)
-        assert world.signing.settle(fresh(world))
+        assert world.grants.settle(fresh(world))
     assert world.epoch == 4
     world.append("results", world.put("Observation/2"))
     assert world.truth().refused == {}
@@ -159,16 +162,16 @@ def test_a_database_that_was_restored_steps_over_every_epoch_whose_seeds_somebod
 
 
 @pytest.mark.attack(48)
-@weakens("aggregator.identity.signing.Signing", "finish_revocations", lambda _: None)
+@weakens("aggregator.identity.grants.Grants", "finish_revocations", lambda _: None)
 def test_a_crash_before_the_key_is_destroyed_still_makes_it_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.permit(DR_B, LABORATORY)
     world.clock.advance(minutes=20)
     with monkeypatch.context() as patched:
         patched.setattr(world.ring, "destroy_grant", _killed)
         with pytest.raises(_Killed):
-            world.signing.end_grant(world.owner, DR_B.id)
+            world.grants.end(world.owner, DR_B.id)
     assert world.ring.rotation_due(world.vault) == 0
-    Signing(world.store, world.ring, world.accounts, [DR_B, LABORATORY], world.clock).finish_revocations()
+    Grants(world.store, world.ring, world.accounts, [DR_B, LABORATORY], world.clock).finish_revocations()
     assert world.ring.rotation_due(world.vault) == 1
 
 
@@ -176,14 +179,14 @@ def test_a_crash_before_the_key_is_destroyed_still_makes_it_due(world: World, mo
 def test_a_crash_after_the_rotation_leaves_nothing_half_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.permit(DR_B, LABORATORY)
     world.clock.advance(minutes=20)
-    world.signing.end_grant(world.owner, DR_B.id)
+    world.grants.end(world.owner, DR_B.id)
     with monkeypatch.context() as patched:
         patched.setattr(world.ring, "destroy_grant", _killed)
         with pytest.raises(_Killed):
-            world.signing.settle(fresh(world))
+            world.grants.settle(fresh(world))
     assert {seed.epoch for seed in world.opened(LABORATORY).seeds.values()} == {2}
-    world.signing.finish_revocations()
-    assert not world.signing.settle(fresh(world))
+    world.grants.finish_revocations()
+    assert not world.grants.settle(fresh(world))
     assert (world.epoch, set(world.opened(LABORATORY).seeds) > {"results"}) == (2, True)
 
 
@@ -192,19 +195,19 @@ UNTIL_TOMORROW = {"period": {"start": "2026-11-01", "end": "2026-11-22"}}
 
 @pytest.mark.attack(18, 25)
 @weakens("aggregator.consent.reach", "_is_past", lambda *_: False, about=(18, 25))
-@weakens("aggregator.identity.signing.Archived", "lost", lambda *_: False, about=(25,))
+@weakens("aggregator.identity.grant_archive.Archived", "lost", lambda *_: False, about=(25,))
 def test_what_a_grantee_kept_whose_time_has_passed_opens_nothing_new(world: World) -> None:
     """Nobody ended the grant: its period did, and the next owner session changes the keys."""
     world.permit(DR_B, **UNTIL_TOMORROW)
     world.permit(LABORATORY)
     remembered = world.opened(DR_B).seeds
-    assert not world.signing.settle(fresh(world))
+    assert not world.grants.settle(fresh(world))
     world.clock.advance(days=2)
-    assert world.signing.settle(fresh(world))
+    assert world.grants.settle(fresh(world))
     assert (world.epoch, who_may_read(world)) == (2, [LABORATORY.id])
     position = world.append("results", world.put("Observation/1"))
     assert f"log {position}" not in opened_by(world, remembered)
-    assert not world.signing.settle(fresh(world))
+    assert not world.grants.settle(fresh(world))
     assert world.epoch == 2
 
 
@@ -227,9 +230,9 @@ def _killed(*_: object, **__: object) -> None:
 def test_of_two_owner_sessions_at_once_one_changes_the_keys(world: World) -> None:
     world.permit(DR_B, LABORATORY)
     world.clock.advance(minutes=20)
-    world.signing.end_grant(world.owner, DR_B.id)
+    world.grants.end(world.owner, DR_B.id)
     with ThreadPoolExecutor(4) as sessions:
-        done = list(sessions.map(lambda _: world.signing.settle(fresh(world)), range(8)))
+        done = list(sessions.map(lambda _: world.grants.settle(fresh(world)), range(8)))
     assert (sorted(done), world.epoch) == ([False] * 7 + [True], 2)
     assert {seed.epoch for seed in world.opened(LABORATORY).seeds.values()} == {2}
 
@@ -418,7 +421,7 @@ def test_a_grant_version_that_the_key_service_has_not_heard_of_counts(world: Wor
     """The process died between commit and counter."""
     with world.unwatched():
         world.permit(DR_B)
-        world.signing.stop_grant(world.vault, DR_B.id)
+        world.grants.stop(world.vault, DR_B.id)
     assert reads(world)
     assert world.ring.remembered([world.vault])[world.vault].grant_version == 2
 

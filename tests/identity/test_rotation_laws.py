@@ -47,9 +47,9 @@ class Model:
         owner = fresh(self.world)
         if not lately:
             owner = replace(owner, unlocked_at=self.world.clock().replace(year=2000))
-        self.world.signing.end_grant(owner, PARTIES[who].id)
+        self.world.grants.end(owner, PARTIES[who].id)
         self.reading.discard(who)
-        self.world.signing.settle(fresh(self.world))  # the next owner session
+        self.world.grants.settle(fresh(self.world))  # the next owner session
         self.written_since[who] = self.head()
 
     def head(self) -> int:

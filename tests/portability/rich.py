@@ -13,6 +13,7 @@ import orjson
 
 from aggregator.audit.receipts import ReceiptWriter
 from aggregator.identity.accounts import Owner
+from aggregator.identity.grants import Grants
 from aggregator.identity.signing import Signing
 from aggregator.portability.archive import File
 from aggregator.portability.export import Place, export
@@ -122,6 +123,7 @@ def elsewhere(folder: Path, clock: FrozenClock) -> World:
     ring = KeyRing.create(folder / "keys")
     store = worlds.followed_store(folder / "store" / "aggregator.db", ring)
     accounts = worlds.accounts_of(store, ring, clock)
+    grants = Grants(store, ring, accounts, [DR_B, LABORATORY], clock)
     nobody = Owner("", Root.generate(), {}, clock(), clock())
     return World(
         folder=folder,
@@ -130,7 +132,8 @@ def elsewhere(folder: Path, clock: FrozenClock) -> World:
         ring=ring,
         worker=WorkerKeys.read(folder / "keys"),
         accounts=accounts,
-        signing=Signing(store, ring, accounts, [DR_B, LABORATORY], clock),
+        grants=grants,
+        signing=Signing(store, accounts, grants, clock),
         owner=nobody,
     )
 

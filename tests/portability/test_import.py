@@ -12,7 +12,7 @@ from sqlmodel import select
 
 from aggregator.audit import verify
 from aggregator.errors import CallerError, SignInFailed
-from aggregator.identity.signing import consents_of
+from aggregator.identity.signed_consents import current
 from aggregator.portability import closed_chains
 from aggregator.sync.tables import Quarantine
 from aggregator.vault import blob, blob_rows, tables
@@ -111,7 +111,7 @@ def test_attachments_are_sealed_anew_and_named_by_rows(syncing: SyncWorld, there
 @weakens("aggregator.portability.record", "_writer", lambda writer, _: writer)
 def test_a_consent_permits_nothing_until_its_owner_signs_it_here(syncing: SyncWorld, there: World) -> None:
     moved(there, taken(syncing.world))
-    assert consents_of(there.truth().state) == []
+    assert current(there.truth().state) == []
     there.permit(rich.LABORATORY)
     with there.store.read() as session:
         assert len(session.exec(select(tables.Grant)).all()) == 1  # not the imported one's
@@ -124,7 +124,7 @@ def test_the_owner_signs_an_imported_consent_by_saving_it(syncing: SyncWorld, th
     local = active["id"].partition(".")[2]
     stored, new = there.signing.save_consent(there.owner, active, local, if_match=1)
     assert (loads(stored)["meta"]["versionId"], new) == ("2", False)
-    assert [one["id"] for one in consents_of(there.truth().state)] == [active["id"]]
+    assert [one["id"] for one in current(there.truth().state)] == [active["id"]]
     assert there.open(there.grantee(DR_B)).image.count() > 1
 
 

@@ -21,9 +21,9 @@ from tests.weaken import weakens
 
 def rotate(syncing: SyncWorld) -> None:
     """A grantee comes and goes."""
-    signing, owner = syncing.world.signing, syncing.fresh()
-    signing.save_consent(owner, consent([DR_B, LABORATORY]))
-    signing.end_grant(owner, DR_B.id)
+    owner = syncing.fresh()
+    syncing.world.signing.save_consent(owner, consent([DR_B, LABORATORY]))
+    syncing.world.grants.end(owner, DR_B.id)
 
 
 def assert_sealed_in_their_epochs(syncing: SyncWorld) -> None:

@@ -27,7 +27,9 @@ from aggregator.consent.grant import Opened, open_grant
 from aggregator.errors import CallerError
 from aggregator.identity import unlockers
 from aggregator.identity.accounts import Owner, SignedUp, owner_put
-from aggregator.identity.signing import Signing, archive
+from aggregator.identity.grant_archive import archive
+from aggregator.identity.grants import Grants
+from aggregator.identity.signing import Signing
 from aggregator.sync.tables import Connection
 from aggregator.vault import counter, dump, tables, truth
 from aggregator.vault.encoding import instant
@@ -140,8 +142,8 @@ class Installation:
             with store.write() as session:
                 app._bind(session, ring)
             accounts = accounts_of(store, ring, self.clock)
-            signing = Signing(store, ring, accounts, list(PARTIES.values()), self.clock)
-            signing.finish_revocations()
+            grants = Grants(store, ring, accounts, list(PARTIES.values()), self.clock)
+            grants.finish_revocations()
             opened.pop_all()  # what dies before this has nothing open any more, as any dead process
         self.world = World(
             folder=self._folder,
@@ -150,7 +152,8 @@ class Installation:
             ring=ring,
             worker=WorkerKeys.read(self._folder / "keys"),
             accounts=accounts,
-            signing=signing,
+            grants=grants,
+            signing=Signing(store, accounts, grants, self.clock),
             owner=self._owner,
         )
         self.syncing = SyncWorld(world=self.world, clinic=self.source)
@@ -199,14 +202,14 @@ class Installation:
 
     def end(self, party: str, lately: bool) -> None:
         owner = self.owner if lately else replace(self.owner, unlocked_at=self.clock().replace(year=2000))
-        self.world.signing.end_grant(owner, PARTIES[party].id)
+        self.world.grants.end(owner, PARTIES[party].id)
 
     def stop_grant(self, party: str) -> None:
-        self.world.signing.stop_grant(self.vault, PARTIES[party].id)
+        self.world.grants.stop(self.vault, PARTIES[party].id)
 
     def session(self) -> None:
         """What an owner session begins with."""
-        self.world.signing.settle(self.owner)
+        self.world.grants.settle(self.owner)
 
     def change_password(self, password: str) -> None:
         self.world.accounts.replace_password(self.vault, self._owner.root, unlockers.derive(password))

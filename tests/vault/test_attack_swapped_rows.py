@@ -11,7 +11,7 @@ from aggregator.consent.mandate import open_mandate
 from aggregator.errors import RolledBack, SignInFailed, Tampered
 from aggregator.identity import unlockers
 from aggregator.identity.accounts import Owner
-from aggregator.identity.signing import archive_header
+from aggregator.identity.grant_archive import archive_header
 from aggregator.identity.tables import OwnerSession
 from aggregator.vault import tables
 from aggregator.vault.keys import OWNER, Root

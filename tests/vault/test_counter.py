@@ -48,7 +48,7 @@ WRITERS: dict[str, Callable[[World], object]] = {
     "an envelope": lambda world: world.append("results", world.put("Observation/1")),
     "a receipt": receipt,
     "a Consent": lambda world: world.permit(),
-    "the end of a grant": lambda world: (world.permit(), world.signing.end_grant(world.owner, "praxis-b")),
+    "the end of a grant": lambda world: (world.permit(), world.grants.end(world.owner, "praxis-b")),
     "a snapshot": lambda world: (world.append("results", world.put("Observation/1")), world.open()),
 }
 
@@ -142,7 +142,7 @@ ACTS: dict[str, Callable[[World], object]] = {
     "sign-in": lambda world: world.accounts.sign_in(LOGIN, PASSWORD),
     "a session": lambda world: world.accounts.owner(world.owner.token),
     "a Consent": lambda world: world.permit(),
-    "the end of a grant": lambda world: world.signing.end_grant(world.owner, "praxis-b"),
+    "the end of a grant": lambda world: world.grants.end(world.owner, "praxis-b"),
 }
 
 

@@ -398,7 +398,7 @@ def test_anything_in_any_order_is_as_in_the_model(template: tuple[Path, SignedUp
 @weakens("aggregator.vault.fold", "_remove", lambda *_: None)
 @weakens("aggregator.vault.epochs", "rotate", lambda *_: None)
 @weakens("aggregator.vault.ledger.Ledger", "tag", lambda *_: os.urandom(8))
-@weakens("aggregator.identity.signing.Signing", "_destroy", lambda *_: None)
+@weakens("aggregator.identity.grants.Grants", "destroy", lambda *_: None)
 @weakens("aggregator.vault.key_ring.KeyRing", "grants", lambda *_: {})
 @weakens("aggregator.identity.unlockers", "restore", lambda *_: None)
 def test_the_machine_notices(template: tuple[Path, SignedUp]) -> None:

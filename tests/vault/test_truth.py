@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from aggregator.consent import mandate as mandates
 from aggregator.consent.mandate import Mandate
 from aggregator.errors import Tampered
-from aggregator.identity.signing import consents_of
+from aggregator.identity.signed_consents import current
 from aggregator.vault import epochs, log, tables, truth
 from aggregator.vault.encoding import b64, canonical, instant
 from aggregator.vault.envelope import Delete, Remove, seal
@@ -310,7 +310,7 @@ def test_a_writer_undoes_nothing_that_the_owner_signed(world: World, forged: str
     position = world.append(section, operation, writer=mandate.writer)
     told = world.truth()
     assert told.refused == {position: ANOTHERS}
-    assert deny["id"] in [one["id"] for one in consents_of(told.state)]
+    assert deny["id"] in [one["id"] for one in current(told.state)]
     assert world.open().image.read("Consent", local) is not None
     world.permit(LABORATORY)  # compiles every grant anew, from all Consents
     assert {"medications", "results"} & world.opened().seeds.keys() == {"results"}

@@ -288,7 +288,7 @@ def test_an_images_row_tells_nothing_of_periods(record: World) -> None:
 def test_a_grantees_images_go_with_its_grant(record: World) -> None:
     record.permit(DR_B)
     record.open(record.grantee())
-    record.signing.end_grant(record.owner, DR_B.id)
+    record.grants.end(record.owner, DR_B.id)
     with record.store.read() as session:
         assert session.exec(select(tables.ImageRow.reader).where(tables.ImageRow.reader != "owner")).all() == []
 

@@ -25,6 +25,7 @@ from aggregator.consent.mandate import Mandate, Person
 from aggregator.consent.section_table import SectionTable
 from aggregator.fhir.index import SearchIndex
 from aggregator.identity.accounts import Accounts, Owner, SignedUp
+from aggregator.identity.grants import Grants
 from aggregator.identity.signing import Signing
 from aggregator.identity.tables import Unlocker
 from aggregator.sync import tables as sync_tables  # noqa: F401 - as above
@@ -74,6 +75,7 @@ class World:
     ring: KeyRing
     worker: WorkerKeys
     accounts: Accounts
+    grants: Grants
     signing: Signing
     owner: Owner
     views: list[View] = field(default_factory=list)
@@ -273,6 +275,7 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
     ring, clock = KeyRing(folder / "keys"), FrozenClock()
     store = followed_store(_file(folder), ring)
     accounts = accounts_of(store, ring, clock)
+    grants = Grants(store, ring, accounts, [DR_B, LABORATORY], clock)
     return World(
         folder=folder,
         clock=clock,
@@ -280,7 +283,8 @@ def copy(template: Path, owner: Owner, folder: Path) -> World:
         ring=ring,
         worker=WorkerKeys.read(folder / "keys"),
         accounts=accounts,
-        signing=Signing(store, ring, accounts, [DR_B, LABORATORY], clock),
+        grants=grants,
+        signing=Signing(store, accounts, grants, clock),
         owner=owner,
     )
 
