@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.http_world import HttpWorld, classes, http_world
+from tests.identity.authenticator import Authenticator
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +40,9 @@ def fresh(http_template: HttpWorld, tmp_path: Path) -> Iterator[HttpWorld]:
     """The settled world, this test's own."""
     with http_world(tmp_path, http_template) as world:
         yield world
+
+
+@pytest.fixture
+def device(fresh: HttpWorld) -> Authenticator:
+    """A person's, which knows this service."""
+    return Authenticator(fresh.service.base_url)
