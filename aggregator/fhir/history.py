@@ -54,7 +54,7 @@ class Past:
 
 def of_state(state: State) -> Iterator[Past]:
     """Every version of everything."""
-    for _, versions in state.newest():
+    for versions in state.histories():
         kind, present = "", False
         ends = [*(milliseconds(one.operation.updated) for one in versions[1:]), EVER[1]]
         for one, until in zip(versions, ends, strict=True):

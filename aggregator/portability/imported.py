@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -211,15 +211,11 @@ def _fill(place: Place, worker: WorkerKeys, session: Session, row: tables.Vault,
 
 def _name_blobs(session: Session, vault: str, state: State) -> None:
     known = set[str]()
-    for version in _all(state):
+    for version in state.every():
         put = version.operation
         if isinstance(put, Put) and put.blob and put.blob.id not in known:
             known.add(put.blob.id)
             blob_rows.record(session, vault, version.position, [put.blob])
-
-
-def _all(state: State) -> Iterable[Any]:
-    return (version for found in state.sections.values() for versions in found.values() for version in versions)
 
 
 def _store_ledger(session: Session, owner: Owner, told: Mapping[str, Any]) -> None:

@@ -53,6 +53,10 @@ def lines(state: State) -> Lines:
         for version in versions:
             newest = version is versions[-1] and (section, local) in shown
             _add(made, kind, section, version, current=newest and isinstance(version.operation, Put))
+    for _, versions in sorted(state.moved.items()):
+        for version in versions:
+            if version.left:
+                _add(made, _kind(versions), version.left.section, version, current=False)
     return made
 
 
@@ -72,6 +76,8 @@ def _add(made: Lines, kind: str, section: str, version: Version, *, current: boo
     operation = version.operation
     told: dict[str, Any] = members(operation)
     told |= {"section": section, "position": version.position, "writer": version.writer}
+    if version.left:
+        told["left"] = version.left.position
     if told.pop("blob", None) and isinstance(operation, Put) and operation.blob:
         path = _attachment(operation)
         told["attachment"] = path
@@ -94,8 +100,6 @@ def _attachment(put: Put) -> str:
 def authorities(state: State) -> Mapping[str, str]:
     """Source handle in hex -> the name under which its resources came."""
     found = dict[str, str]()
-    for resources in state.sections.values():
-        for versions in resources.values():
-            for version in versions:
-                found.setdefault(version.writer, str(version.operation.origin.get("source", "")))
+    for version in state.every():
+        found.setdefault(version.writer, str(version.operation.origin.get("source", "")))
     return found

@@ -13,7 +13,7 @@ from aggregator.identity.accounts import PATIENT_SOURCE
 from aggregator.portability.manifest import WRONG, Export, Manifest, parsed, refused, require_section
 from aggregator.vault.blob import Blob
 from aggregator.vault.envelope import Put, Remove, read_members, refuse_unsound
-from aggregator.vault.fold import State, Version
+from aggregator.vault.fold import Left, State, Version
 from aggregator.vault.keys import IMPORTED, OWNER, IdKey
 from aggregator.vault.view import IDENTITY
 from fhir_profiles.text import loads
@@ -21,6 +21,9 @@ from fhir_profiles.text import loads
 LOCAL = re.compile(r"[a-z2-7]{26}")
 _SOURCE = re.compile(r"[0-9a-f]{32}")
 _RESOURCE = b',"resource":'
+
+_MOVED = ""
+"""Stands for a section where a version is in none any more."""
 
 Attached = dict[str, list[tuple[str, str, int]]]
 """Path of an attachment -> (section, local id, which of its versions) that it belongs to."""
@@ -31,7 +34,8 @@ def state(export: Export, ids: IdKey) -> tuple[State, Attached]:
     found = dict[tuple[str, str], list[tuple[Version, str | None]]]()
     try:
         for section, version, path in _versions(export):
-            found.setdefault((section, version.operation.local), []).append((version, path))
+            place = _MOVED if version.left else section
+            found.setdefault((place, version.operation.local), []).append((version, path))
     except WRONG:
         raise refused("a line of the record is not of the format") from None
     made, attached = State(export.manifest.position), Attached()
@@ -40,7 +44,7 @@ def state(export: Export, ids: IdKey) -> tuple[State, Attached]:
         numbers = [version.operation.version for version, _ in versions]
         if len(set(numbers)) != len(numbers):
             raise refused("a version comes twice")
-        made.sections.setdefault(section, {})[local] = [version for version, _ in versions]
+        _resources(made, section)[local] = [version for version, _ in versions]
         for number, (_, path) in enumerate(versions):
             if path is not None:
                 attached.setdefault(path, []).append((section, local, number))
@@ -52,10 +56,14 @@ def attach(made: State, attached: Attached, blobs: Mapping[str, Blob]) -> None:
     """Put each blob to the versions that it belongs to. One that was missing stays so."""
     for path, places in attached.items():
         for section, local, number in places:
-            version = made.sections[section][local][number]
-            put = version.operation
+            versions = _resources(made, section)[local]
+            put = versions[number].operation
             if path in blobs and isinstance(put, Put):
-                made.sections[section][local][number] = replace(version, operation=replace(put, blob=blobs[path]))
+                versions[number] = replace(versions[number], operation=replace(put, blob=blobs[path]))
+
+
+def _resources(made: State, section: str) -> dict[str, list[Version]]:
+    return made.moved if section == _MOVED else made.sections.setdefault(section, {})
 
 
 def _versions(export: Export) -> Iterator[tuple[str, Version, str | None]]:
@@ -83,11 +91,15 @@ def _version(export: Export, told: dict[str, Any], resource: bytes | None) -> tu
         operation.resource_type != "Binary" or not (path in export.manifest.files or path in export.manifest.missing)
     ):
         raise ValueError("no attachment of this export")
-    return (
-        require_section(told["section"]),
-        Version(position, _writer(writer, operation.resource_type), operation),
-        path,
-    )
+    section = require_section(told["section"])
+    left = _left(section, position, told["left"], export) if "left" in told else None
+    return section, Version(position, _writer(writer, operation.resource_type), operation, left), path
+
+
+def _left(section: str, came: int, position: Any, export: Export) -> Left:
+    if type(position) is not int or not came <= position <= export.manifest.position:
+        raise ValueError("no position at which it left")
+    return Left(section, position)
 
 
 def _writer(writer: str, resource_type: str) -> str:

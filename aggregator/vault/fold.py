@@ -6,12 +6,20 @@ source is connected again, the handle does not. Nobody but the owner changes wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from aggregator.errors import Tampered
 from aggregator.vault.envelope import Delete, Operation, Put, Remove
 from aggregator.vault.keys import OWNER
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The section that a version's resource has left, and the log position at which it did."""
+
+    section: str
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +29,21 @@ class Version:
     position: int
     writer: str
     operation: Put | Delete
+    left: Left | None = None
 
 
 @dataclass(slots=True)
 class State:
     """Per section name: local id -> versions, oldest first.
 
-    numbers: (mandate's writer, section id) -> the highest number of its envelopes so far.
+    numbers: (mandate's writer, section id) -> the highest number of its envelopes so far. moved: local id -> versions
+    from before their resource left a section. They are in none any more: they are its history, for the owner alone.
     """
 
     position: int = 0
     sections: dict[str, dict[str, list[Version]]] = field(default_factory=dict)
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
+    moved: dict[str, list[Version]] = field(default_factory=dict)
 
     def expect(self, writer: str, section: str, number: int, position: int) -> None:
         """An envelope counts once, in its place. Raises Tampered for a copy, or one that was put elsewhere."""
@@ -60,17 +71,44 @@ class State:
             if isinstance(newest, Put):
                 yield section, newest
 
+    def histories(self) -> Iterator[list[Version]]:
+        """Of every local id all versions, also those from before its resource moved."""
+        for _, versions in self.newest():
+            first = versions[0].operation
+            before = (one for one in self.moved.get(first.local, ()) if one.operation.version < first.version)
+            yield [*sorted(before, key=lambda one: one.operation.version), *versions]
+
+    def every(self) -> Iterator[Version]:
+        """Every version that there is."""
+        for resources in (*self.sections.values(), self.moved):
+            for versions in resources.values():
+                yield from versions
+
+    def let_go(self) -> None:
+        """Of what is in no section now there is no history: it was removed, and went nowhere."""
+        here = set().union(*self.sections.values())
+        self.moved = {local: versions for local, versions in self.moved.items() if local in here}
+
     def at(self, position: int) -> State:
         """The state as it was at an earlier log position."""
-        earlier = State(position)
+        earlier = State(position, {section: {} for section in self.sections})
+        for local, versions in self.moved.items():
+            for version in versions:
+                if version.position <= position:
+                    earlier._put_back(local, version)
         for section, resources in self.sections.items():
-            kept = {
-                local: past
-                for local, versions in resources.items()
-                if (past := [version for version in versions if version.position <= position])
-            }
-            earlier.sections[section] = kept
+            for local, versions in resources.items():
+                if past := [version for version in versions if version.position <= position]:
+                    earlier.sections[section].setdefault(local, []).extend(past)
         return earlier
+
+    def _put_back(self, local: str, version: Version) -> None:
+        """A version that has left its section: had it, by this state's position?"""
+        if version.left and version.left.position > self.position:
+            resources = self.sections.setdefault(version.left.section, {})
+            resources.setdefault(local, []).append(replace(version, left=None))
+        else:
+            self.moved.setdefault(local, []).append(version)
 
 
 def _rank(versions: list[Version]) -> tuple[bool, int, int]:
@@ -89,7 +127,7 @@ def fold(state: State, section: str, position: int, writer: str, operations: Ite
     resources = state.sections.setdefault(section, {})
     for operation in batch:
         if isinstance(operation, Remove):
-            _remove(resources, operation.local, position)
+            _remove(state, section, operation.local, position)
             continue
         versions = resources.setdefault(operation.local, [])
         if not versions or operation.version > versions[-1].operation.version:
@@ -102,8 +140,11 @@ def _is_anothers(state: State, local: str, writer: str) -> bool:
     return any(resources[local][-1].writer != writer for resources in state.sections.values() if local in resources)
 
 
-def _remove(resources: dict[str, list[Version]], local: str, position: int) -> None:
+def _remove(state: State, section: str, local: str, position: int) -> None:
     """What came after the removal stays: an envelope that was refused is folded late, once its mandate is mended."""
-    later = [version for version in resources.pop(local, []) if version.position > position]
-    if later:
-        resources[local] = later
+    versions, left = state.sections[section].pop(local, []), Left(section, position)
+    if later := [version for version in versions if version.position > position]:
+        state.sections[section][local] = later
+    if gone := [replace(version, left=left) for version in versions if version.position < position]:
+        moved = [*state.moved.get(local, []), *gone]
+        state.moved[local] = sorted(moved, key=lambda version: version.position)

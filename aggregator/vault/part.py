@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aggregator.errors import Tampered
 from aggregator.vault.columns import pack, unpack
 from aggregator.vault.envelope import Put, Remove, members, read_members
-from aggregator.vault.fold import Version
+from aggregator.vault.fold import Left, Version
 
 _FULL = 1024 * 1024  # bytes of bodies at which a part closes: what is fetched for one body
 _SIZE = struct.Struct(">I")
@@ -33,8 +33,11 @@ class Part:
         """The next version; those of one resource from old to new."""
         operation = version.operation
         beside = members(operation) | {"position": version.position, "writer": version.writer}
+        if version.left:
+            beside["left"] = {"section": version.left.section, "position": version.left.position}
         if isinstance(operation, Put):
-            self.starts[operation.local] = len(self.bodies)
+            if not version.left:
+                self.starts[operation.local] = len(self.bodies)
             self.bodies += operation.resource + b"\n"
             if _named(operation.resource) == (operation.resource_type, operation.local):
                 del beside["type"], beside["id"]
@@ -46,10 +49,10 @@ class Part:
         return b"".join((self.bodies, beside, _SIZE.pack(len(beside))))
 
 
-def parts(resources: Mapping[str, Sequence[Version]]) -> Iterator[Part]:
-    """Local id -> versions, as a section has them; all versions of a resource lie in one part."""
+def parts(resources: Iterable[Sequence[Version]]) -> Iterator[Part]:
+    """The versions of each resource, as a section has them: all of a resource lie in one part."""
     part = Part()
-    for versions in resources.values():
+    for versions in resources:
         for version in versions:
             part.add(version)
         if len(part.bodies) >= _FULL:
@@ -87,7 +90,8 @@ def _version(beside: dict[str, Any], body: bytes | None) -> Version:
     operation = read_members({"origin": {}} | beside, body)
     if isinstance(operation, Remove):
         raise Tampered("a stored snapshot holds a removal")
-    return Version(int(beside["position"]), str(beside["writer"]), operation)
+    left = Left(str(beside["left"]["section"]), int(beside["left"]["position"])) if "left" in beside else None
+    return Version(int(beside["position"]), str(beside["writer"]), operation, left)
 
 
 def _named(body: bytes) -> tuple[str, str] | None:

@@ -27,6 +27,10 @@ from aggregator.vault.part import parts as split
 from aggregator.vault.part import read as read_part
 from aggregator.vault.seal import header, unwrap, wrap
 
+UNSORTED = "unsorted"
+"""The section that no grant opens: what a resource was before it moved is kept there, and not where it went, whose
+readers have no business with it, nor where it was, whose readers have lost it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -112,8 +116,10 @@ def read(session: Session, vault: str, listed: Manifest, chain: KeyChain) -> tup
                     raise Tampered("a stored snapshot is not the one its manifest names")
                 text = _unwrapped(vault, chain.seed(name, listed.epochs[id_]), part, row.box)
                 for version, start in read_part(text):
-                    found.setdefault(version.operation.local, []).append(version)
-                    starts[name, version.operation.local] = before + start
+                    local = version.operation.local
+                    (state.moved if version.left else found).setdefault(local, []).append(version)
+                    if not version.left:
+                        starts[name, local] = before + start
                 texts.append((name, part, len(bodies(text))))
                 before += texts[-1][2]
     return state, Outside(texts=texts, starts=starts)
@@ -170,14 +176,17 @@ def make(
 
     seeds: of the vault's newest epoch, so what is at rest no longer opens with the seeds of an ended grant.
     """
-    parts = [(name, number, part) for name, kept in state.sections.items() for number, part in enumerate(split(kept))]
+    kept = {name: [*resources.values()] for name, resources in state.sections.items()}
+    if state.moved:
+        kept.setdefault(UNSORTED, []).extend(state.moved.values())
+    parts = [(name, number, part) for name, versions in kept.items() for number, part in enumerate(split(versions))]
     boxes = {(seeds[name].id, number): _wrapped(vault.id, seeds[name], number, part) for name, number, part in parts}
-    hashes: dict[str, list[str]] = {seeds[name].id: [] for name in state.sections}
+    hashes: dict[str, list[str]] = {seeds[name].id: [] for name in kept}
     for (section, _), box in boxes.items():
         hashes[section].append(_sha256(box))
     listed: dict[str, Any] = {"kind": "snapshot", "vault": vault.id, "position": state.position}
     listed["refused"] = {str(entry.position): _sha256(entry.envelope) for entry in refused}
-    listed["epochs"] = {seeds[name].id: seeds[name].epoch for name in state.sections}
+    listed["epochs"] = {seeds[name].id: seeds[name].epoch for name in kept}
     listed["numbers"] = _numbers(state)
     text = canonical(listed | {"chain": b64(vault.chain), "sections": hashes})
     signature = root.sign(b"PRA1/snapshot" + text)

@@ -75,6 +75,7 @@ def read(session: Session, vault: tables.Vault, seeds: Seeds) -> Truth:
     for position in listed.refused.keys() - {entry.position for entry in kept}:
         _refuse(truth, position, "it was refused before, and is gone")
     _fold(truth, chain, since, _authors(session, vault, seeds.ids), [*kept, *entries])
+    truth.state.let_go()
     truth.state.position = vault.log_position
     truth.appointed = appointed(session, vault.id) if truth.refused else ""
     truth.settled = (

@@ -208,8 +208,7 @@ def _snapshot(found: truth.Truth, reader: Reader, root: Root) -> snapshot.Made:
 
 def _named(state: State) -> set[str]:
     """The blobs that any version names."""
-    versions = (version for resources in state.sections.values() for all_ in resources.values() for version in all_)
-    puts = (version.operation for version in versions if isinstance(version.operation, Put))
+    puts = (version.operation for version in state.every() if isinstance(version.operation, Put))
     return {put.blob.id for put in puts if put.blob}
 
 

@@ -12,6 +12,8 @@ from tests.api.http_world import HttpWorld
 from tests.api.test_api_writing import NEVER, OBSERVATION, created, send, theirs
 from tests.weaken import weakens
 
+SENSITIVE = [{"system": "https://aggregator.example/fhir/CodeSystem/section", "code": "mental-health"}]
+
 
 def history(world: HttpWorld, path: str, who: dict[str, str] | None = None) -> list[Resource]:
     """Every entry, page after page."""
@@ -89,8 +91,7 @@ def test_a_version_that_was_hidden_is_as_one_that_never_was(fresh: HttpWorld, mo
     if past.of_view is None:  # type: ignore[comparison-overlap]
         monkeypatch.setattr(routes, "_pasts", _everything(fresh))
     secret: Any = loads(OBSERVATION) | {"valueQuantity": {"value": 7777}}
-    label = [{"system": "https://aggregator.example/fhir/CodeSystem/section", "code": "mental-health"}]
-    one = send(fresh, "POST", "Observation", secret | {"meta": {"security": label}}).json()
+    one = send(fresh, "POST", "Observation", secret | {"meta": {"security": SENSITIVE}}).json()
     path = f"Observation/{one['id']}"
     practice = fresh.token("praxis")
     hidden = [fresh.get(f"/fhir/{where}", practice) for where in (f"{path}/_history/1", f"{path}/_history")]
@@ -103,6 +104,22 @@ def test_a_version_that_was_hidden_is_as_one_that_never_was(fresh: HttpWorld, mo
     assert told(shown) == [("PUT", "200", 'W/"2"')]
     assert "7777" not in str(shown)
     assert fresh.get(f"/fhir/{path}/_history/1", practice).content == hidden[0].content
+
+
+def test_what_moved_to_another_section_keeps_its_history(fresh: HttpWorld) -> None:
+    """Once it was sensitive, now it is not: its owner reads on what it was, before and behind the next snapshot."""
+    secret: Any = loads(OBSERVATION) | {"valueQuantity": {"value": 7777}, "meta": {"security": SENSITIVE}}
+    path = f"Observation/{send(fresh, 'POST', 'Observation', secret).json()['id']}"
+    fresh.clock.advance(minutes=1)
+    for body in (OBSERVATION, OBSERVATION.replace(b'"final"', b'"amended"')):
+        send(fresh, "PUT", path, body)
+        fresh.get(f"/fhir/{path}", fresh.owner())
+    assert [one[1:] for one in told(history(fresh, f"{path}/_history"))] == [
+        ("200", 'W/"3"'),
+        ("200", 'W/"2"'),
+        ("201", 'W/"1"'),
+    ]
+    assert b'"value":7777' in fresh.get(f"/fhir/{path}/_history/1", fresh.owner()).content
 
 
 def _everything(world: HttpWorld) -> Any:

@@ -46,6 +46,7 @@ def test_every_earlier_version_and_every_end_is_there(syncing: SyncWorld) -> Non
     ]
     assert sorted(told) == [
         ("Binary", "put", 1, "documents"),
+        ("Condition", "put", 1, "problems"),
         ("Consent", "put", 1, "unsorted"),
         ("DocumentReference", "put", 1, "documents"),
         ("Observation", "delete", 2, "results"),

@@ -283,14 +283,15 @@ class Installation:
         found = self.world.truth()
         assert found.refused == {}
         record, consents = dict[str, Told](), dict[str, tuple[int, bool]]()
-        for section, resources in found.state.sections.items():
-            for local, versions in resources.items():
-                newest = versions[-1].operation
-                if newest.resource_type == "Consent" and isinstance(newest, Put):
-                    consents[local] = newest.version, loads(newest.resource)["status"] == "active"
-                elif section != "identity":
-                    assert local not in record, "a resource lies in two sections"
-                    record[local] = section, tuple((one.operation.version, _value(one.operation)) for one in versions)
+        places = [local for resources in found.state.sections.values() for local in resources]
+        assert len(places) == len(set(places)), "a resource lies in two sections"
+        for (section, _), versions in zip(found.state.newest(), found.state.histories(), strict=True):
+            newest = versions[-1].operation
+            if newest.resource_type == "Consent" and isinstance(newest, Put):
+                consents[newest.local] = newest.version, loads(newest.resource)["status"] == "active"
+            elif section != "identity":
+                told = tuple((one.operation.version, _value(one.operation)) for one in versions)
+                record[newest.local] = section, told
         return record, consents
 
     def grants(self) -> list[tables.Grant]:

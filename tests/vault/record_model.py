@@ -59,8 +59,7 @@ class Model:
         if before and before[0] == section and versions[-1][1] == value:
             return
         number = versions[-1][0] + 1 if versions else 1
-        kept = versions if before and before[0] == section else ()
-        self.record[local] = section, (*kept, (number, value))
+        self.record[local] = section, (*versions, (number, value))
 
     def sign(self, name: str, signed: Signed) -> None:
         self.consents[name] = signed

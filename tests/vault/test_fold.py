@@ -163,19 +163,27 @@ def test_versions_rise_and_none_is_empty(log: list[Folded]) -> None:
             assert numbers == sorted(set(numbers))
 
 
-@given(st.lists(envelopes.map(lambda one: Folded(one.section, one.writer, _without_removals(one))), max_size=8))
+@given(logs)
 def test_the_state_at_a_position_is_the_fold_up_to_it(log: list[Folded]) -> None:
-    """But for removals, which take history with them on purpose."""
     whole = folded(log)
     for position in range(len(log) + 1):
-        earlier = folded(log[:position])
-        told = {section: resources for section, resources in whole.at(position).sections.items() if resources}
-        assert told == {section: resources for section, resources in earlier.sections.items() if resources}
-        assert whole.at(position).position == position
+        earlier, told = folded(log[:position]), whole.at(position)
+        assert _filled(told) == _filled(earlier)
+        assert (told.moved, told.position) == (earlier.moved, position)
 
 
-def _without_removals(one: Folded) -> tuple[Operation, ...]:
-    return tuple(operation for operation in one.operations if not isinstance(operation, Remove))
+def _filled(state: State) -> dict[str, dict[str, list[Version]]]:
+    return {section: resources for section, resources in state.sections.items() if resources}
+
+
+@given(logs)
+def test_a_history_is_every_version_once_wherever_it_lay(log: list[Folded]) -> None:
+    state = folded(log)
+    for versions, (_, newest) in zip(state.histories(), state.newest(), strict=True):
+        numbers = [version.operation.version for version in versions]
+        assert numbers == sorted(numbers)
+        assert versions[len(versions) - len(newest) :] == newest
+        assert all(version.left for version in versions[: -len(newest)])
 
 
 def test_a_removal_leaves_neither_history_nor_tombstone() -> None:

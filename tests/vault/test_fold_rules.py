@@ -6,7 +6,7 @@ import pytest
 
 from aggregator.errors import Tampered
 from aggregator.vault.envelope import Delete, Operation, Put, Remove
-from aggregator.vault.fold import State, Version, fold
+from aggregator.vault.fold import Left, State, Version, fold
 from aggregator.vault.keys import OWNER
 
 AT = "2026-11-21T20:30:00.000Z"
@@ -135,6 +135,55 @@ def test_a_removal_takes_what_came_before_it_and_with_it(position: int) -> None:
     left = [one.position for one in state.sections["s"].get("a", [])]
     assert left == [one for one in (1, 2, 3) if one > position]
     assert ("a" in state.sections["s"]) == bool(left)
+    moved = [one for one in (1, 2, 3) if one < position]
+    assert state.moved == {"a": [Version(one, "m", put("a", one), Left("s", position)) for one in moved]}
+
+
+def moving() -> State:
+    """From s to t and on to s."""
+    state = made(("s", "m", put("a", 1)), ("t", "m", put("a", 2)))
+    fold(state, "s", 3, "m", [Remove(local="a", resource_type="Basic")])
+    fold(state, "s", 4, "m", [put("a", 3)])
+    fold(state, "t", 5, "m", [Remove(local="a", resource_type="Basic")])
+    return state
+
+
+def test_what_moved_has_its_history_and_is_present_once() -> None:
+    state = moving()
+    first = Version(1, "m", put("a", 1), Left("s", 3))
+    second, third = Version(2, "m", put("a", 2), Left("t", 5)), Version(4, "m", put("a", 3))
+    assert state.moved == {"a": [first, second]}
+    assert list(state.newest()) == [("s", [third])]
+    assert list(state.histories()) == [[first, second, third]]
+    assert list(state.every()) == [third, first, second]
+
+
+def test_a_position_holds_what_moved_where_it_lay() -> None:
+    state = moving()
+    first, second = Version(1, "m", put("a", 1)), Version(2, "m", put("a", 2))
+    left = Version(1, "m", put("a", 1), Left("s", 3))
+    assert state.at(1) == State(1, {"s": {"a": [first]}, "t": {}})
+    assert state.at(2) == State(2, {"s": {"a": [first]}, "t": {"a": [second]}})
+    assert state.at(3) == State(3, {"s": {}, "t": {"a": [second]}}, moved={"a": [left]})
+    assert state.at(5) == state
+    assert State(9, moved=state.moved).at(4) == State(4, {"t": {"a": [second]}}, moved={"a": [left]})
+
+
+def test_what_was_removed_and_went_nowhere_has_no_history() -> None:
+    state = made(("s", "m", put("a", 1)), ("s", "m", put("b", 1)), ("t", "m", put("b", 2)))
+    fold(state, "s", 4, "m", [Remove(local=local, resource_type="Basic") for local in "ab"])
+    assert state.moved.keys() == {"a", "b"}
+    state.let_go()
+    assert state.moved == {"b": [Version(2, "m", put("b", 1), Left("s", 4))]}
+    State().let_go()
+
+
+def test_a_version_that_is_not_below_the_present_ones_is_no_history_of_theirs() -> None:
+    """Numbers go on when a resource moves: a writer who begins anew has written another one."""
+    state = made(("s", "m", put("a", 7)), ("s", "m", put("a", 8)))
+    fold(state, "s", 3, "m", [Remove(local="a", resource_type="Basic")])
+    fold(state, "t", 4, "m", [put("a", 8)])
+    assert [[one.operation.version for one in versions] for versions in state.histories()] == [[7, 8]]
 
 
 def test_what_the_owner_has_changed_is_the_owners() -> None:

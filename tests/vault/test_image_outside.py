@@ -133,7 +133,7 @@ def test_wherever_parts_end_no_body_is_cut(size: int) -> None:
     lines = {local: [_version(local, resource)] for local, resource in resources.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(part, "_FULL", size)
-        parts = [("results", number, one) for number, one in enumerate(part.parts(lines))]
+        parts = [("results", number, one) for number, one in enumerate(part.parts(lines.values()))]
     whole, made = b"".join(one.bodies for _, _, one in parts), snapshot._bodies(parts)
     assert sum(length for _, _, length in made.texts) == len(whole)
     for local, resource in resources.items():

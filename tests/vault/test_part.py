@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from aggregator.errors import Tampered
 from aggregator.vault import part
 from aggregator.vault.columns import pack, unpack
 from aggregator.vault.envelope import Delete, Put
-from aggregator.vault.fold import Version
+from aggregator.vault.fold import Left, Version
 from aggregator.vault.part import Part, parts
 from fhir_profiles.text import dumps
 
@@ -58,7 +60,7 @@ BODIES = [
 def test_a_text_gives_back_its_versions(bodies: list[dict[str, object] | None]) -> None:
     """Wherever in a body its id stands, and whatever it says."""
     versions = [version(position, body) for position, body in enumerate(bodies, 1)]
-    (made,) = parts({"a": versions})
+    (made,) = parts([versions])
     text = made.text()
     assert [one for one, _ in part.read(text)] == versions
     newest = [one.operation for one in versions if isinstance(one.operation, Put)][-1:]
@@ -67,10 +69,17 @@ def test_a_text_gives_back_its_versions(bodies: list[dict[str, object] | None]) 
         assert text[start : start + len(put.resource) + 1] == put.resource + b"\n"
 
 
+def test_a_version_that_left_its_section_is_read_as_such_and_is_no_newest_body() -> None:
+    here, before = version(3, NAMED), replace(version(1, NAMED), left=Left("mental-health", 2))
+    (made,) = parts([[here], [before]])
+    assert [one for one, _ in part.read(made.text())] == [here, before]
+    assert made.starts == {here.operation.local: 0}
+
+
 def test_a_part_closes_behind_the_resource_that_fills_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part, "_FULL", 100)
     given_versions = {name: [version(1, NAMED, name), version(2, NAMED, name)] for name in "abc"}
-    assert [len(one.beside) for one in parts(given_versions)] == [2, 2, 2]
+    assert [len(one.beside) for one in parts(given_versions.values())] == [2, 2, 2]
 
 
 BROKEN = {

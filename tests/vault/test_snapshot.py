@@ -178,6 +178,35 @@ def test_what_was_removed_is_in_no_snapshot(world: World) -> None:
     assert put.local not in world.truth().state.sections["results"]
 
 
+@weakens("aggregator.vault.snapshot", "UNSORTED", "problems")
+@weakens("aggregator.vault.snapshot", "UNSORTED", "mental-health")
+def test_what_a_resource_was_before_it_moved_lies_where_no_grant_opens_it(world: World) -> None:
+    """A diagnosis that was corrected: the mistake opens to readers neither of its section nor of the new one."""
+    writer, mistake = world.connect().writer, world.put("Condition/1", {"note": "KANARIE"})
+    world.append("mental-health", mistake, writer=writer)
+    world.append("mental-health", Remove(local=mistake.local, resource_type="Condition"), writer=writer)
+    world.append("problems", world.put("Condition/1", version=2), writer=writer)
+    told = world.truth().state
+    world.open()
+    again = world.truth().state
+    assert again.moved == told.moved
+    assert [len(versions) for versions in again.histories() if versions[-1].operation.local == mistake.local] == [2]
+    holding = {name for name, texts in _texts(world).items() if any(b"KANARIE" in text for text in texts)}
+    assert holding == {"unsorted"}
+
+
+def _texts(world: World) -> dict[str, list[bytes]]:
+    """What each section's key opens of the snapshot."""
+    names = {id_: name for name, id_ in world.owner.sections.items()}
+    found: dict[str, list[bytes]] = {}
+    with world.store.read() as session:
+        for row in session.exec(select(tables.SnapshotSection).where(tables.SnapshotSection.vault == world.vault)):
+            name = names[row.section]
+            text = snapshot._unwrapped(world.vault, world.owner.seed(name, 1), row.part, row.box)
+            found.setdefault(name, []).append(text)
+    return found
+
+
 @pytest.mark.attack(24)
 @pytest.mark.usefixtures("before")
 @weakens("aggregator.vault.counter", "_compare", lambda *_: None)
