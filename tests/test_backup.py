@@ -119,7 +119,7 @@ def test_what_was_backed_up_comes_back(lived: World, run: Run) -> None:
 
 
 @pytest.mark.attack(24, 25)
-@weakens("aggregator.vault.restoring", "_end_dead_grants", lambda *_: 0)
+@weakens("aggregator.vault.restoring", "_end_dead_grants", lambda *_: 2)
 def test_what_was_revoked_after_the_backup_stays_so_and_the_patient_sees_the_gap(lived: World, run: Run) -> None:
     to, _ = backed_up(lived, run)
     lived.grants.end(lived.owner, DR_B.id)
@@ -183,6 +183,23 @@ def test_what_a_grantee_kept_before_a_restore_opens_nothing_that_comes_after(
     assert service.grants.settle(service.accounts.sign_in(LOGIN, PASSWORD))
     with service.store.read() as session:
         assert session.get_one(tables.Vault, lived.vault).epoch == 2
+
+
+@pytest.mark.attack(25)
+@weakens("aggregator.vault.key_ring.KeyRing", "expose", lambda *_: None)
+def test_who_was_first_let_in_after_the_backup_reads_nothing_that_comes_after_the_restore(
+    world: World, run: Run, started: Started
+) -> None:
+    """Database and key ring are from the backup, and no line tells of a grant that was never ended or replaced."""
+    open_service(load(configured(world.folder, world.folder / "keys"))).close()
+    to, keys_to = backed_up(world, run)
+    world.permit(DR_B)
+    told, config = restored(world, run, "--from", to, "--keys-from", keys_to, keys=world.folder / "new-keys")
+    assert (told["behind"], told["ended_grants"]) == (0, 0)
+    service = started(config)
+    assert service.grants.settle(service.accounts.sign_in(LOGIN, PASSWORD))
+    with service.store.read() as session:
+        assert session.get_one(tables.Vault, world.vault).epoch == 2
 
 
 @pytest.mark.attack(26)

@@ -38,15 +38,15 @@ def mend(session: Session, ring: KeyRing, receipt: Receipt, left_out: int) -> Re
     for vault in session.exec(select(tables.Vault.id).order_by(col(tables.Vault.id))).all():
         row = session.get_one(tables.Vault, vault)
         made.vaults += 1
-        ended = _end_dead_grants(session, ring, row, lost.get(vault))
-        made.ended_grants += ended or 0
+        made.ended_grants += _end_dead_grants(session, ring, row, lost.get(vault))
         now, before = Counter.of(row), lost.get(vault)
-        if ended is not None:
-            # Their keys may be gone already, or never have been in this ring; their seeds are with who held them.
+        is_patients = bool(row.certificate)  # the system's own chain has no keys, and tells nobody
+        if is_patients:
+            # Of a grant made since nothing may be left, where the ring is as old; but who had it has kept its seeds.
             ring.expose(vault, max(row.epoch, before.epoch if before else 0, listed.get(vault, 0)))
         if before is not None and now.behind(before):
             made.behind += 1
-            if row.certificate:  # the system's own chain tells no patient
+            if is_patients:
                 receipt(session, row, _gap(now, before))
         session.flush()
         session.refresh(row)
@@ -55,17 +55,15 @@ def mend(session: Session, ring: KeyRing, receipt: Receipt, left_out: int) -> Re
     return made
 
 
-def _end_dead_grants(session: Session, ring: KeyRing, row: tables.Vault, before: Counter | None) -> int | None:
+def _end_dead_grants(session: Session, ring: KeyRing, row: tables.Vault, before: Counter | None) -> int:
     """All grants of a vault whose Consents moved on since the backup, or one of whose grants is dead: how many.
-
-    None where neither is so.
 
     Those too that were made since: of them only the key is left, and a copy of the row somewhere, which would open.
     """
     grants = session.exec(select(tables.Grant).where(tables.Grant.vault == row.id)).all()
     moved_on = before is not None and before.grant_version > row.grant_version
     if not moved_on and all(ring.holds_grant(one.vault, one.id) for one in grants):
-        return None
+        return 0
     for grant in {one.id for one in grants} | set(ring.grants(row.id)):  # their keys go at the next start
         session.merge(tables.GrantIntent(vault=row.id, grant=grant, ended=True))
     for one in grants:
