@@ -110,15 +110,14 @@ def local(base: str, reference: str) -> str | None:
 
 def relative(base: str, value: Any) -> Any:
     """The same with every reference into the server's own base made relative; a version in it stays."""
-    if isinstance(value, dict):
-        return {key: _relative_member(base, key, child) for key, child in value.items()}
     if isinstance(value, list):
         return [relative(base, child) for child in value]
-    return value
-
-
-def _relative_member(base: str, key: str, value: Any) -> Any:
-    return value.removeprefix(base) if key == "reference" and isinstance(value, str) else relative(base, value)
+    if not isinstance(value, dict):
+        return value
+    made = {key: child if type(child) is str else relative(base, child) for key, child in value.items()}
+    if type(target := made.get("reference")) is str:
+        made["reference"] = target.removeprefix(base)
+    return made
 
 
 def references(value: Any) -> Iterator[str]:

@@ -18,6 +18,7 @@ from connectors.contract import Found, Reason
 from fhir_profiles.check import check
 from fhir_profiles.text import Resource, dumps
 
+_MOST_LOCALS = 4096  # half a megabyte of ids, more than a page of a source refers to
 # A document keeps its own references: they point into the document, not into the vault.
 _CLOSED_TYPES = frozenset({"Bundle"})
 
@@ -56,10 +57,17 @@ class Normaliser:
     table: SectionTable
     connector: str
     patients: set[str] = field(default_factory=set)
+    _locals: dict[str, str] = field(default_factory=dict)
 
     def local(self, source_id: str) -> str:
-        """The local id of a thing of this source."""
-        return self.mandate.ids.local(self.mandate.authority, self.mandate.account, source_id)
+        """The local id of a thing of this source. Remembered: it is asked for again where something refers to it."""
+        found = self._locals.get(source_id)
+        if found is None:
+            found = self.mandate.ids.local(self.mandate.authority, self.mandate.account, source_id)
+            if len(self._locals) >= _MOST_LOCALS:
+                self._locals.clear()
+            self._locals[source_id] = found
+        return found
 
     def attached(self, local: str, number: int) -> str:
         """The local id of the n-th Binary taken out of the resource with this one: a blind writer can name it."""
@@ -138,13 +146,17 @@ class Normaliser:
         return _ordered(made)
 
     def _walk(self, node: Any) -> Any:
-        if type(node) is dict:
-            return {
-                name: self._target(child) if _points(name, child) else self._walk(child) for name, child in node.items()
-            }
+        """A copy in which a target is ours: a Reference's, and an Attachment's that points to a Binary as one does."""
         if type(node) is list:
             return [self._walk(child) for child in node]
-        return node
+        if type(node) is not dict:
+            return node
+        made = {name: child if type(child) is str else self._walk(child) for name, child in node.items()}
+        if type(target := made.get("reference")) is str:
+            made["reference"] = self._target(target)
+        if type(url := made.get("url")) is str and url.startswith("Binary/"):
+            made["url"] = self._target(url)
+        return made
 
     def _target(self, reference: str) -> str:
         found = LITERAL.fullmatch(reference)
@@ -159,11 +171,6 @@ class Normaliser:
 
     def _patient(self) -> str:
         return f"Patient/{self.mandate.vault}.{self.mandate.patient}"
-
-
-def _points(name: str, value: Any) -> bool:
-    """A Reference's target; or an Attachment's url that points to a Binary as a reference does."""
-    return type(value) is str and (name == "reference" or (name == "url" and value.startswith("Binary/")))
 
 
 def _ordered(resource: Resource) -> Resource:
