@@ -93,6 +93,15 @@ def peek(text: bytes) -> Any:
         return loads(text)
 
 
+def reread(text: bytes) -> Any:
+    """The same as `loads`, several times as fast where the faster parser prints the text again to the byte.
+
+    Then it holds no key twice, and no number that would be written otherwise.
+    """
+    found = peek(text)
+    return found if dumps(found) == text else loads(text)
+
+
 def _refuse_lone_surrogates(value: Any) -> None:
     try:
         dumps(value)

@@ -44,11 +44,15 @@ _CLASSIFYING = (
 
 # Where a resource holds its own dates: when it happened; only where it does not say, when it was written down.
 _TIMED = ("effective", "performed", "occurrence", "onset", "abatement", "serviced", "created", "collected")
-_HAPPENED = (
-    *(f"{element}{kind}" for element in _TIMED for kind in ("DateTime", "Date", "Period", "Instant", "Timing")),
-    *("billablePeriod", "period", "started", "start", "end", "whenHandedOver", "whenPrepared", "receivedTime"),
+_HAPPENED = frozenset(
+    (
+        *(f"{element}{kind}" for element in _TIMED for kind in ("DateTime", "Date", "Period", "Instant", "Timing")),
+        *("billablePeriod", "period", "started", "start", "end", "whenHandedOver", "whenPrepared", "receivedTime"),
+    )
 )
-_WRITTEN = ("authoredOn", "recordedDate", "dateAsserted", "date", "issued", "recorded", "created", "sent", "authored")
+_WRITTEN = frozenset(
+    ("authoredOn", "recordedDate", "dateAsserted", "date", "issued", "recorded", "created", "sent", "authored")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +124,7 @@ def _classifying(resource: Resource) -> Iterator[Coding]:
 
 def _dates(resource: Resource) -> Span | None:
     for elements in (_HAPPENED, _WRITTEN):
-        spans = [period(resource[element]) for element in elements if element in resource]
+        spans = [period(resource[element]) for element in elements & resource.keys()]
         known = [span for span in spans if span is not None]
         if spans:
             return (min(low for low, _ in known), max(high for _, high in known)) if len(known) == len(spans) else None

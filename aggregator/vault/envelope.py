@@ -15,7 +15,7 @@ from aggregator.vault.blob import Blob, read_member
 from aggregator.vault.encoding import milliseconds
 from aggregator.vault.keys import SectionKey, SectionSeed, Writer
 from aggregator.vault.seal import header, read_header
-from fhir_profiles.text import MAX_DEPTH, depth, loads
+from fhir_profiles.text import MAX_DEPTH, depth, reread
 
 NONE = bytes(32)
 """What stands for the link of an envelope before, where its writer names none."""
@@ -194,19 +194,13 @@ def refuse_unsound(vault: str, operation: Operation) -> None:
     milliseconds(operation.updated)
     if isinstance(operation, Put):
         _expect(all(type(warning) is str for warning in operation.warnings))
-        resource = _parsed(operation.resource)
+        resource = reread(operation.resource)
         brackets = operation.resource.count(b"{") + operation.resource.count(b"[")
         _expect(brackets <= MAX_DEPTH or depth(resource) <= MAX_DEPTH)  # most resources need not be walked
         named = resource.get("resourceType"), resource.get("id")
         _expect(named == (operation.resource_type, f"{vault}.{operation.local}"))
         _expect(isinstance(resource.get("meta", {}), dict))
         _expect(operation.blob is None or operation.resource_type == "Binary")
-
-
-def _parsed(resource: bytes) -> Any:
-    """As `loads`, but for numbers. What the faster parser prints again to the byte holds no key twice."""
-    parsed = orjson.loads(resource)
-    return parsed if orjson.dumps(parsed) == resource else loads(resource)
 
 
 def _expect(sound: object) -> None:

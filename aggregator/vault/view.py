@@ -7,7 +7,7 @@ second lock).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,15 +26,15 @@ from aggregator.vault.mask import BINARY, bare, mask, part_of, references
 from aggregator.vault.seal import header, unwrap, wrap
 from aggregator.vault.store import Store
 from fhir_profiles.attachments import attachments
-from fhir_profiles.text import Resource, dumps, loads
+from fhir_profiles.text import Resource, dumps, reread
 
 DIRECTORY = "directory"
 """The section whose resources a view holds only where a permitted one refers to them."""
 
 IDENTITY = "identity"
 
-_Places = dict[str, tuple[str, Put, Resource]]
-"""("Type/id" -> section, its newest version, the same parsed)."""
+_Places = dict[str, tuple[str, Put]]
+"""("Type/id" -> section, its newest version). Not parsed: a record of 100,000 would take gigabytes."""
 
 _TRIES = 2
 
@@ -231,51 +231,59 @@ def _tombstones(state: State) -> Iterable[Tombstone]:
             )
 
 
-def _permitted(vault: str, state: State, reader: Reader) -> list[Record]:
+def _permitted(vault: str, state: State, reader: Reader) -> Iterator[Record]:
     """A grantee's view: permitted resources, of the directory what they refer to, the patient at least bare.
 
     A Binary is in it with the resource that it was taken out of: it was a part of that one.
     """
     permits = reader.permits or (lambda _section, _resource: True)
-    kept, directory, parts = _Places(), _Places(), _Places()
+    kept, directory, parts, targets = _Places(), _Places(), _Places(), set[str]()
     for section, put in state.current():
         if put.local == reader.patient and section != IDENTITY:
             continue  # a writer's forgery: who holds this section alone cannot see that the owner wrote the Patient
-        resource = loads(put.resource)
+        resource = reread(put.resource)
         if permits(section, resource):
             place = parts if put.resource_type == BINARY else directory if section == DIRECTORY else kept
-            place[f"{put.resource_type}/{resource['id']}"] = (section, put, resource)
+            place[f"{put.resource_type}/{resource['id']}"] = (section, put)
+            if place is kept:
+                targets.update(references(resource))
     patient = f"Patient/{vault}.{reader.patient}"
-    _refer(kept, directory)
+    _refer(targets, kept, directory)
     _add_parts(kept, parts)
     visible = kept.keys() | {patient}
-    records = [_record(section, put, dumps(mask(resource, visible))) for section, put, resource in kept.values()]
+    for section, put in kept.values():
+        yield _record(section, put, _masked(put.resource, visible))
     if patient not in kept:
-        records.append(_bare_patient(vault, reader))
-    return records
+        yield _bare_patient(vault, reader)
+
+
+def _masked(body: bytes, visible: Set[str]) -> bytes:
+    resource = reread(body)
+    masked = mask(resource, visible)
+    return body if masked is resource else dumps(masked)
 
 
 def _add_parts(kept: _Places, parts: _Places) -> None:
     """Of the Binaries those whose whole is kept, lies in the same section and points to them."""
-    shown = {name: found for name, found in parts.items() if _is_part(kept, name, found[0], found[2])}
-    kept.update(shown)
+    for name, (section, binary) in parts.items():
+        if _is_part(kept, name, section, reread(binary.resource)):
+            kept[name] = (section, binary)
 
 
 def _is_part(kept: _Places, name: str, section: str, binary: Resource) -> bool:
     whole = kept.get(part_of(binary) or "")
     if whole is None or whole[0] != section:
         return False
-    return any(attachment.get("url") == name for attachment in attachments(whole[2]))
+    return any(attachment.get("url") == name for attachment in attachments(reread(whole[1].resource)))
 
 
-def _refer(kept: _Places, directory: _Places) -> None:
-    """Move into `kept` what it refers to in the directory, and what that refers to."""
-    waiting = [resource for _, _, resource in kept.values()]
+def _refer(targets: Iterable[str], kept: _Places, directory: _Places) -> None:
+    """Move into `kept` these of the directory, and what they refer to there."""
+    waiting = set(targets) & directory.keys()
     while waiting:
-        for target in references(waiting.pop()):
-            if target in directory and target not in kept:
-                kept[target] = directory[target]
-                waiting.append(directory[target][2])
+        name = waiting.pop()
+        kept[name] = found = directory.pop(name)
+        waiting.update(directory.keys() & references(reread(found[1].resource)))
 
 
 def _bare_patient(vault: str, reader: Reader) -> Record:
