@@ -32,6 +32,10 @@ _UNDATED = -(2**62)
 _ENDS = """
 SELECT r.local, max(s.high) FROM span s CROSS JOIN resource r ON r.rid = s.rid WHERE {scoped} GROUP BY s.rid
 """
+_CODES = """
+SELECT r.local, t.system, t.text
+FROM term t CROSS JOIN posting p ON p.tid = t.tid CROSS JOIN resource r ON r.rid = p.rid WHERE {scoped}
+"""
 
 _TEXT, _ALONE = "text", "id"  # no code system is called so: a system is an absolute URI
 _Key = tuple[str, str]
@@ -54,7 +58,7 @@ def last_n(view: View, pairs: Pairs, links: Links, *, strict: bool = False) -> A
     rids = view.image.kinds.get(TYPE, range(0))
     found = plan(view, TYPE, understood.conditions[TYPE]).page(view.image, rids.start, len(rids))
     most = _most(given.get(MAX, "1"))
-    shown = [one for group in grouped(view, dated(view, TYPE, found)) for one in _newest(group, most)]
+    shown = [one for group in grouped(view, TYPE, dated(view, TYPE, found)) for one in _newest(group, most)]
     kept = [pair for pair in pairs if pair[0] not in understood.ignored]
     told = Page(path=_PATH, query=urlencode(kept), count=len(shown), ignored=understood.ignored)
     return answer(view, links, told, shown, total=len(shown))
@@ -84,7 +88,7 @@ def dated(view: View, resource_type: str, found: Sequence[Served]) -> list[Dated
     return sorted(((ends.get(one.local, _UNDATED), one) for one in found), key=lambda one: -one[0])
 
 
-def grouped(view: View, found: Sequence[Dated]) -> list[list[Dated]]:
+def grouped(view: View, resource_type: str, found: Sequence[Dated]) -> list[list[Dated]]:
     """By code; groups and their members as they came. Keys that one resource has are one key from then on."""
     same = dict[_Key, _Key]()
 
@@ -93,8 +97,7 @@ def grouped(view: View, found: Sequence[Dated]) -> list[list[Dated]]:
             key = earlier
         return key
 
-    view.image.meter.spend(len(found) // PARSED)
-    keys = [_keys(one) for _, one in found]
+    keys = _keys(view, resource_type, [one for _, one in found])
     for main, *others in keys:
         for other in others:
             same[first(other)] = first(main)
@@ -104,11 +107,18 @@ def grouped(view: View, found: Sequence[Dated]) -> list[list[Dated]]:
     return list(groups.values())
 
 
-def _keys(one: Served) -> list[_Key]:
-    """The codings of its code, else its text, else the resource alone."""
-    code = peek(one.body).get("code", {})
-    codings = [(coding.get("system", ""), coding["code"]) for coding in code.get("coding", ()) if "code" in coding]
-    return codings or [(_TEXT, fold(" ".join(code["text"].split()))) if "text" in code else (_ALONE, one.local)]
+def _keys(view: View, resource_type: str, found: Sequence[Served]) -> list[list[_Key]]:
+    """Of each the codings of its code, which the index has; else its text, else the resource alone."""
+    code, coded = parameter(resource_type, "code"), dict[str, list[_Key]]()
+    for local, *key in view.image.select(_CODES.format(scoped=scoped(code.scopes if code else ()).format(row="t"))):
+        coded.setdefault(local, []).append((key[0], key[1]))
+    view.image.meter.spend(sum(one.local not in coded for one in found) // PARSED)
+    return [coded.get(one.local) or [_words(one)] for one in found]
+
+
+def _words(one: Served) -> _Key:
+    text = peek(one.body).get("code", {}).get("text")
+    return (_ALONE, one.local) if text is None else (_TEXT, fold(" ".join(text.split())))
 
 
 def _newest(group: Sequence[Dated], most: int) -> Iterator[Served]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from fhir_profiles.text import Number, Resource
+from fhir_profiles.text import Number, Resource, dumps
 
 Resolve = Callable[[str], Resource | None]
 """A reference -> the resource, where the view holds it."""
@@ -150,7 +150,9 @@ def _value(node: Node) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "ja / yes" if value else "nein / no"
-    return value.text if isinstance(value, Number) else str(value) if isinstance(value, str | int) else ""
+    if isinstance(value, str):
+        return value
+    return dumps(value).decode() if isinstance(value, Number | int | float) else ""
 
 
 def _quantity(value: Any) -> str:

@@ -1,17 +1,19 @@
 """The sections of a patient summary: which resources each takes, and the table that a person reads there.
 
 https://hl7.org/fhir/uv/ips/StructureDefinition-Composition-uv-ips.html. A resource is taken by what it states of itself
-(status, category, code); of measurements the newest of each code, because it is a summary. Not there, because no source
-states it in a form that says so: advance directives, functional status, the patient's story.
+(status, category, code); measurements, of which there are many, by a search, and of them the newest of each code,
+because it is a summary. Not there, because no source states it in a form that says so: advance directives, functional
+status, the patient's story.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aggregator.fhir import patient_summary_cells as cells
+from aggregator.fhir.page import Pairs
 from aggregator.fhir.patient_summary_cells import Resolve
 from fhir_profiles.codes import LOINC, OBSERVATION_CATEGORY
 from fhir_profiles.text import Resource
@@ -23,26 +25,27 @@ Column = tuple[str, Callable[[Resource, Resolve], str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """code, display: LOINC's. takes: resource type -> does the section take it. newest: of each code one alone.
+    """code, display: LOINC's. takes: resource type -> does the section take it. required: there even where nothing is
+    known, with the reason.
 
-    required: there even where nothing is known, with the reason.
+    newest: resource type -> the parameters of a search, of whose matches it takes the newest of each code.
     """
 
     code: str
     display: str
     title: str
-    takes: Mapping[str, Takes]
     columns: tuple[Column, ...]
-    newest: bool = False
+    takes: Mapping[str, Takes] = field(default_factory=dict)
+    newest: Mapping[str, Pairs] = field(default_factory=dict)
     required: bool = False
 
 
 _OVER = frozenset({"inactive", "remission", "resolved"})
 _WRONG = frozenset({"refuted", "entered-in-error"})
-_MEASURED = frozenset({"final", "amended", "corrected"})
-_PREGNANCY = frozenset(
-    {"82810-3", "11778-8", "11779-6", "11780-4", "11636-8", "11637-6", "11638-4", "11639-2", "11640-0"}
-    | {"11612-9", "11613-7", "11614-5", "33065-4"}
+_MEASURED = ("status", "final,amended,corrected")
+_PREGNANCY = (
+    *("82810-3", "11778-8", "11779-6", "11780-4", "11636-8", "11637-6", "11638-4", "11639-2", "11640-0"),
+    *("11612-9", "11613-7", "11614-5", "33065-4"),
 )
 """LOINC: whether, when due, and how earlier ones ended."""
 
@@ -70,24 +73,9 @@ def _ordered(resource: Resource) -> bool:
     return resource.get("status") in ("active", "on-hold", "unknown") and resource.get("doNotPerform") is not True
 
 
-def _of(category: str) -> Takes:
+def _of(category: str) -> Pairs:
     """Measurements of this category that count."""
-
-    def takes(resource: Resource) -> bool:
-        return resource.get("status") in _MEASURED and any(
-            one.get("system") == OBSERVATION_CATEGORY and one.get("code") == category
-            for concept in resource.get("category", ())
-            for one in concept.get("coding", ())
-        )
-
-    return takes
-
-
-def _pregnancy(resource: Resource) -> bool:
-    codings = resource.get("code", {}).get("coding", ())
-    return resource.get("status") in _MEASURED and any(
-        one.get("system") == LOINC and one.get("code") in _PREGNANCY for one in codings
-    )
+    return (_MEASURED, ("category", f"{OBSERVATION_CATEGORY}|{category}"))
 
 
 _DATE: Column = ("Datum / Date", cells.date)
@@ -147,9 +135,8 @@ SECTIONS = (
         code="30954-2",
         display="Relevant diagnostic tests/laboratory data note",
         title="Befunde / Results",
-        takes={"Observation": _of("laboratory"), "DiagnosticReport": _has(*_MEASURED)},
+        newest={"Observation": _of("laboratory"), "DiagnosticReport": (_MEASURED,)},
         columns=_MEASUREMENT,
-        newest=True,
     ),
     Section(
         code="47519-4",
@@ -183,9 +170,8 @@ SECTIONS = (
         code="10162-6",
         display="History of pregnancies Narrative",
         title="Schwangerschaften / Pregnancy History",
-        takes={"Observation": _pregnancy},
+        newest={"Observation": (_MEASURED, ("code", ",".join(f"{LOINC}|{code}" for code in _PREGNANCY)))},
         columns=_MEASUREMENT,
-        newest=True,
     ),
     Section(
         code="18776-5",
@@ -198,16 +184,14 @@ SECTIONS = (
         code="29762-2",
         display="Social history Narrative",
         title="Lebensumstände / Social History",
-        takes={"Observation": _of("social-history")},
+        newest={"Observation": _of("social-history")},
         columns=_MEASUREMENT,
-        newest=True,
     ),
     Section(
         code="8716-3",
         display="Vital signs note",
         title="Vitalwerte / Vital Signs",
-        takes={"Observation": _of("vital-signs")},
+        newest={"Observation": _of("vital-signs")},
         columns=_MEASUREMENT,
-        newest=True,
     ),
 )

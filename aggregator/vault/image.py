@@ -63,6 +63,7 @@ _SERVE = """
 SELECT rid, local, start, size FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY wanted.key
 """
 _LOCAL = "SELECT local FROM resource WHERE rid = ?"
+_LOCALS = "SELECT local, rid FROM resource WHERE rid >= ? AND rid < ?"
 _NO_FILES = "PRAGMA temp_store = MEMORY"  # what a large sort does not finish at once would lie in a temporary file
 _TAKEN = "SELECT page_count * page_size FROM pragma_page_count('beside'), pragma_page_size('beside')"
 
@@ -281,6 +282,11 @@ class Image:
         rids = self.kinds.get(resource_type, range(0))
         at = bisect_left(rids, local, key=self._local)
         return rids[at] if at < len(rids) and self._local(rids[at]) == local else None
+
+    def locals(self, resource_type: str) -> dict[str, int]:
+        """Local id -> rid of every resource of a type: for who looks for many."""
+        rids = self.kinds.get(resource_type, range(0))
+        return dict(self.select(_LOCALS, (rids.start, rids.stop)))
 
     def after(self, resource_type: str, local: str) -> int:
         """The rid at which a list goes on behind (type, local id), whether that resource is still there or not."""
