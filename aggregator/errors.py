@@ -71,6 +71,8 @@ class UnlockNeeded(CallerError):
 class Changed(CallerError):
     """The version that the caller names is not the current one."""
 
+    place = f"{HTTP}If-Match"
+
 
 class Refused(CallerError):
     """Not permitted. Says nothing about what exists behind it."""

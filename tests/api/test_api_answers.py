@@ -112,6 +112,7 @@ PLACES: dict[str, tuple[str, str, bytes | None, dict[str, str], str]] = {
     "an unknown parameter": ("GET", "Observation?colour=red", None, {"Prefer": "handling=strict"}, "http.colour"),
     "a form": ("GET", "Observation?_format=yaml", None, {}, "http._format"),
     "what is accepted": ("GET", "Observation", None, {"Accept": "image/png"}, "http.Accept"),
+    "what has changed": ("PUT", "Basic?code=a", BASIC, {"If-Match": 'W/"3"'}, "http.If-Match"),
     "a version": ("PUT", "Basic?code=a", BASIC, {"If-Match": "3"}, "http.If-Match"),
     "a media type": ("POST", "Observation", b"a", {"Content-Type": "text/plain"}, "http.Content-Type"),
     "a condition": ("DELETE", "Observation?date=yesterday", None, {}, "http.date"),
