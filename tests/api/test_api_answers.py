@@ -120,6 +120,7 @@ PLACES: dict[str, tuple[str, str, bytes | None, dict[str, str], str]] = {
     "an element of XML": ("POST", "Basic", XML_BASIC, {"Content-Type": "application/fhir+xml"}, "Basic.colour"),
     "a Consent's": ("POST", "Consent", b'{"resourceType":"Consent","status":"a"}', {}, "Consent.status"),
     "a Bundle's": ("POST", "", b'{"resourceType":"Bundle","type":"history"}', {}, "Bundle.type"),
+    "a Bundle's condition": ("POST", "", b"{}", {"If-None-Exist": "code=a"}, "http.If-None-Exist"),
     "an operation's": (
         "POST",
         "Observation/$lastn",

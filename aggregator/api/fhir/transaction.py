@@ -22,7 +22,7 @@ from aggregator.api.fhir.preference import Return, returned, unheard
 from aggregator.api.fhir.server import Server, fhir
 from aggregator.api.fhir.writing import location, own, told
 from aggregator.api.own_writing import Done, OwnWriting
-from aggregator.errors import CallerError, within
+from aggregator.errors import HTTP, CallerError, within
 from aggregator.fhir import entries
 from aggregator.fhir.entries import BATCH, TRANSACTION, Entry
 from aggregator.fhir.outcome import Issue, operation_outcome
@@ -33,6 +33,8 @@ _READS = frozenset({"GET", "HEAD"})
 
 async def bundle(server: Server, request: Request) -> Response:
     """By its type; from a provider a collection, too, is what is to be added."""
+    if "if-none-exist" in request.headers:
+        raise CallerError.at(f"{HTTP}If-None-Exist", "is for the create of one resource; an entry has ifNoneExist")
     sent = await bodies.resource(request, server.service.config.http.max_body_bytes)
     if sent["resourceType"] != "Bundle":
         raise CallerError("a Bundle is expected here")
