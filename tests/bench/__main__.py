@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests import databases
 from tests.bench import many_vaults, vault_figures
+from tests.bench.bulk_figures import exporting
 from tests.bench.figure import Figure, cores
 from tests.bench.http_figures import over_http
 from tests.bench.installation import of_one_person
@@ -62,6 +63,9 @@ def figures(folder: Path, scale: Scale) -> Iterator[Figure]:
             yield from vault_figures.receipts(installation, scale.seconds)
             yield from summaries(installation, number, scale.runs)
             yield from over_http(installation, scale.seconds, scale.rounds)
+        yield from exporting(installation, number)
+        yield from vault_figures.filtered(installation, number, runs)
+        if number == min(scale.sizes):
             yield from vault_figures.appending(installation, resources, scale.runs)
         installation.close()
     yield from vault_figures.unopened(folder / "unopened", least, SYNCS, scale.runs)

@@ -1,4 +1,4 @@
-"""Search and read over HTTP, with token, grant and durable receipt, beside a bare route that serves the same bytes.
+"""Search, read and everything over HTTP, with token, grant and durable receipt, beside a bare route of the same bytes.
 
 And beside a bare ASGI function, which shows what the server and the socket alone cost.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import httpx
@@ -46,16 +47,18 @@ class Question:
 
 def over_http(installation: Installation, seconds: float, rounds: int) -> Iterator[Figure]:
     """The best of several rounds, the servers in turn, so that all meet the same machine."""
-    with _server("service", installation.folder) as port:
-        for question in _questions(installation, port):
+    with served("service", installation.folder) as service:
+        for question in _questions(installation, service.port):
             file = installation.folder / "bodies.ndjson"
-            file.write_bytes(b"\n".join(question.bodies(port)))
-            with _server("bare", file) as bare, _server("asgi", file) as asgi:
-                yield from _compared(question, {"service": port, "bare": bare, "asgi": asgi}, seconds, rounds)
+            file.write_bytes(b"\n".join(question.bodies(service.port)))
+            with served("bare", file) as bare, served("asgi", file) as asgi:
+                ports = {"service": service.port, "bare": bare.port, "asgi": asgi.port}
+                yield from _compared(question, ports, seconds, rounds)
 
 
 def _questions(installation: Installation, port: int) -> list[Question]:
-    """A token, a date, a string and a reference in turn; the first alone, a full page; and one resource by its id."""
+    """A token, a date, a string and a reference in turn; the first alone, a full page; one resource by its id; and the
+    pages of everything in turn."""
     token, owner = installation.sign_in(), installation.owner
     of_patient, twenty = ("patient", f"{owner.vault}.{owner.patient}"), ("_count", "20")
     first = _path("Observation", of_patient, *QUERY)
@@ -72,7 +75,18 @@ def _questions(installation: Installation, port: int) -> list[Question]:
         Question("search (mix)", 0.7, mix, token),
         Question("search (page of 20)", 0.7, (first,), token),
         Question("read", 0.75, (f"/fhir/Observation/{one['id']}",), token),
+        Question("$everything", 0.6, tuple(_pages(port, token, f"/fhir/Patient/{of_patient[1]}/$everything")), token),
     ]
+
+
+def _pages(port: int, token: str, path: str) -> Iterator[str]:
+    """The path with the largest pages there are, and where each next one is read."""
+    path = f"{path}?_count=500"
+    while path:
+        yield path
+        (page,) = Question("", 0, (path,), token).bodies(port)
+        links = orjson.loads(page)["link"]
+        path = next((httpx.URL(one["url"]).raw_path.decode() for one in links if one["relation"] == "next"), "")
 
 
 def _path(resource_type: str, *pairs: tuple[str, str]) -> str:
@@ -108,15 +122,22 @@ def _load(question: Question, port: int, connections: int, seconds: float) -> di
     return told
 
 
+class Served(NamedTuple):
+    """A server in its own process on the core under test."""
+
+    port: int
+    process: int
+
+
 @contextmanager
-def _server(kind: str, path: Path) -> Iterator[int]:
-    """A server in its own process on the core under test; its port."""
+def served(kind: str, path: Path) -> Iterator[Served]:
+    """http_server.py's `kind` of server, for as long as it is wanted."""
     core, _ = cores()
     command = [sys.executable, "-m", "tests.bench.http_server", str(core), kind, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield int(process.stdout.readline())
+            yield Served(int(process.stdout.readline()), process.pid)
         finally:
             process.stdin.close()

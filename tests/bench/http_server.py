@@ -39,8 +39,12 @@ def bare(bodies: Sequence[bytes]) -> FastAPI:
     async def read(resource_type: str, whole_id: str) -> Response:
         return _bytes(next(turn), resource_type, whole_id)
 
+    async def operation(resource_type: str, whole_id: str, name: str) -> Response:
+        return _bytes(next(turn), resource_type, whole_id, name)
+
     app.add_api_route("/fhir/{resource_type}", search, methods=["GET"])
     app.add_api_route("/fhir/{resource_type}/{whole_id}", read, methods=["GET"])
+    app.add_api_route("/fhir/{resource_type}/{whole_id}/{name}", operation, methods=["GET"])
     return app
 
 

@@ -70,9 +70,9 @@ class Installation:
         ready = replace(worker, registry=_Only(replace(source, spec=spec)), client=_no_client)
         return asyncio.run(run(ready, self.connection)).stored
 
-    def permit(self) -> None:
-        """The patient permits the provider everything."""
-        self.service.signing.save_consent(self.owner, consent([self.service.registered[PARTY].party]))
+    def permit(self, **criteria: object) -> None:
+        """The patient permits the provider everything, or what the criteria say."""
+        self.service.signing.save_consent(self.owner, consent([self.service.registered[PARTY].party], **criteria))
 
     def sign_in(self) -> str:
         """The provider's access token, by a signed client assertion."""

@@ -13,7 +13,7 @@ import pytest
 from fhir_profiles.codes import LOINC
 from fhir_profiles.text import Number, Resource
 from tests.bench import __main__ as bench
-from tests.bench import http_figures, many_vaults, vault_figures
+from tests.bench import bulk_figures, http_figures, many_vaults, vault_figures
 from tests.bench.figure import Figure, late, middle
 from tests.bench.http_load import WrongAnswer, load
 from tests.bench.installation import Installation, of_one_person
@@ -100,11 +100,24 @@ def test_syncs_and_many_vaults(tmp_path: Path) -> None:
 
 def test_over_http(taken: tuple[Figure, Installation, list[Resource]]) -> None:
     figures = list(http_figures.over_http(taken[1], 0.05, 1))
-    assert len(figures) == 3 * 3 * 4
+    assert len(figures) == 4 * 3 * 4
     rates = [figure for figure in figures if figure.unit == "requests/s"]
     shares = [figure.target / figure.reference for figure in rates if figure.target and figure.reference]
-    assert shares == pytest.approx([0.7] * 6 + [0.75] * 3)
+    assert shares == pytest.approx([0.7] * 6 + [0.75] * 3 + [0.6] * 3)
     assert len(rates) == 2 * len(shares)  # bare ASGI has no target
+
+
+def test_bulk_export(taken: tuple[Figure, Installation, list[Resource]]) -> None:
+    rate, grown = bulk_figures.exporting(taken[1], NUMBER)
+    assert rate.value > 0
+    assert grown.reference
+    assert grown.reference > 0
+
+
+def test_a_filtered_view(taken: tuple[Figure, Installation, list[Resource]]) -> None:
+    """Behind what the provider asks over HTTP: it is denied something."""
+    figures = list(vault_figures.filtered(taken[1], NUMBER, 2))
+    assert [figure.unit for figure in figures] == ["ms", "ms"]
 
 
 def test_appending(taken: tuple[Figure, Installation, list[Resource]]) -> None:

@@ -30,7 +30,9 @@ from aggregator.vault.keys import OWNER, SectionKey, Writer
 from aggregator.vault.seal import PublicKey, header, unwrap
 from aggregator.vault.view import Reader
 from connectors.contract import Found, Origin
+from fhir_profiles.build import coding
 from fhir_profiles.check import check
+from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import Resource, dumps
 from tests.bench.figure import Figure, late, middle, repeated, timed
 from tests.bench.installation import PAGE, PARTY, Installation, install
@@ -42,6 +44,11 @@ QUERY = (("code", "http://loinc.org|8302-2"), ("_count", "20"))
 
 LIMITS = {640: 0.003, 9000: 0.025, 100_000: 0.3}
 """Resources -> seconds in which an image must open."""
+
+FILTERED = {640: 0.008, 9000: 0.06}
+"""The same for a view from which sections are left out."""
+
+DENIED = ("encounters", "immunizations", "insurance")
 
 _LINKS = Links(base_url="https://record.example/fhir", seal=lambda place: place.hex(), unseal=bytes.fromhex)
 
@@ -116,6 +123,18 @@ def openings(installation: Installation, number: int, runs: int) -> Iterator[Fig
         limit = LIMITS.get(number)
         yield _milliseconds(f"cold open {number}, {name}, median", [middle(cold)], limit, middle(bare))
         yield _milliseconds(f"cold open {number}, {name}, p99", [late(cold)])
+
+
+def filtered(installation: Installation, number: int, runs: int) -> Iterator[Figure]:
+    """The provider once the patient has denied it some sections: what is opened no longer holds them."""
+    denied = [coding(SECTION_SYSTEM, name) for name in DENIED]
+    installation.permit(provision=[{"type": "deny", "class": denied}])
+    reader = grantee(installation)
+    name = f"{number}, grantee with {len(DENIED)} sections denied"
+    yield _milliseconds(f"build the image of {name}", [timed(lambda: _built(installation, reader))[0]])
+    cold = repeated(lambda: _first_answer(installation, reader), runs)
+    limit = FILTERED.get(number)
+    yield _milliseconds(f"cold open {name}, median", [middle(cold)], limit)
 
 
 def grantee(installation: Installation) -> Reader:
