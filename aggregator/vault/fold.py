@@ -124,14 +124,15 @@ def fold(state: State, section: str, position: int, writer: str, operations: Ite
     batch = list(operations)
     if writer != OWNER and any(_is_anothers(state, operation.local, writer) for operation in batch):
         raise Tampered("it changes what its author did not write")
-    resources = state.sections.setdefault(section, {})
+    resources, brought = state.sections.setdefault(section, {}), list[Version]()
     for operation in batch:
         if isinstance(operation, Remove):
-            _remove(state, section, operation.local, position)
+            _remove(state, section, operation.local, position, brought)
             continue
         versions = resources.setdefault(operation.local, [])
         if not versions or operation.version > versions[-1].operation.version:
             versions.append(Version(position, writer, operation))
+            brought.append(versions[-1])
     state.position = max(state.position, position)
 
 
@@ -140,11 +141,15 @@ def _is_anothers(state: State, local: str, writer: str) -> bool:
     return any(resources[local][-1].writer != writer for resources in state.sections.values() if local in resources)
 
 
-def _remove(state: State, section: str, local: str, position: int) -> None:
-    """What came after the removal stays: an envelope that was refused is folded late, once its mandate is mended."""
+def _remove(state: State, section: str, local: str, position: int, brought: list[Version]) -> None:
+    """What came after the removal stays: an envelope that was refused is folded late, once its mandate is mended.
+
+    brought: by the removal's own envelope, before it.
+    """
     versions, left = state.sections[section].pop(local, []), Left(section, position)
     if later := [version for version in versions if version.position > position]:
         state.sections[section][local] = later
-    if gone := [replace(version, left=left) for version in versions if version.position < position]:
-        moved = [*state.moved.get(local, []), *gone]
+    gone = [replace(version, left=left) for version in versions if version.position < position or version in brought]
+    before = state.moved.get(local, [])
+    if moved := [*before, *(version for version in gone if version not in before)]:
         state.moved[local] = sorted(moved, key=lambda version: version.position)

@@ -125,7 +125,18 @@ def test_an_envelope_is_applied_to_its_end_whatever_it_removes() -> None:
     batch: list[Operation] = [put("a", 1), Remove(local="a", resource_type="Basic"), put("b", 1)]
     fold(state, "s", 1, "m", iter(batch))
     fold(state, "t", 2, "m", [Remove(local="never was", resource_type="Basic")])
-    assert state == State(2, {"s": {"b": [Version(1, "m", put("b", 1))]}, "t": {}})
+    left = Version(1, "m", put("a", 1), Left("s", 1))
+    assert state == State(2, {"s": {"b": [Version(1, "m", put("b", 1))]}, "t": {}}, moved={"a": [left]})
+
+
+def test_what_one_envelope_brings_and_removes_is_history_once_however_often_it_is_applied() -> None:
+    """A source that was asked late tells of two moves at once."""
+    batch: list[Operation] = [put("a", 1), put("a", 2), Remove(local="a", resource_type="Basic"), put("a", 3)]
+    state = State()
+    for _ in range(2):
+        fold(state, "s", 1, "m", batch)
+        assert state.sections == {"s": {"a": [Version(1, "m", put("a", 3))]}}
+        assert state.moved == {"a": [Version(1, "m", put("a", version), Left("s", 1)) for version in (1, 2)]}
 
 
 @pytest.mark.parametrize("position", [2, 3, 4])
