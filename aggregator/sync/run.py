@@ -46,6 +46,7 @@ from connectors.contract import (
 logger = logging.getLogger(__name__)
 
 FRESH, LATE, BROKEN, SIGN_IN = "fresh", "late", "broken", "sign-in"
+UNEXPECTED = "unexpected failure"
 _MOST_RESEALS = 5
 _FIRST_BACKOFF = 60.0  # seconds; doubled with each failure in a row
 _SKEW_SECONDS = (
@@ -310,7 +311,7 @@ def judge(what: str, failure: Exception | None) -> tuple[str, str]:
     if failure is None:
         return FRESH, ""
     failure = disk.failure(failure) or failure
-    told = str(failure) if isinstance(failure, ConnectorError | AggregatorError) else "unexpected failure"
+    told = str(failure) if isinstance(failure, ConnectorError | AggregatorError) else UNEXPECTED
     logger.warning("sync: %s: %s: %s", what, type(failure).__name__, told)
     if isinstance(failure, Transient | Stale | BlobsUnreachable):
         return LATE, told

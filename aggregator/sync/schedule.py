@@ -21,7 +21,7 @@ from aggregator.errors import AggregatorError, Stale
 from aggregator.sync import activation, hold
 from aggregator.sync.feeds import feed_not_run, run_feed
 from aggregator.sync.registry import Source
-from aggregator.sync.run import Outcome, Progress, Worker, not_run, run
+from aggregator.sync.run import UNEXPECTED, Outcome, Progress, Worker, not_run, run
 from aggregator.sync.tables import Connection
 from aggregator.vault import disk
 from aggregator.vault.blob_rows import Sweeper
@@ -159,7 +159,7 @@ class Schedule:
             return []
         except Exception as error:  # noqa: BLE001 - the next tick tries again; APScheduler would log a traceback
             known = disk.failure(error) or error
-            told = str(known) if isinstance(known, AggregatorError) else "unexpected failure"
+            told = str(known) if isinstance(known, AggregatorError) else UNEXPECTED
             logger.error("sync: a tick failed: %s: %s", type(known).__name__, told)
             return []
         return outcomes

@@ -19,8 +19,9 @@ from aggregator.api.application import create_app
 from aggregator.api.service import Service
 from aggregator.app import open_service
 from aggregator.config import BlobSettings, ClientSettings, Config, IdentifierSettings, KeySettings, StoreSettings
+from aggregator.errors import OperatorError
 from aggregator.sync.connect import Connections
-from aggregator.sync.run import FRESH
+from aggregator.sync.run import FRESH, UNEXPECTED
 from aggregator.sync.schedule import sync
 from connectors.contract import Batch, Cursor
 from tests.api.http_world import PARTIES, HttpWorld
@@ -139,7 +140,7 @@ class Living:
                 self.world.patients[login] = answer.json()["patient"]
                 return password
             if answer.status_code >= 500:
-                raise OSError(answer.status_code)
+                raise failure(answer.status_code)
             self.clock.advance(minutes=1)  # after a few refused tries one waits so long
         return None
 
@@ -159,7 +160,7 @@ class Living:
         self.world.owners.clear()
 
     def get(self, path: str) -> Any:
-        """What the owner is answered; a failure is an OSError, for the disk is the only thing that is wrong here."""
+        """What the owner is answered; a failure is the disk's, for that is the only thing that is wrong here."""
         return told(self.request("GET", path)).json()
 
     def request(self, method: str, path: str, body: Any = None) -> httpx.Response:
@@ -173,16 +174,21 @@ class Living:
         self.clinic.batches = batches
         (outcome,) = asyncio.run(sync(self.service.worker))
         if outcome.status != FRESH:
-            raise OSError(outcome.error)
+            raise OSError(outcome.error) if outcome.error == UNEXPECTED else OperatorError(outcome.error)
 
     def consents(self) -> list[dict[str, Any]]:
         return [entry["resource"] for entry in self.get("/fhir/Consent").get("entry", [])]
 
 
+def failure(status: int) -> Exception:
+    """What a status tells of a disk that failed: an operator's business, or nothing at all."""
+    return OperatorError(f"answered {status}") if status in (503, 507) else OSError(status)
+
+
 def told(answer: httpx.Response) -> httpx.Response:
-    """A right answer, or OSError."""
+    """A right answer, or `failure`."""
     if answer.status_code >= 500:
-        raise OSError(answer.status_code)
+        raise failure(answer.status_code)
     assert answer.status_code < 400, answer.text
     return answer
 

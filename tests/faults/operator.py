@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import orjson
@@ -125,18 +125,19 @@ def _whole(home: Home) -> bool:
 
 
 def _command(home: Home, *arguments: str | Path) -> str:
-    """Runs `aggregator` in this process; returns what it printed. Raises OSError where it fails."""
+    """Runs `aggregator` in this process; returns what it printed. Raises OperatorError, OSError where it tells of a bug."""
     file = Path(f"{home.folder}.toml")
     config = home.config()
     where = f'url = "{config.store.url}"' if config.store.url else f'path = "{config.store.path}"'
     file.write_text(f'[store]\n{where}\n[keys]\nfolder = "{config.keys.folder}"\n[blobs]\nurl = "{config.blobs.url}"\n')
     sys.argv = ["aggregator", "--config", str(file), *map(str, arguments)]
-    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    printed, told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
     try:
-        with redirect_stdout(printed):
+        with redirect_stdout(printed), redirect_stderr(told):
             command_line.main()
     except SystemExit as ended:
         if ended.code:
-            raise OSError(f"{arguments[0]} ended with {ended.code}") from None
+            bug = "this is a bug" in told.getvalue()
+            raise (OSError if bug else OperatorError)(told.getvalue()) from None
     printed.flush()
     return printed.buffer.getvalue().decode()

@@ -18,13 +18,14 @@ from sqlmodel import select
 
 from aggregator.audit import remembered, verify
 from aggregator.audit.receipts import SYSTEM
+from aggregator.errors import OperatorError
 from aggregator.vault import blob_rows
 from aggregator.vault.blob_rows import Sweeper
 from aggregator.vault.tables import GrantIntent, Vault
 from fhir_profiles import codes
 from tests.api.http_world import consent
 from tests.faults import operator
-from tests.faults.living import LOGIN, NEW_PASSWORD, PASSWORD, Facts, Living, told
+from tests.faults.living import LOGIN, NEW_PASSWORD, PASSWORD, Facts, Living, failure, told
 from tests.sync.sync_world import batch, deleted, found, observation, patient
 
 OTHER_LOGIN = "berta"
@@ -131,7 +132,7 @@ def end_grant_late(life: Living) -> None:
 
 def sign_in_again(life: Living) -> None:
     if life.sign_in() is None:
-        raise OSError
+        raise OperatorError("nobody signs in")
 
 
 def checkpoint(life: Living) -> None:
@@ -146,10 +147,10 @@ def readable(life: Living) -> bool:
     try:
         caller = life.world.token("praxis")
     except AssertionError:  # its token could not be written
-        raise OSError from None
+        raise OperatorError("no token") from None
     answer = life.world.get(f"/fhir/Observation?patient={life.patient()}", caller)
     if answer.status_code >= 500:
-        raise OSError(answer.status_code)
+        raise failure(answer.status_code)
     return answer.status_code == 200
 
 
