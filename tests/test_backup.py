@@ -119,7 +119,7 @@ def test_what_was_backed_up_comes_back(lived: World, run: Run) -> None:
 
 
 @pytest.mark.attack(24, 25)
-@weakens("aggregator.vault.restoring", "_end_dead_grants", lambda *_: 2)
+@weakens("aggregator.vault.restoring", "_end_dead_grants", lambda *_: 2, about=(24, 25))
 def test_what_was_revoked_after_the_backup_stays_so_and_the_patient_sees_the_gap(lived: World, run: Run) -> None:
     to, _ = backed_up(lived, run)
     lived.grants.end(lived.owner, DR_B.id)

@@ -193,14 +193,14 @@ ANOTHER = {"resourceType": "Patient", "id": "p", "name": [{"family": "Anders"}],
 
 
 @pytest.mark.attack(55, 57)
-@weakens("aggregator.sync.deposit", "_refuse_unnamed", lambda _: None)
+@weakens("aggregator.sync.deposit", "_refuse_unnamed", lambda _: None, about=(55, 57))
 @pytest.mark.parametrize("said", [{"identifier": {"system": KVNR, "value": "Z999999999"}}, {"display": "Uwe Anders"}])
 def test_who_is_named_by_what_cannot_be_compared_could_be_anybody(fresh: HttpWorld, said: dict[str, Any]) -> None:
     refused_whole(fresh, subject=said)
 
 
 @pytest.mark.attack(55, 57)
-@weakens("aggregator.sync.normalise.Normaliser", "_whose", lambda *_: None)
+@weakens("aggregator.sync.normalise.Normaliser", "_whose", lambda *_: None, about=(55, 57))
 def test_what_is_about_a_group_is_refused(fresh: HttpWorld) -> None:
     refused_whole(fresh, subject={"reference": "Group/all"})
 
@@ -260,7 +260,7 @@ def test_what_is_not_fhir_is_told(fresh: HttpWorld) -> None:
 
 
 @pytest.mark.attack(17, 25, 27)
-@weakens("aggregator.vault.key_ring.KeyRing", "destroy_grant", lambda *_, **__: None)
+@weakens("aggregator.vault.key_ring.KeyRing", "destroy_grant", lambda *_, **__: None, about=(25,))
 def test_an_ended_deposit_stays_ended_though_its_row_comes_back(fresh: HttpWorld) -> None:
     """The weakened key service keeps the key: then the old row writes again."""
     fresh.consent("fremd", **COLLECT)

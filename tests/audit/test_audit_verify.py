@@ -142,7 +142,7 @@ def test_an_earlier_state_brought_back_is_found_against_the_remembered_head(reco
 
 
 @pytest.mark.attack(24, 30)
-@weakens("aggregator.commands.audit", "_counted", lambda *_: [])
+@weakens("aggregator.commands.audit", "_counted", lambda *_: [], about=(24, 30))
 def test_an_earlier_state_brought_back_is_found_against_the_key_services_counter(recorded: World) -> None:
     """Nobody kept a head, but the key service did."""
     service = cast(Service, SimpleNamespace(store=recorded.store, key_service=recorded.ring))

@@ -152,7 +152,7 @@ def test_a_grant_of_another_vault(world: World) -> None:
 
 
 @pytest.mark.attack(21, 27)
-@weakens(GRANT_KEYS, "_is_about", yes)
+@weakens(GRANT_KEYS, "_is_about", yes, about=(21, 27))
 def test_a_payload_that_is_not_the_signed_one(world: World) -> None:
     world.permit(DR_B, LABORATORY)
     mine, theirs = world.grant(DR_B), world.grant(LABORATORY)

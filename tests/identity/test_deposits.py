@@ -180,7 +180,7 @@ def test_each_signing_compiles_it_anew_and_ends_the_one_before(world: World) -> 
 
 
 @pytest.mark.attack(25, 28)
-@weakens("aggregator.consent.mandate", "end", lambda *_: None)
+@weakens("aggregator.consent.mandate", "end", lambda *_: None, about=(25, 28))
 def test_nothing_counts_that_is_written_after_its_end(world: World) -> None:
     """Not even by who kept the writer's key: the certificate has an end, which every fold looks at."""
     world.permit(DR_B, **action("collect"))

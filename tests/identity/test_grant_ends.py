@@ -95,7 +95,7 @@ def test_a_row_that_is_hidden_while_a_consent_is_signed_opens_nothing_afterwards
 
 @pytest.mark.attack(24, 25)
 @pytest.mark.parametrize("by", END)
-@weakens("aggregator.identity.grants.Grants", "_outlived", lambda *_: False)
+@weakens("aggregator.identity.grants.Grants", "_outlived", lambda *_: False, about=(24, 25))
 def test_an_end_that_was_cut_off_and_whose_intent_is_hidden_comes_with_the_next_owner_session(
     world: World, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

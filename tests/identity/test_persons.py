@@ -136,6 +136,7 @@ def test_one_carers_ticket_opens_no_other_ones_grant(world: World) -> None:
 
 
 @pytest.mark.attack(26)
+@weakens("aggregator.vault.ring_rows.RingRows", "_apply", lambda *_: None)
 def test_a_carer_whose_own_record_was_erased_is_nobody(world: World) -> None:
     mother = carer(world)
     let(world, mother)

@@ -85,7 +85,7 @@ def test_the_old_and_the_new_code_typed_back_at_once_leave_one(
 
 
 @pytest.mark.attack(24, 25)
-@weakens("aggregator.vault.key_ring.KeyRing", "raise_generation", lambda *_: None)
+@weakens("aggregator.vault.key_ring.KeyRing", "raise_generation", lambda *_: None, about=(24, 25))
 def test_a_row_that_is_hidden_while_it_is_replaced_does_not_come_back(world: World, ways: WaysIn) -> None:
     """Whoever has the database takes the row away for a moment, and puts it back behind the owner's change."""
     kept = hidden(world, unlockers.PASSWORD)

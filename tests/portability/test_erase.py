@@ -133,6 +133,7 @@ def test_a_whole_database_from_before_does_not_open_with_the_right_password(sync
 
 
 @pytest.mark.attack(26)
+@weakens("aggregator.portability.erase", "_doors", lambda *_: [])
 def test_where_something_opens_still_nothing_is_deleted_and_no_certificate_is_given(
     syncing: SyncWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

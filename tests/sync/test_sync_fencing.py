@@ -223,6 +223,7 @@ def test_a_run_that_died_before_the_clock_jumped_does_not_hold_the_connection(sy
 
 
 @pytest.mark.attack(50)
+@weakens("aggregator.sync.run", "_SKEW_SECONDS", 1e9)
 def test_what_was_pulled_in_a_future_that_never_came_is_due(syncing: SyncWorld) -> None:
     connection = syncing.connect()
     syncing.clock.advance(hours=DAY)
