@@ -125,7 +125,7 @@ def _whole(home: Home) -> bool:
 
 
 def _command(home: Home, *arguments: str | Path) -> str:
-    """Runs `aggregator` in this process; returns what it printed. Raises OperatorError, OSError where it tells of a bug."""
+    """Runs `aggregator` in this process; what it printed. Raises OperatorError, or OSError where it tells of a bug."""
     file = Path(f"{home.folder}.toml")
     config = home.config()
     where = f'url = "{config.store.url}"' if config.store.url else f'path = "{config.store.path}"'
