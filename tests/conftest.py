@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from aggregator.identity.accounts import SignedUp
     from tests.vault.world import FrozenClock, World
+
+settings.register_profile("default", deadline=None)  # nothing is timed: the machine may be busy
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,13 +38,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--store") == "sqlite":
         return
-    # A weakened build tests the test; that is done once, on SQLite. `make faults` weakens what is PostgreSQL's own.
-    if os.environ.get("AGGREGATOR_FAULTS") != "all":
-        config.hook.pytest_deselected(items=[item for item in items if _weakened(item)])
-        items[:] = [item for item in items if not _weakened(item)]
+    config.hook.pytest_deselected(items=[item for item in items if _once(item)])
+    items[:] = [item for item in items if not _once(item)]
     for item in items:
         if mark := item.get_closest_marker("sqlite_only"):
             item.add_marker(pytest.mark.skip(reason=f"about SQLite itself: {mark.kwargs['reason']}"))
+
+
+def _once(item: pytest.Item) -> bool:
+    """What is the same on every database: it is tried on SQLite.
+
+    A weakened build tests the test, but for `make faults`, which weakens what is PostgreSQL's own.
+    """
+    weakened = _weakened(item) and os.environ.get("AGGREGATOR_FAULTS") != "all"
+    return weakened or item.get_closest_marker("storeless") is not None
 
 
 def _weakened(item: pytest.Item) -> bool:
@@ -59,6 +69,14 @@ def own_databases(request: pytest.FixtureRequest) -> Iterator[None]:
 
     with databases.own_databases():
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that says it reaches no store reaches none."""
+    if request.node.get_closest_marker("storeless"):
+        reached = "a test that is marked storeless opens a store: it has to run on PostgreSQL too"
+        monkeypatch.setattr("aggregator.vault.store.Store.__init__", lambda *_, **__: pytest.fail(reached))
 
 
 @pytest.fixture(scope="session", autouse=True)

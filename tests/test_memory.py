@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ WEAKENED: list[str] = []  # what the probe's process leaves out
 
 
 def probed() -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.probe_memory", *WEAKENED]
+    return _probed(*WEAKENED)
+
+
+@cache
+def _probed(*weakened: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.probe_memory", *weakened]
     told = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
     read: dict[str, Any] = json.loads(told.stdout)
     return read

@@ -19,6 +19,8 @@ from aggregator.vault.view import View
 from tests.fhir.world import handmade, view_of
 from tests.weaken import weakens
 
+pytestmark = pytest.mark.storeless
+
 COUNTED = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT ?) SELECT count(*) FROM c"
 SHORT, LONG, ENDLESS = 100, 1_000_000, 1_000_000_000
 

@@ -16,6 +16,8 @@ from aggregator.audit.tables import Receipt
 from aggregator.vault.counter import Counter
 from aggregator.vault.tables import Vault
 
+pytestmark = pytest.mark.storeless
+
 VAULT, OTHER = "v" * 26, "w" * 26
 REMEMBERED = Counter(0, b"", 0, 1, 0, chain.first_head(VAULT))
 

@@ -41,6 +41,8 @@ from tests.consent.decide_world import (
     sensitivity,
 )
 
+pytestmark = pytest.mark.storeless
+
 ICD, LOINC = codes.ICD_10_GM, codes.LOINC
 
 

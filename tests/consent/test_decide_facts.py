@@ -14,6 +14,8 @@ from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import Resource
 from tests.consent.decide_world import SERTRALINE, confidentiality, facts, resource
 
+pytestmark = pytest.mark.storeless
+
 
 def _at(text: str) -> datetime:
     return datetime.fromisoformat(text)

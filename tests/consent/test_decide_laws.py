@@ -18,6 +18,8 @@ from fhir_profiles.text import Resource
 from tests.consent import decide_world as world
 from tests.consent.decide_reference import permitted
 
+pytestmark = pytest.mark.storeless
+
 ABOUT: list[Facts] = [
     world.facts(one)
     for one in (

@@ -25,6 +25,8 @@ from tests.consent.decide_world import (
     section,
 )
 
+pytestmark = pytest.mark.storeless
+
 UNKNOWN: dict[str, dict[str, Any]] = {
     "unknown element": {"mood": "good"},
     "modifierExtension": {"modifierExtension": [{"url": "https://example.org/not", "valueBoolean": True}]},

@@ -26,6 +26,8 @@ from tests.consent.decide_world import (
     sensitivity,
 )
 
+pytestmark = pytest.mark.storeless
+
 SENSITIVE = {section.name for section in SECTIONS.values() if section.sensitive}
 OPEN = SECTIONS.keys() - SENSITIVE - {"unsorted"}
 RESULTS = {"results", "directory"}

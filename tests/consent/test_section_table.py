@@ -16,6 +16,8 @@ from fhir_profiles.structure import RESOURCES
 from fhir_profiles.text import Resource
 from tests.consent.decide_world import DEPRESSION, SERTRALINE, coding, concept, confidentiality, resource, sensitivity
 
+pytestmark = pytest.mark.storeless
+
 TABLE = SectionTable.load()
 TABLE_FILE = Path(__file__).parents[2] / "aggregator" / "consent" / "sections.toml"
 ICD, OPS, ATC, LOINC, SNOMED = codes.ICD_10_GM, codes.OPS, codes.ATC, codes.LOINC, "http://snomed.info/sct"

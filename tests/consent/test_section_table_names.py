@@ -16,6 +16,8 @@ from fhir_profiles import codes
 from fhir_profiles.text import Resource
 from tests.consent.decide_world import coding, concept, resource
 
+pytestmark = pytest.mark.storeless
+
 TABLE = SectionTable.load()
 TABLE_FILE = Path(__file__).parents[2] / "aggregator" / "consent" / "sections.toml"
 ROWS = tomllib.loads(TABLE_FILE.read_text(encoding="utf-8"))

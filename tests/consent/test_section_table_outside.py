@@ -13,6 +13,8 @@ import pytest
 from aggregator.consent.section_table import SectionTable
 from fhir_profiles.text import NotJson, Resource, loads
 
+pytestmark = pytest.mark.storeless
+
 DATA = Path(os.environ.get("AGGREGATOR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 # What no patient's record needs to open: definitions, logs, bytes, and what is about consent itself.

@@ -18,7 +18,7 @@ from aggregator.identity import clients
 from tests.vault.wycheproof import raw, vectors
 from tests.weaken import weakens
 
-pytestmark = pytest.mark.attack(36)
+pytestmark = [pytest.mark.attack(36), pytest.mark.storeless]
 
 
 class _AnyPadding:

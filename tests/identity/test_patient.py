@@ -16,6 +16,8 @@ from aggregator.fhir.outcome import NotValid
 from aggregator.identity import patient
 from tests.vault.world import ERIKA
 
+pytestmark = pytest.mark.storeless
+
 TODAY = date(2026, 11, 21)
 TOLD: dict[str, Any] = {"family": "Muster", "given": "Erika", "birth_date": "1957-08-13", "kvnr": None, "today": TODAY}
 

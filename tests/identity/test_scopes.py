@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from aggregator.identity.scopes import allows, granted
 
+pytestmark = pytest.mark.storeless
+
 GRANTED = {
     "system/*.rs": ("system/*.rs",),
     "system/Observation.rs system/Patient.r": ("system/Observation.rs", "system/Patient.r"),

@@ -14,6 +14,8 @@ from aggregator.consent.mandate import Expected
 from aggregator.sync.whose import Whose
 from fhir_profiles.text import NotJson, Resource, loads
 
+pytestmark = pytest.mark.storeless
+
 DATA = Path(os.environ.get("AGGREGATOR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FOLDERS = ("fhir-de", "fhir-ips", "fhir-r4-official-examples", "fhir-synthea")
 

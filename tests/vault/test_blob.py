@@ -20,6 +20,8 @@ from aggregator.vault.seal import header
 from aggregator.vault.stream import CHUNK
 from tests.weaken import weakens
 
+pytestmark = pytest.mark.storeless
+
 VAULT, OTHER = "aaaqeayeaudaocajbifqydiob4", "bbaqeayeaudaocajbifqydiob4"
 SEALED = CHUNK + 16
 SIZES = [0, 1, 15, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 17, 10 * CHUNK]

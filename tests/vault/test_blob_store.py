@@ -16,6 +16,8 @@ from aggregator.vault.blob_store import BlobStore, LocalBlobs, copy
 from tests.vault.s3_server import S3Server, free_port
 from tests.weaken import weakens
 
+pytestmark = pytest.mark.storeless
+
 VAULT = "aaaqeayeaudaocajbifqydiob4"
 ID, OTHER = "a2" * 13, "b3" * 13
 HERE = Path(__file__).parents[2]

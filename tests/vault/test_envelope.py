@@ -27,6 +27,8 @@ from aggregator.vault.keys import Root, SectionKey, SectionSeed, Writer, verify
 from aggregator.vault.seal import header
 from fhir_profiles.text import Number, dumps
 
+pytestmark = pytest.mark.storeless
+
 ROOT = Root(bytes(range(32)))
 SEED = ROOT.section("5ec7104a5ec7104a")
 WRITER = Writer("m1", bytes(range(1, 33)))

@@ -34,6 +34,8 @@ from aggregator.vault.keys import Root, SectionKey, Writer
 from aggregator.vault.seal import header, read_header
 from fhir_profiles.text import MAX_DEPTH
 
+pytestmark = pytest.mark.storeless
+
 SEED = Root(bytes(range(32))).section("5ec7104a5ec7104a", 3)
 KEY = SectionKey(SEED.id, SEED.epoch, SEED.private_key().public())
 WRITER = Writer("m1", bytes(range(1, 33)))

@@ -16,6 +16,8 @@ from aggregator.vault.fold import State, Version, fold
 from aggregator.vault.keys import OWNER
 from tests.weaken import weakens
 
+pytestmark = pytest.mark.storeless
+
 AT = "2026-11-21T20:30:00.000Z"
 
 

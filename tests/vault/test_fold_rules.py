@@ -9,6 +9,8 @@ from aggregator.vault.envelope import Delete, Operation, Put, Remove
 from aggregator.vault.fold import Left, State, Version, fold
 from aggregator.vault.keys import OWNER
 
+pytestmark = pytest.mark.storeless
+
 AT = "2026-11-21T20:30:00.000Z"
 COPY = "it is a copy of an older one, or stands elsewhere than where it was written"
 

@@ -19,6 +19,8 @@ from aggregator.vault.meter import Meter
 from fhir_profiles.text import dumps
 from tests.weaken import weakens
 
+pytestmark = pytest.mark.storeless
+
 
 class Letters:
     """Indexes the characters of a resource's text, and its year as a span."""

@@ -12,6 +12,8 @@ from aggregator.vault.keys import Inherited, Root
 from aggregator.vault.seal import expand
 from aggregator.vault.tables import Vault
 
+pytestmark = pytest.mark.storeless
+
 OLD, NEW = Root(bytes(range(32))), Root(bytes(range(1, 33)))
 VAULT = "aaaqeayeaudaocajbifqydiob4"
 

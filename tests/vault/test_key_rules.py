@@ -26,6 +26,8 @@ from aggregator.vault.keys import (
 )
 from aggregator.vault.seal import PrivateKey
 
+pytestmark = pytest.mark.storeless
+
 SECRET = bytes(range(32))
 SOURCE = bytes(range(100, 116))
 HEIRLOOM = Inherited(ids=b"i" * 32, tag=b"t" * 32, content={SOURCE.hex(): b"c" * 32}, audit=(b"a" * 32,))

@@ -16,6 +16,8 @@ from aggregator.vault.ledger import Ledger, Line, content, parse, text
 from aggregator.vault.seal import header, unwrap
 from fhir_profiles.text import dumps
 
+pytestmark = pytest.mark.storeless
+
 VAULT, SOURCE, KEYS = "v" * 26, b"source account 1", bytes(range(64))
 A, B, C = (b32(bytes([n]) * 16) for n in (1, 2, 3))
 LINES = {

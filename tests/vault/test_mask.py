@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aggregator.vault.mask import bare, mask, references
 from fhir_profiles.text import Number, Resource, dumps, loads
 
-pytestmark = pytest.mark.attack(15)
+pytestmark = [pytest.mark.attack(15), pytest.mark.storeless]
 
 SHOWN, HIDDEN = "Observation/v.shown", "Condition/v.hidden"
 VISIBLE = {SHOWN, "Patient/v.erika"}

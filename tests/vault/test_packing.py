@@ -16,6 +16,8 @@ from aggregator.vault.packing import KEPT, PASSING, Unpackable, pack, unpack
 from aggregator.vault.seal import PrivateKey, canonical, expand, header, lock, unwrap, wrap
 from tests.weaken import weakens
 
+pytestmark = pytest.mark.storeless
+
 KEY, HEAD = bytes(range(32)), header("envelope", "v", section="s", epoch=1, writer="owner", number=1)
 BOMB = bytes(40 * 1024 * 1024)
 

@@ -16,6 +16,8 @@ from aggregator.vault.fold import Left, Version
 from aggregator.vault.part import Part, parts
 from fhir_profiles.text import dumps
 
+pytestmark = pytest.mark.storeless
+
 UUID = "4b65f614-ea4e-5585-a6e6-39833028bde4"
 texts = st.one_of(
     st.text(max_size=30),

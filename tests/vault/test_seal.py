@@ -17,6 +17,8 @@ from aggregator.vault.seal import PrivateKey, SuiteId, expand, header, read_head
 from tests.weaken import weakens
 from tests.weakened import Unbound, any_header
 
+pytestmark = pytest.mark.storeless
+
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 HEAD = header("envelope", "vault-a", section="s1", epoch=1, writer="owner")
 XWING, X25519 = PrivateKey(KEY), PrivateKey(KEY, SuiteId.X25519)

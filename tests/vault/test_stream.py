@@ -10,6 +10,8 @@ from aggregator.errors import Tampered
 from aggregator.vault.stream import CHUNK, TAG, Chunks
 from tests.weaken import weakens
 
+pytestmark = pytest.mark.storeless
+
 KEY, TOP, ONE = bytes(range(32)), b"header", CHUNK + TAG
 TEXT = random.Random(4).randbytes(3 * CHUNK + 5)
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from aggregator.vault.encoding import b32, b32_all, b64, canonical, instant, padme, unb32_all, unb64
 from tests.vault.world import START
 
+pytestmark = pytest.mark.storeless
+
 LENGTHS = st.integers(min_value=0, max_value=2**40)
 
 

@@ -26,6 +26,8 @@ from aggregator.vault.keys import (
 from aggregator.vault.seal import expand
 from tests.weaken import weakens
 
+pytestmark = pytest.mark.storeless
+
 SECRET = bytes(range(32))
 ROOT = Root(SECRET)
 

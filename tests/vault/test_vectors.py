@@ -13,7 +13,7 @@ from tests.vault import vectors
 from tests.vault.make_vectors import all_vectors
 
 NAMES = vectors.names()
-pytestmark = pytest.mark.usefixtures("real_argon2")
+pytestmark = [pytest.mark.usefixtures("real_argon2"), pytest.mark.storeless]
 
 
 @pytest.mark.parametrize("name", NAMES)

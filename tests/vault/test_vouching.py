@@ -12,6 +12,8 @@ from aggregator.vault.envelope import NONE, Signed, read_envelope, seal
 from aggregator.vault.keys import Certificate, Root, SectionKey, Writer
 from aggregator.vault.vouching import genuine, last, previous
 
+pytestmark = pytest.mark.storeless
+
 SEED = Root(bytes(range(32))).section("5ec7104a5ec7104a")
 KEY = SectionKey(SEED.id, 1, SEED.private_key().public())
 M1, M2 = (Writer(name, bytes([number] * 32)) for number, name in enumerate(("m1", "m2"), 1))

@@ -31,7 +31,7 @@ from tests.vault import stranger_hpke
 from tests.vault.wycheproof import raw, vectors
 from tests.weaken import weakens
 
-pytestmark = pytest.mark.attack(36)
+pytestmark = [pytest.mark.attack(36), pytest.mark.storeless]
 HEAD, DATA_KEY = header("envelope", "v"), bytes(range(32))
 OURS = X25519PrivateKey.generate()
 XWING = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
