@@ -16,6 +16,7 @@ from aggregator.fhir.page import COUNT, DEFAULT_COUNT, PAGE, Links, Pairs, count
 from aggregator.fhir.parameters import Kind, of_type
 from aggregator.fhir.read import read
 from aggregator.fhir.view import View
+from aggregator.vault.image import Served
 from fhir_profiles.dates import EVER, stretch
 
 PARAMETERS = ("_type", "_since", "start", "end", COUNT, PAGE)
@@ -26,7 +27,10 @@ _NO_CARE = frozenset({"birthdate", "death-date", "_lastUpdated"})
 
 _HAS = "EXISTS (SELECT 1 FROM span s WHERE s.scope = ? AND s.rid = r.rid)"
 _IN = "EXISTS (SELECT 1 FROM span s WHERE s.scope = ? AND s.rid = r.rid AND s.low < ? AND s.high > ?)"
-_RIDS = "SELECT r.rid FROM resource r WHERE r.rid >= ? AND r.rid < ? AND r.updated >= ?{care} ORDER BY r.rid LIMIT ?"
+_ROWS = """
+SELECT r.rid, r.local, r.start, r.size
+FROM resource r WHERE r.rid >= ? AND r.rid < ? AND r.updated >= ?{care} ORDER BY r.rid LIMIT ?
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,7 @@ def everything(view: View, patient_id: str, pairs: Pairs, links: Links, *, stric
     asked = _parse(f"Patient/{patient_id}/$everything", pairs, strict=strict)
     page, token = asked.page, asked.token
     start = links.after(view, page.path, page.query, token) if token is not None else 0
-    return answer(view, links, page, view.image.served(_rids(view, asked, start)))
+    return answer(view, links, page, _shown(view, asked, start))
 
 
 def _parse(path: str, pairs: Pairs, *, strict: bool) -> _Asked:
@@ -95,17 +99,17 @@ def period(given: Mapping[str, str]) -> tuple[int, int] | None:
     return low, high
 
 
-def _rids(view: View, asked: _Asked, start: int) -> list[int]:
-    """The page's rids, and one more where a further page follows: type by type, which is their order."""
-    found = list[int]()
+def _shown(view: View, asked: _Asked, start: int) -> list[Served]:
+    """The page's resources, and one more where a further page follows: type by type, which is their order."""
+    found = list[Served]()
     for kind, rids in view.image.kinds.items():
         wanted = asked.page.count + 1 - len(found)
         if wanted > 0 and rids.stop > start and (not asked.types or kind in asked.types):
             care, values = _care(kind, asked.care)
             rows = view.image.select(
-                _RIDS.format(care=care), (max(start, rids.start), rids.stop, asked.since, *values, wanted)
+                _ROWS.format(care=care), (max(start, rids.start), rids.stop, asked.since, *values, wanted)
             )
-            found.extend(rid for (rid,) in rows)
+            found += view.image.show(rows)
     return found
 
 

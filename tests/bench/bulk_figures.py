@@ -17,6 +17,7 @@ def exporting(installation: Installation, number: int) -> Iterator[Figure]:
     """Every file once. The view is open before: what grows is what streaming takes, and what it unpacks of the view."""
     with served("service", installation.folder) as server:
         headers = {"Authorization": f"Bearer {installation.sign_in()}", "Prefer": "respond-async"}
+        headers |= {"Accept-Encoding": "identity"}  # what is measured is lines
         with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers=headers, timeout=600.0) as client:
             files = _manifest(client)
             before = _reset_peak(server.process)
