@@ -70,7 +70,7 @@ def test_median_and_99th_percentile() -> None:
 
 def test_take_in(taken: tuple[Figure, Installation, list[Resource]]) -> None:
     figure, _, _ = taken
-    assert (figure.unit, figure.target) == ("resources/s", 1500)
+    assert (figure.unit, figure.target) == ("resources/s", 2500)
     assert figure.reference is not None
     assert figure.value > 0
 

@@ -78,7 +78,7 @@ def take_in(folder: Path, resources: Sequence[Resource], runs: int) -> tuple[Fig
         value=max(rates),
         unit="resources/s",
         better="higher",
-        target=1500,
+        target=2500,
         reference=len(texts) / bare,
     ), made
 
