@@ -193,10 +193,10 @@ def test_what_was_removed_and_went_nowhere_has_no_history() -> None:
 
 def test_a_version_that_is_not_below_the_present_ones_is_no_history_of_theirs() -> None:
     """Numbers go on when a resource moves: a writer who begins anew has written another one."""
-    state = made(("s", "m", put("a", 7)), ("s", "m", put("a", 8)))
-    fold(state, "s", 3, "m", [Remove(local="a", resource_type="Basic")])
-    fold(state, "t", 4, "m", [put("a", 8)])
-    assert [[one.operation.version for one in versions] for versions in state.histories()] == [[7, 8]]
+    state = made(*(("s", "m", put("a", version)) for version in (4, 5, 7)), ("s", "m", put("never moved", 1)))
+    fold(state, "s", 5, "m", [Remove(local="a", resource_type="Basic")])
+    fold(state, "t", 6, "m", [put("a", 5), put("a", 9)])
+    assert [[one.operation.version for one in versions] for versions in state.histories()] == [[1], [4, 5, 9]]
 
 
 def test_what_the_owner_has_changed_is_the_owners() -> None:
