@@ -23,6 +23,11 @@ _DIGITS = 12  # of a converted number that many count: a unit's factor is no mor
 _NO_UNIT = (LarkError, pint.errors.PintError, ArithmeticError, ValueError)
 
 
+def prepare() -> None:
+    """What the first question would wait for: a second, in which a server answers nobody."""
+    _registry()
+
+
 def conversion(of: str, to: str) -> Convert | None:
     """From numbers of one unit to those of another; None where they do not measure the same, or on no linear scale."""
     one, other = _measured(of), _measured(to)
@@ -63,5 +68,4 @@ def _unit(code: str) -> Any:
 
 @cache
 def _registry() -> PintUcumRegistry:
-    """Takes a second to be made."""
     return PintUcumRegistry()

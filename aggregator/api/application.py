@@ -28,6 +28,7 @@ from aggregator.api.headers import Guarded
 from aggregator.api.service import Service
 from aggregator.api.unlocker_routes import UnlockerRoutes
 from aggregator.identity.turns import Turns
+from fhir_profiles import ucum
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def create_app(service: Service) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        ucum.prepare()
         # What start-up made stays: to look through all of it again and again stopped every request for up to 0.2 s.
         gc.collect()
         gc.freeze()
