@@ -139,6 +139,9 @@ def test_what_one_envelope_brings_and_removes_is_history_once_however_often_it_i
         fold(state, "s", 1, "m", batch)
         assert state.sections == {"s": {"a": [Version(1, "m", put("a", 3))]}}
         assert state.moved == {"a": [Version(1, "m", put("a", version), Left("s", 1)) for version in (1, 2)]}
+    for _ in range(2):
+        fold(state, "s", 2, "m", [put("b", 1), Remove(local="b", resource_type="Basic")])
+        assert state.moved["b"] == [Version(2, "m", put("b", 1), Left("s", 2))]
 
 
 @pytest.mark.parametrize("position", [2, 3, 4])
