@@ -129,11 +129,22 @@ def fold(state: State, section: str, position: int, writer: str, operations: Ite
         if isinstance(operation, Remove):
             _remove(state, section, operation.local, position, brought)
             continue
-        versions = resources.setdefault(operation.local, [])
-        if not versions or operation.version > versions[-1].operation.version:
-            versions.append(Version(position, writer, operation))
-            brought.append(versions[-1])
+        versions = resources.get(operation.local)
+        newest = versions[-1].operation.version if versions else _taken(state, section, operation.local, position)
+        if operation.version > newest:
+            brought.append(Version(position, writer, operation))
+            resources.setdefault(operation.local, []).append(brought[-1])
     state.position = max(state.position, position)
+
+
+def _taken(state: State, section: str, local: str, position: int) -> int:
+    """The newest version that was there before the envelope at this position and left with it; 0 for none.
+
+    What was older than that when the envelope was first folded is so when it is folded again.
+    """
+    left, moved = Left(section, position), state.moved.get(local, ())
+    before = (one.operation.version for one in moved if one.left == left and one.position < position)
+    return max(before, default=0)
 
 
 def _is_anothers(state: State, local: str, writer: str) -> bool:

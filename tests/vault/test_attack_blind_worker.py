@@ -173,7 +173,7 @@ def _owners_keys(world: World) -> list[bytes]:
 
 
 def _key_services_keys(world: World) -> list[bytes]:
-    return [world.ring._shred(world.vault), world.ring._grant_key(signed(world.grant()))]
+    return [world.ring._rows.shred(world.vault), world.ring._grant_keys._key(signed(world.grant()))]
 
 
 def _salt(world: World) -> bytes:
