@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import Table, bindparam, insert, inspect, update
+from sqlalchemy import Table, bindparam, inspect, update
 from sqlmodel import Session, SQLModel, col
 
 from aggregator.audit import chain, merkle
@@ -124,10 +124,10 @@ def _append(
     done = [sealed.vault in chains and chains[sealed.vault].take(sealed) for sealed in batch]
     moved = [one for one in chains.values() if one.rows]
     if moved:
-        if transaction.write(_MOVE_HEAD, [one.move() for one in moved]) != len(moved):
+        if transaction.update(_MOVE_HEAD, [one.move() for one in moved]) != len(moved):
             raise Stale("a vault's head moved inside a commit")
-        transaction.write(_INSERT_RECEIPTS, [row for one in moved for row in one.rows])
-        transaction.write(_INSERT_HEADS, _signed(key_service, [(one.vault, one.position, one.head) for one in moved]))
+        transaction.insert(_RECEIPTS, [row for one in moved for row in one.rows])
+        transaction.insert(_SIGNED_HEADS, _signed(key_service, [(one.vault, one.position, one.head) for one in moved]))
         counter.now(transaction, {one.vault: one.moved() for one in moved})
     first = [one for one, durable in zip(batch, done, strict=True) if durable and one.number == 0]
     counter.opened(transaction, [(one.vault, one.opening) for one in first])
@@ -139,7 +139,7 @@ class _Chain:
 
     def __init__(self, vault: str, found: Counter) -> None:
         self.vault, self.position, self.head = vault, found.audit_position, found.audit_head
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[tuple[str, int, bytes, int, bytes]] = []
         self._found = found
         self._conditions = (None, Condition(found.grant_version, found.log_position))
 
@@ -149,15 +149,7 @@ class _Chain:
             return False
         self.position += 1
         self.head = chain.next_head(self.head, sealed.opening, sealed.number, sealed.box)
-        self.rows.append(
-            {
-                "vault": self.vault,
-                "position": self.position,
-                "opening": sealed.opening,
-                "number": sealed.number,
-                "box": sealed.box,
-            }
-        )
+        self.rows.append((self.vault, self.position, sealed.opening, sealed.number, sealed.box))
         return True
 
     def move(self) -> dict[str, Any]:
@@ -175,14 +167,13 @@ class _Chain:
         return replace(self._found, audit_position=self.position, audit_head=self.head)
 
 
-def _signed(key_service: KeyService, heads: Sequence[tuple[str, int, bytes]]) -> list[dict[str, Any]]:
+def _signed(key_service: KeyService, heads: Sequence[tuple[str, int, bytes]]) -> list[tuple[Any, ...]]:
     """One signature for all, and with each head what shows to its own vault that it was among them."""
     root, paths = merkle.tree([chain.leaf(*head) for head in heads])
-    number = key_service.audit_keys()[-1].number
-    same = {"size": len(heads), "signature": key_service.sign_heads(root), "key_number": number}
+    signature, number = key_service.sign_heads(root), key_service.audit_keys()[-1].number
     return [
-        same | {"vault": vault, "position": position, "head": head, "leaf": index, "path": path}
-        for index, ((vault, position, head), path) in enumerate(zip(heads, paths, strict=True))
+        (*head, index, len(heads), path, signature, number)
+        for index, (head, path) in enumerate(zip(heads, paths, strict=True))
     ]
 
 
@@ -190,6 +181,7 @@ def _table(model: type[SQLModel]) -> Table:
     return cast(Table, inspect(model).local_table)
 
 
+_RECEIPTS, _SIGNED_HEADS = _table(Receipt), _table(SignedHead)
 # The row is compared once more where it is written: what a second server did in between is then seen, not lost.
 _MOVE_HEAD = (
     update(_table(Vault))
@@ -201,8 +193,6 @@ _MOVE_HEAD = (
     )
     .values(audit_position=bindparam("position"), audit_head=bindparam("head"))
 )
-_INSERT_RECEIPTS = insert(_table(Receipt))
-_INSERT_HEADS = insert(_table(SignedHead))
 
 
 _Waiting = tuple[Sealed, asyncio.Future[bool]]

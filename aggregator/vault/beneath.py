@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
+from sqlalchemy import Insert, Table, Update, bindparam, insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPICursor, Dialect
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
 
-# Both take parameters by name.
+# Both take parameters by their place, which costs their drivers less than names.
 _DIALECTS: Mapping[str, Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": PGDialect_psycopg(),  # type: ignore[no-untyped-call]
+    "sqlite": sqlite.dialect(),
+    "postgresql": PGDialect_psycopg(paramstyle="format"),  # type: ignore[no-untyped-call]
 }
+_MOST_ROWS = 64  # in one statement
 
 
 class Beneath:
@@ -39,18 +42,30 @@ class Beneath:
         return cls(connection.connection.cursor(), connection.dialect.name, info)
 
     def rows(self, statement: ClauseElement, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """What it finds."""
-        self._cursor.execute(_text(statement, self._database), values)
+        """What it finds. values: by the names of its parameters."""
+        self._run(statement, [values])
         return self._cursor.fetchall()
 
-    def write(self, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Once for each of the rows; how many it changed."""
-        text = _text(statement, self._database)
-        if len(rows) == 1:  # psycopg sets a pipeline up for many: eight times the work of one
-            self._cursor.execute(text, rows[0])
-        else:
-            self._cursor.executemany(text, rows)
+    def update(self, statement: Update, many: Sequence[Mapping[str, Any]]) -> int:
+        """Once with each of these values; how many rows it changed."""
+        self._run(statement, many)
         return self._cursor.rowcount
+
+    def insert(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+        """Values in the order of the table's columns."""
+        while rows:
+            size = min(1 << len(rows).bit_length() - 1, _MOST_ROWS)  # few statements, whatever the number
+            text, _ = _compiled(_insert(table, size), self._database)
+            self._cursor.execute(text, [value for row in rows[:size] for value in row])
+            rows = rows[size:]
+
+    def _run(self, statement: ClauseElement, many: Sequence[Mapping[str, Any]]) -> None:
+        text, names = _compiled(statement, self._database)
+        places = [[values[name] for name in names] for values in many]
+        if len(places) == 1:  # psycopg sets a pipeline up for many
+            self._cursor.execute(text, places[0])
+        else:
+            self._cursor.executemany(text, places)
 
 
 @contextmanager
@@ -70,5 +85,13 @@ def transaction(engine: Engine) -> Iterator[DBAPICursor]:
 
 
 @cache
-def _text(statement: ClauseElement, database: str) -> str:
-    return str(statement.compile(dialect=_DIALECTS[database]))
+def _insert(table: Table, rows: int) -> Insert:
+    names = table.columns.keys()
+    return insert(table).values([{name: bindparam(f"{name}_{row}") for name in names} for row in range(rows)])
+
+
+@cache
+def _compiled(statement: ClauseElement, database: str) -> tuple[str, Sequence[str]]:
+    """Its text, and which parameter stands in which place."""
+    compiled = cast(SQLCompiler, statement.compile(dialect=_DIALECTS[database]))
+    return compiled.string, compiled.positiontup or ()

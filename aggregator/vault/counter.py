@@ -31,6 +31,7 @@ from aggregator.vault.beneath import Beneath
 from aggregator.vault.tables import Vault
 
 _WATCH, _CHECKED, _HEADS, _OPENINGS, _WRITTEN = "watch", "checked", "heads", "openings", "written"
+_MOST = 512  # vaults in one question
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +125,15 @@ def remembered(transaction: Beneath, vaults: Collection[str]) -> Mapping[str, Co
 
 def heads(transaction: Beneath, vaults: Collection[str]) -> dict[str, Counter]:
     """What the rows of these vaults say; one that is not there has none."""
-    if not vaults:
-        return {}
-    names = sorted(vaults)
-    names += names[-1:] * (_power_of_two(len(names)) - len(names))  # few statements, whatever the number
-    rows = transaction.rows(_heads(len(names)), {f"vault_{place}": name for place, name in enumerate(names)})
-    return {vault: Counter(*values) for vault, *values in rows}
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << (least - 1).bit_length()
+    found: dict[str, Counter] = {}
+    wanted = sorted(vaults)
+    for at in range(0, len(wanted), _MOST):
+        some = wanted[at : at + _MOST]
+        places = 1 << (len(some) - 1).bit_length()  # a power of two: few statements, whatever the number
+        some += some[-1:] * (places - len(some))
+        rows = transaction.rows(_heads(places), {f"vault_{place}": vault for place, vault in enumerate(some)})
+        found |= {vault: Counter(*values) for vault, *values in rows}
+    return found
 
 
 @cache

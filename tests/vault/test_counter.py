@@ -18,6 +18,7 @@ from aggregator.audit import receipts
 from aggregator.audit.receipts import Condition, Opening, ReceiptWriter
 from aggregator.errors import KeysMissing, RolledBack, Stale
 from aggregator.vault import counter, snapshot, tables
+from aggregator.vault.beneath import Beneath
 from aggregator.vault.counter import Counter
 from aggregator.vault.counter_file import CounterFile
 from aggregator.vault.encoding import b64, canonical
@@ -112,6 +113,15 @@ def test_one_member_that_is_older_or_another_makes_it_older(older: dict[str, int
 def test_what_grew_in_every_member_or_in_none_is_not_behind() -> None:
     assert not BASE.behind(BASE)
     assert not Counter(6, b"next", 4, 3, 8, b"next").behind(BASE)
+
+
+@pytest.mark.parametrize("others", [0, 1, 2, 511, 512, 1025])
+def test_of_any_number_of_vaults_those_that_are_there_have_a_head(world: World, others: int) -> None:
+    with world.store.read() as session:
+        transaction = Beneath.of(session.connection(), session.info)
+        found = counter.heads(transaction, {world.vault, *(f"nobody-{number}" for number in range(others))})
+        assert counter.heads(transaction, ()) == {}
+    assert found == {world.vault: in_the_database(world)}
 
 
 # Rollbacks.

@@ -220,7 +220,7 @@ def test_neither_an_error_nor_the_servers_log_quotes_a_value(world: World, serve
     with pytest.raises(IntegrityError) as raised, world.store.write("canary-vault") as session:
         session.add(tables.ImageRow(**row))
     with pytest.raises(psycopg.Error) as beneath, world.store.write_free("canary-vault") as (transaction, _):
-        transaction.write(tables.ImageRow.metadata.tables["image"].insert(), [row])
+        transaction.insert(tables.ImageRow.metadata.tables["image"], [list(row.values())])
     told = f"{raised.value!r} {raised.value} {raised.value.__cause__!r} {raised.value.__cause__}"
     for one in (told, f"{beneath.value!r} {beneath.value}"):
         assert "duplicate key value" in one
