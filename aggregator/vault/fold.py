@@ -138,13 +138,12 @@ def fold(state: State, section: str, position: int, writer: str, operations: Ite
 
 
 def _taken(state: State, section: str, local: str, position: int) -> int:
-    """The newest version that was there before the envelope at this position and left with it; 0 for none.
+    """The newest version that left with the envelope at this position; 0 for none.
 
-    What was older than that when the envelope was first folded is so when it is folded again.
+    What came too late for that one when the envelope was first folded does so when it is folded again.
     """
-    left, moved = Left(section, position), state.moved.get(local, ())
-    before = (one.operation.version for one in moved if one.left == left and one.position < position)
-    return max(before, default=0)
+    left = Left(section, position)
+    return max((one.operation.version for one in state.moved.get(local, ()) if one.left == left), default=0)
 
 
 def _is_anothers(state: State, local: str, writer: str) -> bool:

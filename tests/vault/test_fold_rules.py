@@ -144,6 +144,16 @@ def test_what_one_envelope_brings_and_removes_is_history_once_however_often_it_i
         assert state.moved["b"] == [Version(2, "m", put("b", 1), Left("s", 2))]
 
 
+def test_what_came_too_late_for_what_an_envelope_removes_does_so_again() -> None:
+    state = made(("s", "m", put("a", 2)))
+    for _ in range(2):
+        fold(state, "s", 2, "m", [put("a", 1), Remove(local="a", resource_type="Basic")])
+        assert state.sections == {"s": {}}
+        assert state.moved == {"a": [Version(1, "m", put("a", 2), Left("s", 2))]}
+    fold(state, "s", 3, "m", [put("a", 1)])  # another envelope brings it back
+    assert state.sections == {"s": {"a": [Version(3, "m", put("a", 1))]}}
+
+
 @pytest.mark.parametrize("position", [2, 3, 4])
 def test_a_removal_takes_what_came_before_it_and_with_it(position: int) -> None:
     state = made(("s", "m", put("a", 1)), ("s", "m", put("a", 2)), ("s", "m", put("a", 3)))
