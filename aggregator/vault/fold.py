@@ -160,6 +160,5 @@ def _remove(state: State, section: str, local: str, position: int, brought: list
     if later := [version for version in versions if version.position > position]:
         state.sections[section][local] = later
     gone = [replace(version, left=left) for version in versions if version.position < position or version in brought]
-    before = state.moved.get(local, [])
-    if moved := [*before, *(version for version in gone if version not in before)]:
+    if moved := [*state.moved.get(local, ()), *gone]:
         state.moved[local] = sorted(moved, key=lambda version: version.position)
