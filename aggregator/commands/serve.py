@@ -12,8 +12,8 @@ from typing import NoReturn
 import typer
 import uvicorn
 
-from aggregator.api.application import create_app
 from aggregator.api.service import Service
+from aggregator.application import create_app
 from aggregator.commands.common import note, opened
 from aggregator.config import HttpSettings
 from aggregator.errors import OperatorError

@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 from joserfc.jwk import ECKey
 
-from aggregator.api.application import create_app
 from aggregator.api.service import Service
+from aggregator.application import create_app
 from aggregator.config import Config, load
 from aggregator.demo import data_folder
 from aggregator.demo.data_folder import DataFolder

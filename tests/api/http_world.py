@@ -16,9 +16,9 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from aggregator.api.application import create_app
 from aggregator.api.service import Service
 from aggregator.app import open_service
+from aggregator.application import create_app
 from aggregator.config import (
     BlobSettings,
     ClientSettings,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from aggregator.api.application import create_app
 from aggregator.app import open_service
+from aggregator.application import create_app
 from aggregator.config import Config
 from aggregator.demo.server import listen, serve
 from tests.vault.world import FrozenClock

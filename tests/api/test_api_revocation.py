@@ -131,7 +131,7 @@ def test_a_sensitive_section_opens_when_it_is_named(fresh: HttpWorld) -> None:
 
 
 @pytest.mark.attack(49)
-@weakens("aggregator.api.application", "_finish", lambda _: None)
+@weakens("aggregator.application", "_finish", lambda _: None)
 def test_a_revocation_that_a_full_disk_stopped_is_finished_without_a_restart(
     fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

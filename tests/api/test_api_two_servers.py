@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlmodel import select
 
-from aggregator.api.application import create_app
 from aggregator.app import open_service
+from aggregator.application import create_app
 from aggregator.config import Config
 from aggregator.demo.server import serve
 from aggregator.vault import tables

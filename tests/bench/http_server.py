@@ -23,9 +23,9 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aggregator.api.application import create_app
 from aggregator.api.errors import FHIR_JSON
 from aggregator.app import open_service
+from aggregator.application import create_app
 from tests.bench.installation import settings
 
 

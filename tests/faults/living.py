@@ -15,9 +15,9 @@ import orjson
 from joserfc.jwk import ECKey
 from starlette.types import ASGIApp
 
-from aggregator.api.application import create_app
 from aggregator.api.service import Service
 from aggregator.app import open_service
+from aggregator.application import create_app
 from aggregator.config import BlobSettings, ClientSettings, Config, IdentifierSettings, KeySettings, StoreSettings
 from aggregator.errors import OperatorError
 from aggregator.sync.connect import Connections
