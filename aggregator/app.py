@@ -18,7 +18,8 @@ from aggregator.consent.section_table import SectionTable
 from aggregator.errors import KeysMissing, OperatorError, RolledBack
 from aggregator.fhir.index import SearchIndex
 from aggregator.identity.accounts import Accounts
-from aggregator.identity.clients import Clients, register
+from aggregator.identity.client_registry import register
+from aggregator.identity.clients import Clients
 from aggregator.identity.grants import Grants
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.passkeys import Passkeys

@@ -145,13 +145,16 @@ class IdentifierSettings(_Section):
 
 
 class ClientSettings(_Section):
-    """A provider or payer that signs in as a SMART backend service."""
+    """A provider or payer that signs in as a SMART backend service, or an app that a patient lets in."""
 
     name: str
-    kind: Literal["provider", "payer"] = "provider"
+    kind: Literal["provider", "payer", "app"] = "provider"
     identifiers: list[IdentifierSettings] = []
-    jwks_file: Path
+    jwks_file: Path | None = None
+    jwks: dict[str, Any] = {}
     purposes: list[str] = ["TREAT"]
+    redirect_uris: list[str] = []
+    launch_uri: str = ""
 
 
 class Config(BaseSettings):
@@ -239,7 +242,7 @@ def _known(path: tuple[int | str, ...]) -> str:
 def _anchored(config: Config, folder: Path) -> Config:
     """Relative paths mean: beside the configuration file, wherever the command was started."""
     clients = {
-        name: client.model_copy(update={"jwks_file": folder / client.jwks_file})
+        name: client.model_copy(update={"jwks_file": client.jwks_file and folder / client.jwks_file})
         for name, client in config.clients.items()
     }
     return config.model_copy(

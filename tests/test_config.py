@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from aggregator.config import ClientSettings, Config, SourceSettings, load
 from aggregator.errors import OperatorError
+from aggregator.identity.client_registry import register
 from aggregator.sync import registry
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
@@ -76,11 +78,22 @@ def test_the_example_loads_and_changes_nothing() -> None:
 def test_the_examples_in_it_load_and_name_every_setting_of_a_client_and_a_source(whole: Path) -> None:
     config = load(whole)
     told = tomllib.loads(uncommented())
-    assert set(told["clients"]["hausarzt"]) == set(ClientSettings.model_fields)
+    assert {setting for client in told["clients"].values() for setting in client} == set(ClientSettings.model_fields)
     named = {name: set(source) for name, source in told["sources"].items()}
     assert named["praxis-labor"] == set(SourceSettings.model_fields)
     assert all(one | {"identity_level"} == named["praxis-labor"] for one in named.values())  # a feed alone has a level
     assert config.clients["hausarzt"].jwks_file == whole.parent / "clients/hausarzt.jwks.json"
+
+
+def test_the_examples_of_clients_can_be_registered(whole: Path) -> None:
+    settings = load(whole).clients
+    settings["hausarzt"].jwks_file.parent.mkdir()  # type: ignore[union-attr]  # it names one
+    settings["hausarzt"].jwks_file.write_text(json.dumps(settings["labor"].jwks))  # type: ignore[union-attr]
+    assert {name: bool(client.keys) for name, client in register(settings).items()} == {
+        "hausarzt": True,
+        "labor": True,
+        "tagebuch": False,
+    }
 
 
 def test_there_is_a_working_example_for_each_connector(

@@ -9,7 +9,8 @@ from aggregator.audit.receipts import ReceiptWriter
 from aggregator.config import Config
 from aggregator.consent.section_table import SectionTable
 from aggregator.identity.accounts import Accounts
-from aggregator.identity.clients import Client, Clients
+from aggregator.identity.client_registry import Client
+from aggregator.identity.clients import Clients
 from aggregator.identity.grants import Grants
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.signing import Signing

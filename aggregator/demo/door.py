@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey
 
 from aggregator.consent.mandate import Person
 from aggregator.errors import AggregatorError
-from aggregator.identity.clients import ASSERTION_TYPE
+from aggregator.identity.assertions import ASSERTION_TYPE
 from fhir_profiles.text import Resource, dumps, loads
 
 _FHIR = {"Content-Type": "application/fhir+json"}

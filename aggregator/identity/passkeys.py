@@ -37,7 +37,7 @@ from webauthn.helpers.structs import (
 )
 
 from aggregator.errors import SignInFailed, Tampered
-from aggregator.identity.clients import TOKENS
+from aggregator.identity.assertions import TOKENS
 from aggregator.identity.tables import Passkey, Unlocker, UsedAssertion
 from aggregator.identity.unlockers import PRF_BYTES
 from aggregator.vault.encoding import b64, canonical, unb64

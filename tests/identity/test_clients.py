@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from joserfc import jws, jwt
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, RSAKey
 from sqlmodel import select
 
-from aggregator.config import ClientSettings, IdentifierSettings
-from aggregator.errors import OperatorError, Refused, SignInFailed
-from aggregator.identity.clients import ASSERTION_TYPE, Clients, register
+from aggregator.config import ClientSettings
+from aggregator.errors import Refused, SignInFailed
+from aggregator.identity.assertions import ASSERTION_TYPE
+from aggregator.identity.client_registry import register
+from aggregator.identity.clients import Clients
 from aggregator.identity.tables import AccessToken
 from tests.vault.world import World
 from tests.weaken import weakens
@@ -38,8 +40,11 @@ def settings(folder: Path, name: str, keys: list[Any], **more: Any) -> ClientSet
 
 @pytest.fixture
 def clients(world: World, tmp_path: Path) -> Clients:
-    """praxis-b with both kinds of keys and two purposes; labor-c, for payment alone."""
+    """praxis-b with both kinds of keys and two purposes; labor-c, for payment alone; two apps."""
+    app = {"kind": "app", "redirect_uris": ["https://app.example/back"]}
     told = {
+        "app": settings(tmp_path, "app", [STRANGER], **app),
+        "public": ClientSettings.model_validate({"name": "Public"} | app),
         "praxis-b": settings(tmp_path, "praxis-b", [EC, RSA], purposes=["TREAT", "HMARKT"]),
         "labor-c": settings(tmp_path, "labor-c", [STRANGER], kind="payer", purposes=["HPAYMT"]),
     }
@@ -118,6 +123,7 @@ FORGED: dict[str, Callable[[World], str]] = {
     "a certificate in the header": lambda world: assertion(claims(world), EC, {"x5c": ["MIIB"]}),
     "another client's key": lambda world: assertion(claims(world), STRANGER),
     "another client's name": lambda world: assertion(claims(world, iss="labor-c", sub="labor-c")),
+    "a public client, which has no key": lambda world: assertion(claims(world, iss="public", sub="public")),
     "an unknown client": lambda world: assertion(claims(world, iss="nobody", sub="nobody")),
     "iss is not sub": lambda world: assertion(claims(world, sub="labor-c")),
     "no sub": lambda world: assertion(claims(world, sub=None)),
@@ -210,6 +216,14 @@ def test_the_same_jti_of_two_clients_is_two(clients: Clients, world: World) -> N
 def test_no_other_way_in_is_offered(clients: Clients, world: World, change: dict[str, str]) -> None:
     with pytest.raises(Refused, match="unsupported_grant_type"):
         clients.token(form(assertion(claims(world))) | change, AUDIENCE)
+
+
+@pytest.mark.attack(42)
+@weakens("aggregator.identity.client_registry.Client", "is_app", False)
+def test_an_app_gets_nothing_by_itself(clients: Clients, world: World) -> None:
+    text = assertion(claims(world, iss="app", sub="app"), STRANGER)
+    with pytest.raises(Refused, match=r"^unauthorized_client$"):
+        clients.token(form(text), AUDIENCE)
 
 
 # --- purpose of use and scopes
@@ -332,32 +346,3 @@ def test_a_client_that_is_no_longer_registered_has_no_token(clients: Clients, wo
     restarted = Clients(world.store, world.ring, {}, world.clock, 300)
     with pytest.raises(SignInFailed):
         restarted.caller(token)
-
-
-# --- registration
-
-
-def test_a_client_is_named_by_its_identifiers(tmp_path: Path) -> None:
-    named = settings(tmp_path, "praxis-b", [EC], identifiers=[IdentifierSettings(system="urn:x", value="1")])
-    (client,) = register({"praxis-b": named}).values()
-    assert (client.party.id, client.party.identifiers) == ("praxis-b", frozenset({("urn:x", "1")}))
-
-
-@pytest.mark.attack(8)
-def test_a_private_key_is_not_registered(tmp_path: Path) -> None:
-    told = settings(tmp_path, "praxis-b", [EC])
-    told.jwks_file.write_text(json.dumps(KeySet([EC]).as_dict(private=True)))
-    with pytest.raises(OperatorError, match=r"^clients.praxis-b.jwks_file: .* holds a private key") as raised:
-        register({"praxis-b": told})
-    assert str(EC.as_dict(private=True)["d"]) not in str(raised.value)
-
-
-@pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"keys": [{"kty": "none"}]}', "no JSON"])
-def test_a_key_file_that_is_none_stops_the_start_with_the_settings_name(tmp_path: Path, text: str | None) -> None:
-    file = tmp_path / "jwks.json"
-    if text is not None:
-        file.write_text(text)
-    with pytest.raises(
-        OperatorError, match=r"^clients.praxis-b.jwks_file: .* (is no JWK set|is not there); write the client's public"
-    ):
-        register({"praxis-b": ClientSettings(name="Praxis", jwks_file=file)})

@@ -15,7 +15,7 @@ from aggregator.api.fhir.interaction import Interaction
 from aggregator.api.fhir.server import Server, pairs
 from aggregator.fhir.outcome import BadQuery
 from aggregator.identity import scopes
-from aggregator.identity.clients import ALGORITHMS
+from aggregator.identity.assertions import ALGORITHMS
 
 
 async def metadata(server: Server, request: Request) -> Response:

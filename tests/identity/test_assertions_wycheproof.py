@@ -14,7 +14,7 @@ from joserfc._rfc7518.jws_algs import ESAlgorithm
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from aggregator.identity import clients
+from aggregator.identity import assertions
 from tests.vault.wycheproof import raw, vectors
 from tests.weaken import weakens
 
@@ -44,7 +44,7 @@ class _AnyLength(ESAlgorithm):
 
 
 def _taken(algorithm: str, key: Any, test: dict[str, Any]) -> str:
-    assert algorithm in clients.ALGORITHMS
+    assert algorithm in assertions.ALGORITHMS
     message, signature = raw(test, "msg", "sig")
     return "valid" if JWSRegistry.algorithms[algorithm].verify(message, signature, key) else "invalid"
 
