@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlmodel import Session, col, delete
+from sqlalchemy import bindparam
+from sqlmodel import Session, col, delete, select
 
 from aggregator.errors import Stale, Tampered
-from aggregator.vault import log, tables
+from aggregator.vault import beneath, log, tables
 from aggregator.vault.counter import Counter, Extends
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.epochs import KeyChain
@@ -30,6 +31,14 @@ from aggregator.vault.seal import header, unwrap, wrap
 UNSORTED = "unsorted"
 """The section that no grant opens: what a resource was before it moved is kept there, and not where it went, whose
 readers have no business with it, nor where it was, whose readers have lost it."""
+
+
+_MANIFEST = select(tables.Snapshot.manifest).where(col(tables.Snapshot.vault) == bindparam("vault"))
+_TEXT = select(tables.SnapshotSection.box).where(
+    col(tables.SnapshotSection.vault) == bindparam("vault"),
+    col(tables.SnapshotSection.section) == bindparam("section"),
+    col(tables.SnapshotSection.part) == bindparam("part"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +152,7 @@ class Texts:
 
     def fetch(self, session: Session, seed: SectionSeed, part: int) -> bytes:
         """One text. Raises Stale where another snapshot has replaced this one, Tampered where none has."""
-        row = session.get(tables.SnapshotSection, (self.vault, seed.id, part))
-        box = row.box if row else b""
+        (box,) = beneath.found(session, _TEXT, {"vault": self.vault, "section": seed.id, "part": part}) or (b"",)
         if _sha256(box) != orjson.loads(self.manifest)["sections"][seed.id][part]:
             now = stored(session, self.vault)
             raise Tampered("a stored snapshot was changed") if now == self else Stale("there is a newer snapshot")
@@ -153,8 +161,8 @@ class Texts:
 
 def stored(session: Session, vault: str) -> Texts | None:
     """The texts of the newest snapshot. Nothing is verified: who asks knows the `id` of the one that is meant."""
-    row = session.get(tables.Snapshot, vault)
-    return Texts(vault, row.manifest) if row else None
+    row = beneath.found(session, _MANIFEST, {"vault": vault})
+    return Texts(vault, row[0]) if row else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlalchemy import bindparam
+from sqlmodel import Session, col, select
 
 from aggregator.errors import Tampered
-from aggregator.vault import blob_rows, snapshot, tables, truth
+from aggregator.vault import beneath, blob_rows, snapshot, tables, truth
 from aggregator.vault.encoding import milliseconds
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.epochs import KeyChain, OwnersSeeds, Seeds
@@ -37,6 +38,9 @@ _Places = dict[str, tuple[str, Put]]
 """("Type/id" -> section, its newest version). Not parsed: a record of 100,000 would take gigabytes."""
 
 _TRIES = 2
+_IMAGE = select(tables.ImageRow.built_for, tables.ImageRow.box).where(
+    col(tables.ImageRow.vault) == bindparam("vault"), col(tables.ImageRow.reader) == bindparam("reader")
+)
 
 Permits = Callable[[str, Resource], bool]
 """(section, resource) -> may this caller see it: the second lock."""
@@ -146,15 +150,16 @@ def _built_for(
 
 def _stored_image(store: Store, session: Session, row: tables.Vault, reader: Reader, indexer: Indexer) -> Image | None:
     """The image at rest, where it is still right. One that does not open is a cache that is not there."""
-    stored = session.get(tables.ImageRow, (row.id, reader.id))
+    stored = beneath.found(session, _IMAGE, {"vault": row.id, "reader": reader.id})
     if stored is None:
         return None
+    built_for, box = stored
     texts = snapshot.stored(session, row.id) if reader.permits is None else None
-    appointed = truth.appointed(session, row.id) if _APPOINTED in stored.built_for else ""
+    appointed = truth.appointed(session, row.id) if _APPOINTED in built_for else ""
     for bodies in (texts, None):
-        if stored.built_for == _built_for(row, reader, indexer, bodies, appointed):
+        if built_for == _built_for(row, reader, indexer, bodies, appointed):
             try:
-                data = unwrap(reader.image_key, _header(row.id, reader, stored.built_for), stored.box)
+                data = unwrap(reader.image_key, _header(row.id, reader, built_for), box)
                 return Image.open(data, _fetch(store, reader, bodies))
             except (Tampered, UnreadableImage):
                 return None
