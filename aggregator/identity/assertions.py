@@ -12,19 +12,16 @@ from typing import Any
 import orjson
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
-from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, delete
 
 from aggregator.errors import SignInFailed
 from aggregator.identity.client_registry import Client
-from aggregator.identity.tables import UsedAssertion
+from aggregator.identity.used_once import use_once
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.store import Store
 from connectors.contract import Clock
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ("ES384", "RS384")
-TOKENS = "clients"  # what the transactions here take of the store: rows of no vault
 _LONGEST_ASSERTION = 16_384  # characters
 _LONGEST_LIFE = 300  # seconds an assertion may still have
 _SKEW = 30  # seconds that clocks may differ
@@ -72,14 +69,9 @@ class Assertions:
 
     def _use_once(self, client: Client, claims: Mapping[str, Any]) -> None:
         handle = self._key_service.handle("jti", client.id, claims["jti"])
-        expires = int(float(claims["exp"])) + _SKEW + 1
-        try:
-            with self._store.write(TOKENS) as session:
-                now = int(self._clock().timestamp())
-                session.exec(delete(UsedAssertion).where(col(UsedAssertion.expires) <= now))
-                session.add(UsedAssertion(handle=handle, expires=expires))
-        except IntegrityError:
-            raise SignInFailed("invalid_client") from None
+        expires, now = int(float(claims["exp"])) + _SKEW + 1, int(self._clock().timestamp())
+        if not use_once(self._store, handle, expires=expires, now=now):
+            raise SignInFailed("invalid_client")
 
 
 def _issuer(assertion: str) -> str:

@@ -16,9 +16,10 @@ from sqlmodel import col, delete
 
 from aggregator.errors import Refused, SignInFailed, Tampered
 from aggregator.identity import scopes
-from aggregator.identity.assertions import ASSERTION_TYPE, TOKENS, Assertions
+from aggregator.identity.assertions import ASSERTION_TYPE, Assertions
 from aggregator.identity.client_registry import Client
 from aggregator.identity.tables import AccessToken
+from aggregator.identity.used_once import TOKENS
 from aggregator.vault.key_service import Admission, KeyService, Ticket
 from aggregator.vault.seal import expand
 from aggregator.vault.store import Store

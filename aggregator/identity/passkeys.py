@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, delete, update
+from sqlmodel import col, update
 from webauthn import (
     generate_authentication_options,
     generate_registration_options,
@@ -37,9 +37,9 @@ from webauthn.helpers.structs import (
 )
 
 from aggregator.errors import SignInFailed, Tampered
-from aggregator.identity.assertions import TOKENS
-from aggregator.identity.tables import Passkey, Unlocker, UsedAssertion
+from aggregator.identity.tables import Passkey, Unlocker
 from aggregator.identity.unlockers import PRF_BYTES
+from aggregator.identity.used_once import TOKENS, note_use
 from aggregator.vault.encoding import b64, canonical, unb64
 from aggregator.vault.key_service import KeyService
 from aggregator.vault.store import Store
@@ -146,9 +146,8 @@ class Passkeys:
         rises = (count < asserted.sign_count) | ((count == 0) & (asserted.sign_count == 0))
         try:
             with self._store.write(TOKENS) as session:
-                session.exec(delete(UsedAssertion).where(col(UsedAssertion.expires) <= now))
                 handle = self._key_service.handle("challenge-used", asserted.challenge.hex())
-                session.add(UsedAssertion(handle=handle, expires=now + _LIFE + 1))
+                note_use(session, handle, expires=now + _LIFE + 1, now=now)
                 moved = session.exec(update(Passkey).where(here, rises).values(sign_count=asserted.sign_count))
                 if moved.rowcount != 1:
                     raise SignInFailed(_REFUSED)

@@ -78,8 +78,8 @@ class AccessToken(SQLModel, table=True):
 
 
 class UsedAssertion(SQLModel, table=True):
-    """A client assertion's `jti`, or a passkey's challenge, until it expires."""
+    """The `jti` of a client assertion or a DPoP proof, or a passkey's challenge, until it expires."""
 
     __tablename__ = "used_assertion"
     handle: bytes = Field(primary_key=True)
-    expires: int
+    expires: int = Field(index=True)

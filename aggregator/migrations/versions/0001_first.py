@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_0dd80decd795"
+revision = "0001_723f6e9689f0"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -328,6 +328,7 @@ def upgrade() -> None:
         sa.Column("expires", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("handle"),
     )
+    op.create_index(op.f("ix_used_assertion_expires"), "used_assertion", ["expires"], unique=False)
     op.create_table(
         "vault",
         sa.Column("id", sa.String(), nullable=False),
