@@ -28,6 +28,7 @@ from aggregator.api.headers import Guarded
 from aggregator.api.service import Service
 from aggregator.api.unlocker_routes import UnlockerRoutes
 from aggregator.identity.turns import Turns
+from aggregator.portal import pages
 from fhir_profiles import ucum
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(UnlockerRoutes(service, callers, turns).router())
     app.include_router(ExportRoutes(service, callers, turns).router())
     app.include_router(AppRoutes(service, callers, access).router())
+    app.include_router(pages.router(service, callers, turns))
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])
     for kind in errors.KNOWN:

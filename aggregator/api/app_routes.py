@@ -18,7 +18,6 @@ from starlette.responses import Response, StreamingResponse
 from aggregator.api import bodies
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
-from aggregator.api.front_page import front_page
 from aggregator.api.service import Service
 from aggregator.audit import chain_file, keys, remembered
 from aggregator.errors import CallerError, RolledBack, Tampered
@@ -85,7 +84,6 @@ class AppRoutes:
         """FastAPI's router."""
         router = APIRouter(prefix="/app")
         add: Callable[..., Any] = router.add_api_route
-        add("", self.front, methods=["GET"])
         add("/sources", self.sources, methods=["GET"])
         add("/connections", self.connections, methods=["GET"])
         add("/connections", self.connect, methods=["POST"])
@@ -98,10 +96,6 @@ class AppRoutes:
         add("/records", self.records, methods=["GET"])
         add("/grants/{party:path}", self.end_grant, methods=["DELETE"])
         return router
-
-    async def front(self) -> Response:
-        """For who comes with a browser."""
-        return Response(front_page(self._service.base_url), media_type="text/html")
 
     async def sources(self, request: Request) -> Response:
         """What can be connected, and what each needs of the patient; `start`: nothing is connected yet."""

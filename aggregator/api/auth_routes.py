@@ -6,7 +6,6 @@ Errors of the token endpoint have OAuth's own form (https://www.rfc-editor.org/r
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -20,12 +19,11 @@ from aggregator.api import bodies
 from aggregator.api.caller import Callers
 from aggregator.api.device import device
 from aggregator.api.service import Service
-from aggregator.errors import CallerError, Refused, RolledBack, SignInFailed, Stale, Tampered
+from aggregator.api.settling import settled
+from aggregator.errors import CallerError, Refused, SignInFailed
 from aggregator.identity import patient
 from aggregator.identity.accounts import Owner
 from aggregator.identity.turns import Turns
-
-logger = logging.getLogger(__name__)
 
 _LIMIT = 64 * 1024
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -80,7 +78,7 @@ class AuthRoutes:
         login, password = bodies.strings(told, "login", "password")
         named = device(request, told)
         owner = await self._turns.take(self._service.accounts.sign_in, login, password, named)
-        return self._session(await self._settled(owner))
+        return self._session(await settled(self._service, owner))
 
     async def passkey_options(self) -> Response:
         """Options for navigator.credentials.get: the same for everybody, so they tell of nobody."""
@@ -91,7 +89,7 @@ class AuthRoutes:
         told = await bodies.json(request, _LIMIT)
         credential, named = bodies.member(told, "credential"), device(request, told)
         owner = await asyncio.to_thread(self._service.ways_in.sign_in, credential, named)
-        return self._session(await self._settled(owner))
+        return self._session(await settled(self._service, owner))
 
     async def recover(self, request: Request) -> Response:
         """{login, recovery_code, password, device?}: a new password by the recovery code; every session ends."""
@@ -100,7 +98,7 @@ class AuthRoutes:
         named = device(request, made)
         owner = await self._turns.take(self._service.accounts.recover, login, code, password, named)
         self._callers.forget_owner(owner.vault)
-        return self._session(await self._settled(owner))
+        return self._session(await settled(self._service, owner))
 
     async def sign_out(self, request: Request) -> Response:
         """End the owner session of the bearer token."""
@@ -133,17 +131,6 @@ class AuthRoutes:
             self._callers.forget_owner(owner.vault)
         self._callers.forget(token)
         return Response(status_code=200)
-
-    async def _settled(self, owner: Owner) -> Owner:
-        """The owner, once the keys were changed that had to be; where they could not be, the next sign-in tries again.
-
-        A vault that was tampered with is theirs to see, and one that another session moves meanwhile stops nobody.
-        """
-        try:
-            await asyncio.to_thread(self._service.grants.settle, owner)
-        except (Tampered, RolledBack, Stale) as error:
-            logger.warning("auth: the keys of a vault could not be changed: %s", error)
-        return owner
 
     def _session(self, owner: Owner, status: int = 200, **more: str) -> Response:
         told = {

@@ -100,6 +100,11 @@ def unknown(error: Exception) -> Response:
     return outcome(500, "exception", _OURS_TO_MEND)
 
 
+def status(error: Exception) -> int:
+    """The HTTP status of an error."""
+    return _row(error)[0]
+
+
 def _row(error: Exception) -> tuple[int, str]:
     for kind in type(error).__mro__:
         if kind in TABLE:

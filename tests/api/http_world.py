@@ -151,8 +151,11 @@ def _coding(system: str, code: str) -> dict[str, str]:
 
 
 @contextmanager
-def http_world(folder: Path, before: HttpWorld | None = None) -> Iterator[HttpWorld]:
-    """Served until the block ends. before: a world that has ended; it goes on here, as a copy of its own."""
+def http_world(folder: Path, before: HttpWorld | None = None, host: str = "127.0.0.1") -> Iterator[HttpWorld]:
+    """Served until the block ends. before: a world that has ended; it goes on here, as a copy of its own.
+
+    host: how others call this machine.
+    """
     clock = FrozenClock()
     clinic = Clinic(clock)
     clinic.load(loads(RECORD.read_bytes()), "record")
@@ -161,7 +164,7 @@ def http_world(folder: Path, before: HttpWorld | None = None) -> Iterator[HttpWo
     keys = _copied(before, folder) if before else _new_keys(folder)
     with (
         serve(clinic.app()) as source,
-        _installation(folder, clock, source, keys) as (service, api),
+        _installation(folder, clock, source, keys, host) as (service, api),
         httpx.Client(base_url=api.url, timeout=30, verify=False) as http,  # not TLS: no need to read certificates
     ):
         known = (before.patients.copy(), before.owners.copy()) if before else ({}, {})
@@ -192,14 +195,15 @@ def _store(folder: Path) -> Path:
 
 @contextmanager
 def _installation(
-    folder: Path, clock: FrozenClock, source: Running, keys: Mapping[str, ECKey]
+    folder: Path, clock: FrozenClock, source: Running, keys: Mapping[str, ECKey], host: str
 ) -> Iterator[tuple[Service, Running]]:
     listener = listen()
+    port = listener.getsockname()[1]
     config = Config(
         store=databases.settings(_store(folder)),
         blobs=BlobSettings(url=str(folder / "blobs")),
         keys=KeySettings(folder=folder / "keys"),
-        http=HttpSettings(port=listener.getsockname()[1]),
+        http=HttpSettings(port=port, base_url=f"http://{host}:{port}"),
         sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": f"{source.url}/fhir"})},
         clients={name: _client(folder, name) for name in keys},
     )

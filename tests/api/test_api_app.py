@@ -35,14 +35,6 @@ def test_a_connection_says_in_words_how_fresh_it_is(shared: HttpWorld) -> None:
     assert told["last_success"] == "2026-11-21T20:30:00+00:00"
 
 
-def test_the_front_page_tells_where_to_go_on_in_both_languages(shared: HttpWorld) -> None:
-    page = shared.http.get("/app")
-    assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert 'lang="de"' in page.text
-    assert 'lang="en"' in page.text
-    assert f"{shared.service.base_url}/fhir" in page.text
-
-
 def test_what_stands_aside_opens_for_the_patient_and_comes_back_when_mended(fresh: HttpWorld) -> None:
     _load(fresh, WRONG)
     fresh.sync()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,37 +12,11 @@ import pytest
 
 from tests.api.clients_story import OBSERVATION, SEARCH, TRANSACTION, assert_told, base, observations, readable
 from tests.api.http_world import HttpWorld
+from tests.api.node_clients import CLIENTS, PACKAGES, installed
 
-CLIENTS = Path(__file__).parent / "clients"
-PACKAGES = ("package.json", "package-lock.json", ".npmrc")
+__all__ = ["installed"]
 
 pytestmark = pytest.mark.skipif(not shutil.which("node") or not shutil.which("npm"), reason="Node is not here")
-
-
-@pytest.fixture(scope="module")
-def installed(request: pytest.FixtureRequest) -> Path:
-    """A folder with the clients as their lock names them; installed once for a lock, kept beside pytest's cache."""
-    lock = hashlib.sha256(b"".join((CLIENTS / name).read_bytes() for name in PACKAGES)).hexdigest()
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("node_clients") / lock[:16]
-    folder.mkdir(exist_ok=True)
-    with (folder / ".lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # xdist's workers share the folder
-        for path in CLIENTS.iterdir():
-            shutil.copy(path, folder)
-        if not (folder / "done").exists():
-            _install(folder)
-            (folder / "done").touch()
-    return folder
-
-
-def _install(folder: Path) -> None:
-    try:
-        done = subprocess.run(["npm", "ci"], cwd=folder, capture_output=True, timeout=280, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm does not come to an end")
-    if done.returncode:
-        pytest.skip(f"npm cannot install: {done.stderr.decode()[-300:]}")
 
 
 @pytest.mark.timeout(400)

@@ -1,0 +1,112 @@
+"""One request of a browser: who it is, in which language, what its form says, and how it is answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from aggregator.errors import SignInFailed
+from aggregator.identity.accounts import Owner
+from aggregator.portal.cookies import Cookies, proof
+from aggregator.portal.words import Language
+
+Render = Callable[..., str]
+_HERE = re.compile(r"/app(?:[/?][\x21-\x5b\x5d-\x7e]*)?")
+"""A page's own address: no host, and no backslash, which browsers read as a slash."""
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action {forms}; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
+)
+"""https://www.w3.org/TR/CSP3/: scripts and styles are ours alone, none stands in a page, nobody frames one."""
+
+
+@dataclass(kw_only=True)
+class Visit:
+    """What a page's handler works with.
+
+    known: the owner who is signed in. secret: what the browser's forms are bound to. form: its fields, in order.
+    """
+
+    request: Request
+    language: Language
+    known: Owner | None
+    secret: str = field(repr=False)
+    cookies: Cookies
+    render: Render = field(repr=False)
+    form: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    _on_answer: list[Callable[[Response], None]] = field(default_factory=list, repr=False)
+
+    @property
+    def owner(self) -> Owner:
+        """Who is signed in. Raises SignInFailed."""
+        if self.known is None:
+            raise SignInFailed("sign in first")
+        return self.known
+
+    def field(self, name: str) -> str:
+        """A field of the form, without blanks around; empty where there is none."""
+        return next((value for key, value in self.form if key == name), "").strip()
+
+    def secret_field(self, name: str) -> str:
+        """The same as it was typed: blanks are part of a password."""
+        return next((value for key, value in self.form if key == name), "")
+
+    def ticked(self, name: str) -> list[str]:
+        """Every value of a field that may be there several times: the boxes that are ticked."""
+        return [value for key, value in self.form if key == name]
+
+    def asked(self, name: str) -> str:
+        """A parameter of the address; empty where there is none."""
+        return self.request.query_params.get(name, "")
+
+    def page(self, name: str, status: int = 200, *, forms_to: Sequence[str] = (), **values: Any) -> Response:
+        """`templates/<name>.html` with these values. forms_to: origins where its form may lead, beside ours."""
+        body = self.render(self, name, values)
+        policy = _POLICY.format(forms=" ".join(["'self'", *forms_to]))
+        return Response(body, status, {"Content-Security-Policy": policy}, "text/html")
+
+    def go(self, path: str) -> Response:
+        """On to another page of ours, by GET."""
+        return RedirectResponse(path, 303)
+
+    def go_on(self, wanted: str) -> Response:
+        """On to where somebody wanted to go before signing in, where that is a page of ours; else home."""
+        return self.go(wanted if _HERE.fullmatch(wanted) else "/app")
+
+    def enter(self, owner: Owner) -> None:
+        """From this answer on the browser is this owner's."""
+        self.known, self.secret = owner, owner.token
+        self._on_answer.append(lambda response: self.cookies.enter(response, owner.token))
+
+    def leave(self) -> None:
+        """From this answer on it is nobody's."""
+        self.known = None
+        self._on_answer.append(self.cookies.leave)
+
+    def speak(self, language: str) -> None:
+        """The language of the pages from here on."""
+        self._on_answer.append(lambda response: self.cookies.speak(response, language))
+
+    def begin(self) -> None:
+        """The browser's first page: it is known again by a cookie."""
+        self._on_answer.append(lambda response: self.cookies.begin_visit(response, self.secret))
+
+    def answered(self, response: Response) -> Response:
+        """The response, with what was to go with it."""
+        for told in self._on_answer:
+            told(response)
+        return response
+
+    def values(self) -> Mapping[str, Any]:
+        """What every template may use."""
+        return {
+            "language": self.language,
+            "owner": self.known,
+            "proof": proof(self.secret),
+            "here": self.request.url.path,
+        }

@@ -1,0 +1,33 @@
+"""What people do in the pages, and what is wrong with a page."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page
+
+from tests.api.http_world import PASSWORD
+
+_AXE = """async () => {
+  const found = await axe.run(document, {resultTypes: ["violations"]});
+  return found.violations.map(one => `${one.id}: ${one.nodes.map(node => node.target).join(" ")}`);
+}"""
+
+
+def sign_in(page: Page, login: str = "erika", password: str = PASSWORD, at: str = "/app/sign-in") -> None:
+    """By password, at the sign-in page or at whatever page asks for it."""
+    page.goto(at)
+    page.get_by_label("Ihr Anmeldename").fill(login)
+    page.get_by_label("Ihr Passwort").fill(password)
+    page.get_by_role("button", name="Anmelden", exact=True).click()
+
+
+def speak(page: Page, language: str) -> None:
+    """Change the language of the page one is on."""
+    page.get_by_role("button", name=language).click()
+
+
+def wrong_with(page: Page, axe: str) -> list[str]:
+    """What axe-core finds, and what is wider than the page."""
+    page.evaluate(axe)
+    found: list[str] = page.evaluate(_AXE)
+    wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    return [*found, *(["wider than the screen"] if wide else [])]
