@@ -170,7 +170,7 @@ async def _unsettled(_: object, owner: object) -> object:
 
 
 @pytest.mark.attack(25)
-@weakens("aggregator.api.auth_routes.AuthRoutes", "_settled", _unsettled)
+@weakens("aggregator.api.auth_routes", "settled", _unsettled)
 def test_the_keys_change_at_the_next_sign_in_and_who_may_read_reads_on(fresh: HttpWorld) -> None:
     """Views that are open meanwhile are opened anew, with the grant's newer seeds."""
     fresh.clock.advance(minutes=10)
