@@ -20,5 +20,5 @@ async def settled(service: Service, owner: Owner) -> Owner:
     try:
         await asyncio.to_thread(service.grants.settle, owner)
     except (Tampered, RolledBack, Stale) as error:
-        logger.warning("the keys of a vault could not be changed: %s", error)
+        logger.warning("sign-in: the keys of a vault could not be changed: %s", error)
     return owner

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from sqlmodel import select
 
-from aggregator.api import application
+from aggregator import application
 from aggregator.api.access import Access
 from aggregator.api.caller import Callers
 from aggregator.errors import RolledBack, Stale
@@ -198,7 +198,7 @@ def test_a_vault_whose_keys_cannot_be_changed_is_still_its_owners(
         session.get_one(tables.Vault, fresh.patients["erika"].partition(".")[0]).epochs_signature = bytes(64)
     with caplog.at_level(logging.WARNING):
         assert fresh.http.post("/auth/sign-in", json={"login": "erika", "password": PASSWORD}).status_code == 200
-    told = "auth: the keys of a vault could not be changed: the signature of a stored list of epochs is wrong"
+    told = "sign-in: the keys of a vault could not be changed: the signature of a stored list of epochs is wrong"
     assert told in caplog.messages
 
 
