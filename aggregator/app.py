@@ -18,9 +18,13 @@ from aggregator.consent.section_table import SectionTable
 from aggregator.errors import KeysMissing, OperatorError, RolledBack
 from aggregator.fhir.index import SearchIndex
 from aggregator.identity.accounts import Accounts
+from aggregator.identity.app_tokens import AppTokens
+from aggregator.identity.authorizations import Authorizations
 from aggregator.identity.client_registry import register
 from aggregator.identity.clients import Clients
 from aggregator.identity.grants import Grants
+from aggregator.identity.handed_out import Desk
+from aggregator.identity.id_tokens import IdTokens
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.passkeys import Passkeys
 from aggregator.identity.signing import Signing
@@ -135,6 +139,7 @@ def _compose(
     base_url = (config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/")
     accounts = Accounts(store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60)
     grants = Grants(store, ring, accounts, [one.party for one in registered.values()], clock)
+    signing, desk = Signing(store, accounts, grants, clock), Desk(ring, clock)
     grants.finish_revocations()
     worker = Worker(
         store=store,
@@ -166,9 +171,11 @@ def _compose(
         accounts=accounts,
         ways_in=WaysIn(store, ring, accounts, Passkeys(store, ring, clock, base_url), clock),
         grants=grants,
-        signing=Signing(store, accounts, grants, clock),
+        signing=signing,
         writing=OwnerWriting(store, blobs, table, clock),
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
+        authorizations=Authorizations(store, desk, registered, accounts, signing, clock, base_url),
+        app_tokens=AppTokens(store, ring, desk, registered, IdTokens(ring, clock, base_url), clock),
         connections=Connections(worker),
         worker=worker,
         receipts=receipts,

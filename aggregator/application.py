@@ -20,11 +20,13 @@ from aggregator.api import asking, errors
 from aggregator.api.access import Access
 from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
+from aggregator.api.authorization_routes import AuthorizationRoutes
 from aggregator.api.caller import Callers
 from aggregator.api.export_routes import ExportRoutes
 from aggregator.api.fhir import table
 from aggregator.api.fhir.router import PREFIX
 from aggregator.api.headers import Guarded
+from aggregator.api.oauth_routes import OAuthRoutes
 from aggregator.api.service import Service
 from aggregator.api.unlocker_routes import UnlockerRoutes
 from aggregator.identity.turns import Turns
@@ -64,6 +66,8 @@ def create_app(service: Service) -> ASGIApp:
     )
     app.router.redirect_slashes = False  # the address of a redirect would be the Host header's
     app.include_router(AuthRoutes(service, callers, turns).router())
+    app.include_router(OAuthRoutes(service, callers).router())
+    app.include_router(AuthorizationRoutes(service, callers, access).router())
     app.include_router(UnlockerRoutes(service, callers, turns).router())
     app.include_router(ExportRoutes(service, callers, turns).router())
     app.include_router(AppRoutes(service, callers, access).router())

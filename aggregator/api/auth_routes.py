@@ -1,13 +1,9 @@
-"""/auth: patients sign up by password, and in by password or passkey; clients get tokens as SMART backend services.
-
-Errors of the token endpoint have OAuth's own form (https://www.rfc-editor.org/rfc/rfc6749#section-5.2).
-"""
+"""/auth: patients sign up by password, and in by password or passkey. What is OAuth's there: oauth_routes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -20,7 +16,6 @@ from aggregator.api.caller import Callers
 from aggregator.api.device import device
 from aggregator.api.service import Service
 from aggregator.api.settling import settled
-from aggregator.errors import CallerError, Refused, SignInFailed
 from aggregator.identity import patient
 from aggregator.identity.accounts import Owner
 from aggregator.identity.turns import Turns
@@ -48,8 +43,6 @@ class AuthRoutes:
         add("/passkey", self.passkey, methods=["POST"])
         add("/recover", self.recover, methods=["POST"])
         add("/sign-out", self.sign_out, methods=["POST"])
-        add("/token", self.token, methods=["POST"])
-        add("/revoke", self.revoke, methods=["POST"])
         return router
 
     async def sign_up(self, request: Request) -> Response:
@@ -106,31 +99,6 @@ class AuthRoutes:
         await asyncio.to_thread(self._service.accounts.sign_out, owner.token)
         self._callers.forget(owner.token)
         return Response(status_code=204)
-
-    async def token(self, request: Request) -> Response:
-        """https://hl7.org/fhir/smart-app-launch/backend-services.html"""
-        try:
-            form = dict(await bodies.form(request, _LIMIT))
-            audience = f"{self._service.base_url}/auth/token"
-            answer = await asyncio.to_thread(self._service.clients.token, form, audience)
-        except SignInFailed as error:
-            return _json({"error": str(error)}, 401)
-        except Refused as error:
-            return _json({"error": str(error)}, 400)
-        except CallerError as error:
-            return _json({"error": "invalid_request", "error_description": str(error)}, 400)
-        return _json(answer)
-
-    async def revoke(self, request: Request) -> Response:
-        """https://www.rfc-editor.org/rfc/rfc7009: whoever holds a token may end it, a client's or an owner's."""
-        token = dict(await bodies.form(request, _LIMIT)).get("token", "")
-        await asyncio.to_thread(self._service.clients.revoke, token)
-        with suppress(SignInFailed):  # no owner's, or ended already
-            owner = await asyncio.to_thread(self._service.accounts.owner, token)
-            await asyncio.to_thread(self._service.accounts.sign_out, token)
-            self._callers.forget_owner(owner.vault)
-        self._callers.forget(token)
-        return Response(status_code=200)
 
     def _session(self, owner: Owner, status: int = 200, **more: str) -> Response:
         told = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from starlette.requests import Request
@@ -116,6 +117,12 @@ class Callers:
                 del self._known[token]
         self._on_forget(f"{OWNER}/{vault}")
 
+    def forget_apps(self) -> None:
+        """After whatever may have ended apps' tokens: who they stand for is looked up anew."""
+        for token, known in list(self._known.items()):
+            if known.principal.client and known.principal.client.admission.client:
+                self.forget(token)
+
     def sweep(self) -> None:
         """An owner's root stays in memory no longer than it is remembered."""
         now = time.monotonic()
@@ -129,10 +136,10 @@ class Callers:
             self._notes.submit(self._service.accounts.sessions.see, owner.vault, owner.session, now)
 
     def _look_up(self, token: str) -> Principal:
-        try:
-            return _client(self._service.clients.caller(token))
-        except SignInFailed:
-            return _owner(self._service.accounts.owner(token))
+        for find in (self._service.clients.caller, self._service.app_tokens.caller):
+            with suppress(SignInFailed):
+                return _client(find(token))
+        return _owner(self._service.accounts.owner(token))
 
 
 def _client(caller: Caller) -> Principal:

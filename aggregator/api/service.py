@@ -9,6 +9,8 @@ from aggregator.audit.receipts import ReceiptWriter
 from aggregator.config import Config
 from aggregator.consent.section_table import SectionTable
 from aggregator.identity.accounts import Accounts
+from aggregator.identity.app_tokens import AppTokens
+from aggregator.identity.authorizations import Authorizations
 from aggregator.identity.client_registry import Client
 from aggregator.identity.clients import Clients
 from aggregator.identity.grants import Grants
@@ -46,6 +48,8 @@ class Service:
     signing: Signing
     writing: OwnerWriting
     clients: Clients
+    authorizations: Authorizations
+    app_tokens: AppTokens
     connections: Connections
     worker: Worker
     receipts: ReceiptWriter

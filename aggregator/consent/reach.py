@@ -11,9 +11,10 @@ from datetime import datetime
 
 from aggregator.consent.context import READ, Party, Path, is_plain_payer, may_permit, named_on, not_no, paths, serves
 from aggregator.consent.facts import FIRST, LAST
-from aggregator.consent.provision import PURPOSE_PARENTS, TYPE_SYSTEM, UNREADABLE, Effect, Policy
+from aggregator.consent.provision import PURPOSE_PARENTS, TYPE_SYSTEM, UNREADABLE, Effect, Policy, parse
 from aggregator.consent.section_table import DIRECTORY, UNSORTED, SectionTable
 from fhir_profiles.profiles import SECTION_SYSTEM
+from fhir_profiles.text import Resource
 
 # A deny with one of these may leave something open, so it shuts no section as a whole.
 _NARROWING = ("period", "purposes", "actions", "codes", "labels", "data", "data_period")
@@ -106,3 +107,15 @@ def boundaries(policies: Sequence[Policy], now: datetime) -> datetime | None:
     periods = [path[-1].period for policy in policies for path in paths(policy)]
     instants = [instant for period in periods if isinstance(period, tuple) for instant in period]
     return min((instant for instant in instants if now < instant < LAST), default=None)
+
+
+def named_values(consents: Sequence[Resource], system: str) -> set[str]:
+    """The values of this system by which these Consents name actors anywhere."""
+    return {
+        value
+        for policy in map(parse, consents)
+        for rule in (policy.root.walk() if policy.root else ())
+        if isinstance(rule.actors, frozenset)
+        for actor_system, value in rule.actors
+        if actor_system == system
+    }

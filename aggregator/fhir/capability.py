@@ -42,8 +42,8 @@ class Software:
     changed: datetime
 
 
-def capability(software: Software, base_url: str, served: Iterable[Served], whole: Served) -> bytes:
-    """The CapabilityStatement, as JSON. whole: what is served of all types together."""
+def capability(software: Software, base_url: str, served: Iterable[Served], whole: Served, security: Resource) -> bytes:
+    """The CapabilityStatement, as JSON. whole: what is served of all types together; security: rest.security."""
     return dumps(
         {
             "resourceType": "CapabilityStatement",
@@ -54,7 +54,7 @@ def capability(software: Software, base_url: str, served: Iterable[Served], whol
             "implementation": {"description": software.name, "url": base_url},
             "fhirVersion": "4.0.1",
             "format": ["application/fhir+json", "application/fhir+xml"],
-            "rest": [_rest(list(served), whole)],
+            "rest": [_rest(list(served), whole, security)],
         }
     )
 
@@ -62,25 +62,13 @@ def capability(software: Software, base_url: str, served: Iterable[Served], whol
 _PATIENT_COMPARTMENT = "http://hl7.org/fhir/CompartmentDefinition/patient"
 # https://hl7.org/fhir/R4/valueset-system-restful-interaction.html: the standard has no place for another
 _OF_THE_SYSTEM = frozenset({"transaction", "batch", "search-system", "history-system"})
-_SECURITY: Resource = {
-    "service": [
-        {
-            "coding": [
-                {
-                    "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
-                    "code": "SMART-on-FHIR",
-                }
-            ]
-        }
-    ]
-}
 
 
-def _rest(served: list[Served], whole: Served) -> Resource:
+def _rest(served: list[Served], whole: Served, security: Resource) -> Resource:
     made: Resource = {
         "mode": "server",
         "documentation": _DOCUMENTATION,
-        "security": _SECURITY,
+        "security": security,
         "resource": [_resource(one) for one in served],
         "interaction": [{"code": code} for code in whole.interactions if code in _OF_THE_SYSTEM],
         "searchParam": _COMMON,

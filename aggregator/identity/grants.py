@@ -12,7 +12,7 @@ from sqlmodel import Session, col, delete, select
 from aggregator.consent import deposit
 from aggregator.consent.decide import Party, openable, parse
 from aggregator.consent.grant import compile_grants
-from aggregator.identity import deposits, owner_reading, persons, signed_consents
+from aggregator.identity import app_parties, deposits, owner_reading, persons, signed_consents
 from aggregator.identity.accounts import Accounts, Owner
 from aggregator.identity.grant_archive import Archived, archive, archive_row, stop_header
 from aggregator.vault import counter, epochs, grant_version, tables, truth
@@ -23,7 +23,7 @@ from fhir_profiles.text import Resource
 
 
 class Grants:
-    """parties: who is registered, beside the people whom Consents name."""
+    """parties: who is registered, beside the people and apps whom Consents name."""
 
     def __init__(
         self, store: Store, key_service: KeyService, accounts: Accounts, parties: Sequence[Party], clock: Clock
@@ -171,8 +171,9 @@ class Grants:
         return self._key_service.handle("party", party.id).hex()
 
     def _known(self, session: Session, owner: Owner, consents: Sequence[Resource]) -> list[Party]:
-        """The registered parties, and the people whom these Consents name."""
-        return [*self._parties, *persons.named(session, consents, owner.vault)]
+        """The registered parties, and the people and apps whom these Consents name."""
+        named = (*persons.named(session, consents, owner.vault), *app_parties.named(consents, owner.vault))
+        return [*self._parties, *named]
 
     def _ended(self, session: Session, owner: Owner, before: Archived, known: Sequence[Party]) -> frozenset[str]:
         """Who gets no grant until a Consent names them anew: told by the owner's archive, not by the table alone.

@@ -14,7 +14,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from aggregator.consent.decide import Party, PartyKind, parse
+from aggregator.consent.decide import Party, PartyKind
+from aggregator.consent.reach import named_values
 from aggregator.identity.accounts import Owner
 from aggregator.identity.tables import Account
 from aggregator.vault.encoding import canonical
@@ -38,14 +39,7 @@ def party_of(party_id: str) -> Party | None:
 
 def named(session: Session, consents: Sequence[Resource], but: str) -> list[Party]:
     """Those with an account here whom these Consents name anywhere. but: the vault that they are about."""
-    values = {
-        value
-        for policy in map(parse, consents)
-        for rule in (policy.root.walk() if policy.root else ())
-        if isinstance(rule.actors, frozenset)
-        for system, value in rule.actors
-        if system == RECORD and _VAULT.fullmatch(value)
-    }
+    values = {value for value in named_values(consents, RECORD) if _VAULT.fullmatch(value)}
     found = session.exec(select(Account.vault).where(col(Account.vault).in_(values - {but})))
     return [party(vault) for vault in sorted(set(found))]
 

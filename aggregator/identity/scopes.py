@@ -1,4 +1,4 @@
-"""SMART v2 scopes of backend services: `system/Observation.rs`, and `c` for who adds to a record.
+"""SMART v2 scopes of backend services: `system/Observation.rs`, and `c` for who adds to a record. Of apps: app_scopes.
 
 https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
 """
@@ -31,9 +31,12 @@ def granted(requested: str) -> tuple[str, ...]:
 
 
 def allows(scopes: Iterable[str], resource_type: str, letter: str) -> bool:
-    """Do the scopes allow this interaction ("c" create, "r" read, "s" search) on this type?"""
+    """Do the scopes allow this interaction ("c" create, "r" read, "s" search) on this type?
+
+    A granular scope allows it on its type: that it finds no other resources is the view's.
+    """
     for scope in scopes:
-        target, _, letters = scope.removeprefix("system/").rpartition(".")
+        target, _, letters = scope.partition("?")[0].partition("/")[2].rpartition(".")
         if target in ("*", resource_type) and letter in letters:
             return True
     return False

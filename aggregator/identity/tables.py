@@ -69,12 +69,27 @@ class OwnerSession(SQLModel, table=True):
 
 
 class AccessToken(SQLModel, table=True):
-    """A client's access token: the row that the key service sealed when it admitted the client."""
+    """A client's access token: the row that the key service sealed when it admitted the client.
+
+    family: of an app's, all that one approval gave; empty of others.
+    """
 
     __tablename__ = "access_token"
     token: bytes = Field(primary_key=True)
     row: bytes
     expires: int
+    family: bytes = Field(default=b"", index=True)
+
+
+class HandedOut(SQLModel, table=True):
+    """A request, launch, code or refresh token of an app (handed_out.py), by its handle. family: as above."""
+
+    __tablename__ = "handed_out"
+    token: bytes = Field(primary_key=True)
+    family: bytes = Field(index=True)
+    box: bytes
+    expires: int = Field(sa_type=BigInteger)
+    used: bool = False
 
 
 class UsedAssertion(SQLModel, table=True):

@@ -14,12 +14,18 @@ from aggregator.vault.seal import PrivateKey, PublicKey, header
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """Whom a token stands for: a party, for one purpose of use and these scopes, until `expires` (Unix seconds)."""
+    """Whom a token stands for: a party, for one purpose of use and these scopes, until `expires` (Unix seconds).
+
+    client: of an app's token the app; the party is then one patient's approval of it. key: the thumbprint of the key
+    that whoever brings the token must prove to hold; "" where it need not.
+    """
 
     party: str
     purpose: str
     scopes: tuple[str, ...]
     expires: int
+    client: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

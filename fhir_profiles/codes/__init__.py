@@ -17,6 +17,7 @@ BSNR: Final = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_BSNR"  # practice si
 TELEMATIK_ID: Final = "https://gematik.de/fhir/sid/telematik-id"
 URI: Final = "urn:ietf:rfc:3986"  # identifiers that are themselves URIs
 RECORD: Final = "https://aggregator.example/fhir/sid/record"  # a person with a record here, by its vault's id
+APP_AUTHORIZATION: Final = "https://aggregator.example/fhir/sid/app-authorization"  # one approval of one app
 
 # --- what: diagnoses, procedures, drugs, measurements
 ICD_10_GM: Final = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"

@@ -40,6 +40,7 @@ PARTIES = "https://example.org/parties"
 SECTION = "https://aggregator.example/fhir/CodeSystem/section"
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 PASSWORD = "Korrekt Pferd Batterie"
+REDIRECT = "https://app.example/callback"
 RECORD = Path(__file__).parent / "record.json"
 
 
@@ -176,7 +177,7 @@ def _clinic_token(patient_id: str) -> str:
 
 
 def _new_keys(folder: Path) -> dict[str, ECKey]:
-    keys = {name: ECKey.generate_key("P-384", {"kid": name}) for name in ("praxis", "labor", "fremd")}
+    keys = {name: ECKey.generate_key("P-384", {"kid": name}) for name in ("praxis", "labor", "fremd", "server-app")}
     for name, key in keys.items():
         folder.joinpath(f"{name}.jwks").write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
     return keys
@@ -205,12 +206,19 @@ def _installation(
         keys=KeySettings(folder=folder / "keys"),
         http=HttpSettings(port=port, base_url=f"http://{host}:{port}"),
         sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": f"{source.url}/fhir"})},
-        clients={name: _client(folder, name) for name in keys},
+        clients={name: _client(folder, name) for name in keys if name != "server-app"}
+        | {"app": _app(None), "server-app": _app(folder)},
     )
     service = open_service(config, clock)
     with serve(create_app(service), listener=listener) as api:
         yield service, api
     service.close()
+
+
+def _app(folder: Path | None) -> ClientSettings:
+    """One that runs in a browser, or, with a folder, one on a server that has a key there."""
+    keys = folder / "server-app.jwks" if folder else None
+    return ClientSettings(name="Blutdruck-Tagebuch", kind="app", redirect_uris=[REDIRECT], jwks_file=keys)
 
 
 def _client(folder: Path, name: str) -> ClientSettings:

@@ -9,13 +9,12 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from aggregator.api import oauth_table
 from aggregator.api.fhir import formats
 from aggregator.api.fhir.formats import AS_STORED, Form
 from aggregator.api.fhir.interaction import Interaction
 from aggregator.api.fhir.server import Server, pairs
 from aggregator.fhir.outcome import BadQuery
-from aggregator.identity import scopes
-from aggregator.identity.assertions import ALGORITHMS
 
 
 async def metadata(server: Server, request: Request) -> Response:
@@ -38,17 +37,7 @@ def _written(statement: bytes, form: Form) -> bytes:
 
 async def smart_configuration(server: Server, _: Request) -> Response:
     """https://hl7.org/fhir/smart-app-launch/conformance.html"""
-    base = server.service.base_url
-    told = {
-        "token_endpoint": f"{base}/auth/token",
-        "revocation_endpoint": f"{base}/auth/revoke",
-        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
-        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
-        "grant_types_supported": ["client_credentials"],
-        "scopes_supported": [f"system/*.{letter}" for letter in scopes.LETTERS],
-        "capabilities": ["client-confidential-asymmetric", "permission-v2"],
-    }
-    return Response(orjson.dumps(told), media_type="application/json")
+    return Response(orjson.dumps(oauth_table.document(server.service.base_url)), media_type="application/json")
 
 
 _MODES = ("full", "normative")  # a server may tell all where only the normative part is asked for

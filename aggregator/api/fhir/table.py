@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aggregator import __version__
+from aggregator.api import oauth_table
 from aggregator.api.access import Access
 from aggregator.api.caller import Callers
 from aggregator.api.fhir import (
@@ -84,7 +85,8 @@ def router(service: Service, callers: Callers, access: Access) -> Router:
 def statement(base: str) -> bytes:
     """The CapabilityStatement of the table."""
     whole = _served("", [one for one in TABLE if not one.types])
-    return capability.capability(_SOFTWARE, base, _by_type(), whole)
+    security = oauth_table.security(base.removesuffix(PREFIX))
+    return capability.capability(_SOFTWARE, base, _by_type(), whole, security)
 
 
 def _by_type() -> list[Served]:

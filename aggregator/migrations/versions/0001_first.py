@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_723f6e9689f0"
+revision = "0001_e46f02390790"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -17,8 +17,10 @@ def upgrade() -> None:
         sa.Column("token", sa.LargeBinary(), nullable=False),
         sa.Column("row", sa.LargeBinary(), nullable=False),
         sa.Column("expires", sa.Integer(), nullable=False),
+        sa.Column("family", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("token"),
     )
+    op.create_index(op.f("ix_access_token_family"), "access_token", ["family"], unique=False)
     op.create_table(
         "account",
         sa.Column("login", sa.LargeBinary(), nullable=False),
@@ -163,6 +165,16 @@ def upgrade() -> None:
         sa.Column("ended", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("vault", "grant"),
     )
+    op.create_table(
+        "handed_out",
+        sa.Column("token", sa.LargeBinary(), nullable=False),
+        sa.Column("family", sa.LargeBinary(), nullable=False),
+        sa.Column("box", sa.LargeBinary(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.Column("used", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("token"),
+    )
+    op.create_index(op.f("ix_handed_out_family"), "handed_out", ["family"], unique=False)
     op.create_table(
         "hold",
         sa.Column("feed", sa.LargeBinary(), nullable=False),
