@@ -40,6 +40,7 @@ PARTIES = "https://example.org/parties"
 SECTION = "https://aggregator.example/fhir/CodeSystem/section"
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 PASSWORD = "Korrekt Pferd Batterie"
+CLIENTS = ("praxis", "labor", "fremd")
 REDIRECT = "https://app.example/callback"
 RECORD = Path(__file__).parent / "record.json"
 
@@ -165,7 +166,7 @@ def http_world(folder: Path, before: HttpWorld | None = None, host: str = "127.0
     keys = _copied(before, folder) if before else _new_keys(folder)
     with (
         serve(clinic.app()) as source,
-        _installation(folder, clock, source, keys, host) as (service, api),
+        _installation(folder, clock, source, host) as (service, api),
         httpx.Client(base_url=api.url, timeout=30, verify=False) as http,  # not TLS: no need to read certificates
     ):
         known = (before.patients.copy(), before.owners.copy()) if before else ({}, {})
@@ -177,7 +178,7 @@ def _clinic_token(patient_id: str) -> str:
 
 
 def _new_keys(folder: Path) -> dict[str, ECKey]:
-    keys = {name: ECKey.generate_key("P-384", {"kid": name}) for name in ("praxis", "labor", "fremd", "server-app")}
+    keys = {name: ECKey.generate_key("P-384", {"kid": name}) for name in (*CLIENTS, "server-app")}
     for name, key in keys.items():
         folder.joinpath(f"{name}.jwks").write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
     return keys
@@ -195,9 +196,7 @@ def _store(folder: Path) -> Path:
 
 
 @contextmanager
-def _installation(
-    folder: Path, clock: FrozenClock, source: Running, keys: Mapping[str, ECKey], host: str
-) -> Iterator[tuple[Service, Running]]:
+def _installation(folder: Path, clock: FrozenClock, source: Running, host: str) -> Iterator[tuple[Service, Running]]:
     listener = listen()
     port = listener.getsockname()[1]
     config = Config(
@@ -206,8 +205,7 @@ def _installation(
         keys=KeySettings(folder=folder / "keys"),
         http=HttpSettings(port=port, base_url=f"http://{host}:{port}"),
         sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": f"{source.url}/fhir"})},
-        clients={name: _client(folder, name) for name in keys if name != "server-app"}
-        | {"app": _app(None), "server-app": _app(folder)},
+        clients={name: _client(folder, name) for name in CLIENTS} | {"app": _app(None), "server-app": _app(folder)},
     )
     service = open_service(config, clock)
     with serve(create_app(service), listener=listener) as api:

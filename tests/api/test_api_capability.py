@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from aggregator.api import oauth_table
 from aggregator.api.fhir.interaction import Interaction, Operation
 from aggregator.api.fhir.table import TABLE, statement
 from aggregator.fhir import include
@@ -19,6 +20,7 @@ from aggregator.fhir.refused import REFUSED
 from aggregator.fhir.search_types import TYPES
 from fhir_profiles.check import check
 from fhir_profiles.text import Resource, loads
+from tests.api.app_world import App
 from tests.api.http_world import HttpWorld
 
 STATEMENT = loads(statement("https://record.example/fhir"))
@@ -141,10 +143,27 @@ def test_the_compartment_is_one(shared: HttpWorld) -> None:
 
 def test_what_smart_says_is_there(shared: HttpWorld) -> None:
     told = shared.http.get("/fhir/.well-known/smart-configuration").json()
-    for name in ("token_endpoint", "revocation_endpoint"):
+    for name in oauth_table.ENDPOINTS.keys() - {"jwks_uri", "authorization_endpoint"}:
         assert shared.http.post(told[name]).status_code in (400, 401, 415), name
+    assert shared.http.get(told["authorization_endpoint"]).status_code == 400
+    assert shared.http.get(told["jwks_uri"]).json()["keys"]
     for scope in told["scopes_supported"]:
-        assert shared.token("praxis", scope)
+        if scope.startswith("system/"):
+            assert shared.token("praxis", scope)
+        else:
+            launch = {"launch": _launch(shared)} if scope == "launch" else {}
+            assert App(shared, scope=f"{scope} patient/*.rs").ask(**launch)
+    for path in oauth_table.DOCUMENTS:
+        assert shared.http.get(path).json() == told
+    extension = REST["security"]["extension"][0]
+    assert extension["url"] == oauth_table.OAUTH_URIS
+    stated = {one["valueUri"].removeprefix("https://record.example") for one in extension["extension"]}
+    assert stated < set(oauth_table.ENDPOINTS.values())
+
+
+def _launch(world: HttpWorld) -> str:
+    told = world.http.post("/app/launches", json={"client_id": "app"}, headers=world.owner()).json()
+    return str(told["launch"])
 
 
 def _batches(found: Iterable[Any], size: int) -> Iterator[list[Any]]:
