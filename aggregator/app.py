@@ -31,6 +31,8 @@ from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
 from aggregator.portability.erase import finish_erasures
 from aggregator.portability.export import Place
+from aggregator.sharing.door import Door
+from aggregator.sharing.shares import Shares
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
@@ -157,6 +159,17 @@ def _compose(
     receipts = ReceiptWriter(store, ring)
     place = Place(store=store, blobs=blobs, key_service=ring, receipts=receipts, clock=clock)
     finish_erasures(place, config.keys.backup_retention_days)
+    indexer = SearchIndex()
+    shares = Shares(
+        store=store,
+        key_service=ring,
+        accounts=accounts,
+        grants=grants,
+        table=table,
+        indexer=indexer,
+        clock=clock,
+        base_url=base_url,
+    )
     return Service(
         config=config,
         clock=clock,
@@ -165,7 +178,7 @@ def _compose(
         key_service=ring,
         worker_keys=keys,
         table=table,
-        indexer=SearchIndex(),
+        indexer=indexer,
         registry=registry,
         registered=registered,
         accounts=accounts,
@@ -176,6 +189,8 @@ def _compose(
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
         authorizations=Authorizations(store, desk, registered, accounts, signing, clock, base_url),
         app_tokens=AppTokens(store, ring, desk, registered, IdTokens(ring, clock, base_url), clock),
+        shares=shares,
+        door=Door(store, ring, shares, clock),
         connections=Connections(worker),
         worker=worker,
         receipts=receipts,

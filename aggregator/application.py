@@ -26,8 +26,10 @@ from aggregator.api.export_routes import ExportRoutes
 from aggregator.api.fhir import table
 from aggregator.api.fhir.router import PREFIX
 from aggregator.api.headers import Guarded
+from aggregator.api.link_routes import LinkRoutes
 from aggregator.api.oauth_routes import OAuthRoutes
 from aggregator.api.service import Service
+from aggregator.api.shl_routes import ShlRoutes
 from aggregator.api.unlocker_routes import UnlockerRoutes
 from aggregator.identity.turns import Turns
 from aggregator.portal import pages
@@ -70,6 +72,8 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(AuthorizationRoutes(service, callers, access).router())
     app.include_router(UnlockerRoutes(service, callers, turns).router())
     app.include_router(ExportRoutes(service, callers, turns).router())
+    app.include_router(LinkRoutes(service, callers).router())
+    app.include_router(ShlRoutes(service).router())
     app.include_router(AppRoutes(service, callers, access).router())
     app.include_router(pages.router(service, callers, turns))
     app.add_api_route("/healthz", _healthy, methods=["GET"])
@@ -86,7 +90,8 @@ def create_app(service: Service) -> ASGIApp:
 async def _sweep(service: Service, access: Access, callers: Callers) -> None:
     """What must happen whether anyone asks for it or not.
 
-    Views and owners' roots leave memory when their time is over; a revocation that a full disk stopped half-way ends.
+    Views and owners' roots leave memory when their time is over; a revocation that a full disk stopped half-way ends,
+    and so does what has expired of links.
     """
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
@@ -98,8 +103,9 @@ async def _sweep(service: Service, access: Access, callers: Callers) -> None:
 def _finish(service: Service) -> None:
     try:
         service.grants.finish_revocations()
+        service.shares.sweep()
     except Exception as error:  # noqa: BLE001 - the next sweep tries again
-        logger.error("a revocation is not finished: %s", type(error).__name__)
+        logger.error("a revocation or an expired link is not finished: %s", type(error).__name__)
 
 
 async def _healthy() -> Response:

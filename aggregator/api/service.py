@@ -17,6 +17,8 @@ from aggregator.identity.grants import Grants
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
+from aggregator.sharing.door import Door
+from aggregator.sharing.shares import Shares
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
 from aggregator.sync.run import Worker
@@ -50,6 +52,8 @@ class Service:
     clients: Clients
     authorizations: Authorizations
     app_tokens: AppTokens
+    shares: Shares
+    door: Door
     connections: Connections
     worker: Worker
     receipts: ReceiptWriter

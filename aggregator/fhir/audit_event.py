@@ -20,6 +20,7 @@ _ACTIONS |= {"transaction": "C", "patch": "U", "vread": "R", "history-instance":
 # success; minor failure: a gap; serious failure: nothing was given; major failure: what is told here was changed
 _OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12", "restored": "4"}
 _OUTCOMES |= {"exported": "0", "imported": "0", "stopped": "0", "deposited": "0", "written": "0"}
+_OUTCOMES |= {"shared": "0", "unshared": "0"}
 
 
 _OWN_READING = "Sie haben Ihre Akte gelesen. / You read your record."
@@ -33,8 +34,19 @@ _OWN = {
 _MOVED = {
     "exported": "Sie haben Ihre ganze Akte mitgenommen. / You took your whole record along.",
     "imported": "Sie haben Ihre Akte hierher mitgebracht. / You brought your record here.",
+    "shared": "Sie haben etwas aus Ihrer Akte für einen Link bereitgelegt. / You put something behind a link.",
+    "unshared": "Sie haben einen Link beendet. / You ended a link.",
 }
 """What the owner did, by kind of receipt."""
+
+
+_LINK = {
+    "opened": "Wer sich „{name}“ nennt (nicht geprüft), hat Ihren Link „{link}“ geöffnet. / "
+    "Somebody who says to be “{name}” (not verified) opened your link “{link}”.",
+    "refused": "Wer sich „{name}“ nennt (nicht geprüft), wollte Ihren Link „{link}“ öffnen und durfte nicht. / "
+    "Somebody who says to be “{name}” (not verified) wanted to open your link “{link}” and was not allowed to.",
+}
+"""What somebody did who has a link, by kind of receipt."""
 
 
 def record(
@@ -104,6 +116,7 @@ def _entity(patient: str, entry: Mapping[str, Any], withheld: Mapping[str, int])
         "grant-version": entry.get("grant_version"),
         "log-position": entry.get("log_position"),
         "reason": entry.get("reason", ""),
+        "link": entry.get("link", ""),
     }
     told = [{"type": name, "valueString": str(value)} for name, value in details.items() if value not in (None, "")]
     told += [{"type": f"withheld-{section}", "valueString": str(number)} for section, number in withheld.items()]
@@ -124,6 +137,8 @@ def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
         )
     if entry["party"] == OWNER:
         return _OWN.get(entry.get("interaction", ""), _OWN_READING)
+    if "link" in entry:
+        return _LINK[entry["kind"]].format(name=name, link=entry["link"])
     if entry["kind"] == "refused":
         return (
             f"{name} wollte Ihre Akte lesen und durfte nicht. / "

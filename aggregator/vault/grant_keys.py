@@ -1,4 +1,4 @@
-"""The keys of grants and deposits: drawn for what the patient signed, used for whom it names, destroyed for good."""
+"""The keys of grants, deposits and links: drawn for what the patient signed, for whom it names, destroyed for good."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import orjson
 
 from aggregator.errors import Refused
 from aggregator.vault.encoding import b64, unb64
-from aggregator.vault.key_service import DEPOSIT, GRANT, SignedGrant, Ticket
+from aggregator.vault.key_service import DEPOSIT, GRANT, SHARE, SHARES, SignedGrant, Ticket
 from aggregator.vault.keys import handle, verify
 from aggregator.vault.openings import Openings
 from aggregator.vault.ring_rows import RingRows
 from aggregator.vault.seal import KEY_BYTES, header, unwrap, wrap
 from aggregator.vault.tickets import Tickets
 
-_CERTIFICATES = {GRANT: "grant", DEPOSIT: "mandate"}  # what the root has signed it as
+_CERTIFICATES = {GRANT: "grant", DEPOSIT: "mandate", SHARE: "share"}  # what the root has signed it as
 _LONGEST_NAME = 64
 
 
@@ -57,7 +57,8 @@ class GrantKeys:
         return payload
 
     def of(self, vault: str) -> Mapping[str, bytes]:
-        return dict(self._rows.all("SELECT id, grantee FROM grant_key WHERE vault = ?", vault))
+        rows = self._rows.all("SELECT id, grantee FROM grant_key WHERE vault = ?", vault)
+        return {grant: grantee for grant, grantee in rows if not grant.startswith(SHARES)}
 
     def destroy(self, vault: str, grant: str, *, ended: bool = True) -> None:
         if not (_is_word(vault) and _is_word(grant)):  # an intent is a row: what else it names, no key has

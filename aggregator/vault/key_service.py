@@ -36,7 +36,10 @@ class Ticket:
     row: bytes = field(repr=False)
 
 
-GRANT, DEPOSIT = "grant", "deposit"
+GRANT, DEPOSIT, SHARE = "grant", "deposit", "share"
+
+SHARES = "share0"
+"""What the id of a link's grant begins with, and no other id: those are hex or base32, which have no 0 behind an e."""
 
 PERSON = "person/"
 """What the id of a party begins with that is a person with a vault here; the vault's id follows."""
@@ -61,7 +64,7 @@ class Proof:
 class SignedGrant:
     """A grant as it is stored: the root-signed certificate, and the payload in two locks once it is registered.
 
-    kind: GRANT, or DEPOSIT for a mandate that is kept and opened in the same way.
+    kind: GRANT, DEPOSIT for a mandate, or SHARE for what a link leads to: kept and opened in the same way.
     """
 
     vault: str
@@ -145,7 +148,8 @@ class KeyService(Memory, Protocol):
     def grants(self, vault: str) -> Mapping[str, bytes]:
         """Every grant of the vault whose key is there: its id, and its grantee's handle as the patient signed it.
 
-        What has to be destroyed is asked here and never of a database, which may hide a row while it is asked.
+        Without those of links: they end one by one, whatever Consents say. What has to be destroyed is asked here and
+        never of a database, which may hide a row while it is asked.
         """
 
     def destroy_grant(self, vault: str, grant: str, *, ended: bool = True) -> None:

@@ -118,6 +118,14 @@ def open_view(store: Store, vault: str, reader: Reader, indexer: Indexer, root: 
     return View(vault, reader.id, image, row.log_position, row.grant_version, reader.until, reader.patient)
 
 
+def fresh_view(store: Store, vault: str, reader: Reader, indexer: Indexer) -> View:
+    """The same for a reader who looks once: nothing of it is stored. Raises Tampered."""
+    with store.read() as session:
+        found = truth.read(session, truth.head(session, vault, reader.verification_key), reader.seeds)
+    image = Image.open(_data(found, reader, indexer, None))
+    return View(vault, reader.id, image, found.vault.log_position, found.vault.grant_version, None, reader.patient)
+
+
 def _data(found: truth.Truth, reader: Reader, indexer: Indexer, bodies: Outside | None) -> bytes:
     """bodies: where they lie, where the image does not hold them itself."""
     resources = _permitted(found.vault.id, found.state, reader) if reader.permits else whole(found.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_e46f02390790"
+revision = "0001_16ab3ca29d46"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -293,6 +293,35 @@ def upgrade() -> None:
         sa.Column("earlier", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("vault", "epoch"),
     )
+    op.create_table(
+        "share",
+        sa.Column("handle", sa.LargeBinary(), nullable=False),
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("grant", sa.String(), nullable=False),
+        sa.Column("certificate", sa.LargeBinary(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.Column("box", sa.LargeBinary(), nullable=False),
+        sa.Column("gate", sa.LargeBinary(), nullable=False),
+        sa.Column("note", sa.LargeBinary(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("spent", sa.Boolean(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("handle"),
+    )
+    op.create_index(op.f("ix_share_expires"), "share", ["expires"], unique=False)
+    op.create_index(op.f("ix_share_vault"), "share", ["vault"], unique=False)
+    op.create_table(
+        "share_ticket",
+        sa.Column("token", sa.LargeBinary(), nullable=False),
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("share", sa.LargeBinary(), nullable=False),
+        sa.Column("row", sa.LargeBinary(), nullable=False),
+        sa.Column("note", sa.LargeBinary(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("token"),
+    )
+    op.create_index(op.f("ix_share_ticket_expires"), "share_ticket", ["expires"], unique=False)
+    op.create_index(op.f("ix_share_ticket_vault"), "share_ticket", ["vault"], unique=False)
     op.create_table(
         "signed_head",
         sa.Column("vault", sa.String(), nullable=False),

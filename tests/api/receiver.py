@@ -1,0 +1,70 @@
+"""Who has a link and no account: reads it, asks for its manifest, decrypts. Shares no code with the service."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tests.api.http_world import HttpWorld
+
+PRACTICE = "Praxis am Markt"
+
+
+@dataclass(frozen=True)
+class Received:
+    """A link as it was handed on."""
+
+    payload: dict[str, Any]
+    http: httpx.Client
+
+    def path(self) -> str:
+        return "/" + str(self.payload["url"]).split("/", 3)[3]
+
+    def ask(self, **more: Any) -> httpx.Response:
+        """The manifest request."""
+        return self.http.post(self.path(), json={"recipient": PRACTICE} | more)
+
+    def decrypt(self, jwe: str) -> dict[str, Any]:
+        """A shared file, by RFC 7516."""
+        top, wrapped, nonce, box, tag = jwe.split(".")
+        header = json.loads(unbase64(top))
+        assert (header["alg"], header["enc"], wrapped) == ("dir", "A256GCM", "")
+        plain = AESGCM(unbase64(self.payload["key"])).decrypt(
+            unbase64(nonce), unbase64(box) + unbase64(tag), top.encode()
+        )
+        made: dict[str, Any] = json.loads(zlib.decompress(plain, -15) if header.get("zip") == "DEF" else plain)
+        return made
+
+    def open(self, **more: Any) -> dict[str, Any]:
+        """What the link leads to."""
+        answer = self.ask(**more)
+        assert answer.status_code == 200, answer.text
+        (file,) = answer.json()["files"]
+        return self.decrypt(file["embedded"])
+
+
+def share(world: HttpWorld, login: str = "erika", **wish: Any) -> dict[str, Any]:
+    """The owner makes a link; what the service answers."""
+    answer = world.http.post("/app/links", json={"label": "Für den Urlaub"} | wish, headers=world.owner(login))
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def receive(world: HttpWorld, made: Mapping[str, Any], http: httpx.Client | None = None) -> Received:
+    return Received(json.loads(unbase64(made["link"].removeprefix("shlink:/"))), http or world.http)
+
+
+def shared(world: HttpWorld, **wish: Any) -> Received:
+    """Both at once."""
+    return receive(world, share(world, **wish))
+
+
+def unbase64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
