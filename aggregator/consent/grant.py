@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ import orjson
 from aggregator.consent.decide import (
     Context,
     Decider,
+    Deny,
     Occasion,
     Party,
     Permit,
@@ -35,6 +36,9 @@ from aggregator.vault.seal import KEY_BYTES
 from aggregator.vault.view import Reader
 from fhir_profiles.text import Resource, dumps, loads
 
+Decides = Callable[[str, Resource], Permit | Deny | None]
+"""(section, resource) -> the decision; None for a part, about which its whole decides."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -48,19 +52,27 @@ class Opened:
     image_key: bytes = field(repr=False)
     patient: str
 
-    def reader(self, party: Party, purpose: str, now: datetime, table: SectionTable) -> Reader:
-        """Who opens the view: the grant's seeds, and the decision on each resource for this party, purpose and time."""
-        policies = [parse(consent) for consent in self.consents]
-        decider = Decider(policies, Context(party, purpose, now))
-        until = boundaries(policies, now)
+    def decides(self, party: Party, purpose: str, now: datetime, table: SectionTable) -> Decides:
+        """The decision on each resource for this party, purpose and time."""
+        decider = Decider([parse(consent) for consent in self.consents], Context(party, purpose, now))
 
-        def permits(section: str, resource: Resource) -> bool:
+        def decide(section: str, resource: Resource) -> Permit | Deny | None:
             facts = facts_of(resource, table.section_of(resource))
             if part_of(resource) is None:
-                return isinstance(decider.decide(facts), Permit)
+                return decider.decide(facts)
             # No code says what a part is about: what permits its whole opens it, the view asks for that; a deny closes.
             decision = decider.decide(replace(facts, section=section))
-            return isinstance(decision, Permit) or decision.reason is not Reason.REFUSED
+            return decision if isinstance(decision, Permit) or decision.reason is Reason.REFUSED else None
+
+        return decide
+
+    def reader(self, party: Party, purpose: str, now: datetime, table: SectionTable) -> Reader:
+        """Who opens the view: the grant's seeds, and the decision on each resource for this party, purpose and time."""
+        decide = self.decides(party, purpose, now, table)
+        until = boundaries([parse(consent) for consent in self.consents], now)
+
+        def permits(section: str, resource: Resource) -> bool:
+            return not isinstance(decide(section, resource), Deny)
 
         who = (
             purpose,
@@ -111,6 +123,22 @@ def compile_grants(
     return made
 
 
+def prospective(
+    vault: tables.Vault,
+    root: Root,
+    sections: Mapping[str, str],
+    patient: str,
+    consents: Sequence[Resource],
+    party: Party,
+    now: datetime,
+) -> Opened:
+    """What the party would hold by these Consents, for the owner to look at: signed by nobody and stored nowhere."""
+    names = openable([parse(consent) for consent in consents], party, frozenset(sections), now)
+    seeds = _seeds(vault, root, {name: sections[name] for name in names})
+    keys = (root.verification_key, os.urandom(KEY_BYTES))
+    return Opened("", vault.grant_version, seeds, consents, *keys, patient)
+
+
 def signed(row: tables.Grant) -> SignedGrant:
     """A stored grant as the key service takes it."""
     return SignedGrant(row.vault, row.id, row.certificate, row.signature, row.box)
@@ -141,7 +169,7 @@ def _payload(
     consents: Sequence[Resource],
     when: Sequence[Occasion],
 ) -> bytes:
-    seeds = {name: root.section(id_, vault.epoch) for name, id_ in sections.items()}
+    seeds = _seeds(vault, root, sections)
     return canonical(
         {
             "version": vault.grant_version,
@@ -153,6 +181,10 @@ def _payload(
             "patient": patient,
         }
     )
+
+
+def _seeds(vault: tables.Vault, root: Root, sections: Mapping[str, str]) -> dict[str, SectionSeed]:
+    return {name: root.section(id_, vault.epoch) for name, id_ in sections.items()}
 
 
 def _sign(vault: tables.Vault, root: Root, key_service: KeyService, party: Party, payload: bytes) -> tables.Grant:

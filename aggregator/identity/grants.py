@@ -11,7 +11,7 @@ from sqlmodel import Session, col, delete, select
 
 from aggregator.consent import deposit
 from aggregator.consent.decide import Party, openable, parse
-from aggregator.consent.grant import compile_grants
+from aggregator.consent.grant import Opened, compile_grants, prospective
 from aggregator.identity import app_parties, deposits, owner_reading, persons, signed_consents
 from aggregator.identity.accounts import Accounts, Owner
 from aggregator.identity.grant_archive import Archived, archive, archive_row, stop_header
@@ -187,18 +187,36 @@ class Grants:
             one.hex() for one in session.exec(select(ended.grantee).where(ended.vault == owner.vault))
         }
 
+    def prospect(
+        self,
+        session: Session,
+        row: tables.Vault,
+        owner: Owner,
+        party: Party,
+        consents: Sequence[Resource],
+        named: frozenset[str] = frozenset(),
+    ) -> Opened:
+        """What `compile` would let the party open, from the same arguments: nothing is changed."""
+        before = archive(session, self._key_service, owner, row.grant_version)
+        ended = self._ended(session, owner, before, [party]) - named
+        counting = () if self._handle(party) in ended else consents
+        return prospective(row, owner.root, owner.sections, owner.patient, counting, party, self._clock())
+
     def reopen(self, session: Session, owner: Owner, signed: Resource) -> frozenset[str]:
         """Whom the signed Consent names: those who were ended may have a grant again."""
-        ended, policy, every = tables.EndedGrantee, parse(signed), frozenset(owner.sections)
-        known = self._known(session, owner, [signed])
-        named = frozenset(
-            self._handle(party)
-            for party in known
-            if openable([policy], party, every, self._clock()) or deposit.parties([signed], [party])
-        )
+        ended, named = tables.EndedGrantee, self.named(session, owner, signed)
         handles = [bytes.fromhex(one) for one in named]
         session.exec(delete(ended).where(col(ended.vault) == owner.vault, col(ended.grantee).in_(handles)))
         return named
+
+    def named(self, session: Session, owner: Owner, signed: Resource) -> frozenset[str]:
+        """The grantees to whom this Consent could open something, or whom it lets add: by their handles in hex."""
+        policy, every = parse(signed), frozenset(owner.sections)
+        return frozenset(
+            self._handle(party)
+            for party in self._known(session, owner, [signed])
+            if openable([policy], party, every, self._clock()) or deposit.parties([signed], [party])
+        )
 
     def _held(self, vault: str, grantee: bytes | None = None) -> Sequence[str]:
         """What could be opened, a grantee's or all, to read or to add: the key service knows, not the database's rows.

@@ -139,6 +139,11 @@ def read_truth(store: Store, vault: str, reader: Reader) -> State:
         return truth.read(session, row, reader.seeds).state
 
 
+def look(session: Session, row: tables.Vault, reader: Reader) -> list[Record]:
+    """What the reader's view would hold now. row: as `truth.head` gave it. Nothing is stored, nobody is answered."""
+    return list(_permitted(row.id, truth.read(session, row, reader.seeds).state, reader))
+
+
 _APPOINTED = "/by:"
 
 
