@@ -22,6 +22,8 @@ from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
 from aggregator.api.authorization_routes import AuthorizationRoutes
 from aggregator.api.caller import Callers
+from aggregator.api.consent_routes import ConsentRoutes
+from aggregator.api.desk import Desk
 from aggregator.api.export_routes import ExportRoutes
 from aggregator.api.fhir import table
 from aggregator.api.fhir.router import PREFIX
@@ -75,6 +77,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(LinkRoutes(service, callers).router())
     app.include_router(ShlRoutes(service).router())
     app.include_router(AppRoutes(service, callers, access).router())
+    app.include_router(ConsentRoutes(callers, Desk(service, access)).router())
     app.include_router(pages.router(service, callers, turns))
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])

@@ -25,6 +25,7 @@ from aggregator.vault.fold import State
 from aggregator.vault.mask import part_of
 from aggregator.vault.store import Store
 from connectors.contract import Clock
+from fhir_profiles.profiles import SECTIONS
 from fhir_profiles.text import Resource, loads
 
 Name = str
@@ -70,6 +71,12 @@ class Told:
     def lost(self) -> frozenset[Name]:
         """What the change would shut."""
         return self.now.seen - self.then.seen if self.then else frozenset()
+
+    def by_section(self, outlook: Outlook) -> Mapping[str, tuple[int, int]]:
+        """Section -> how many of it are seen and how many are not, in the order in which people read them."""
+        seen = Counter(self.items[name].section for name in outlook.seen)
+        withheld = Counter(self.items[name].section for name in outlook.withheld)
+        return {name: (seen[name], withheld[name]) for name in SECTIONS if seen[name] or withheld[name]}
 
 
 class DryRun:

@@ -1,0 +1,90 @@
+"""/app: who may see what, as JSON, for owners: the dry run before anything is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aggregator.api import bodies
+from aggregator.api.caller import Callers
+from aggregator.api.desk import Desk
+from aggregator.consent.plain import REASONS, Words
+from aggregator.identity.dry_run import Item, Name, Outlook, Told
+from fhir_profiles.profiles import SECTIONS
+
+_LIMIT = 64 * 1024
+
+
+class ConsentRoutes:
+    """The routes, on one installation."""
+
+    def __init__(self, callers: Callers, desk: Desk) -> None:
+        self._callers = callers
+        self._desk = desk
+
+    def router(self) -> APIRouter:
+        """FastAPI's router."""
+        router = APIRouter(prefix="/app")
+        add: Callable[..., Any] = router.add_api_route
+        add("/dry-run", self.dry_run, methods=["POST"])
+        return router
+
+    async def dry_run(self, request: Request) -> Response:
+        """{party, purpose?, consent?}: what the party would see; consent: a new one, or a changed one with its id."""
+        principal = self._callers.of(request)
+        principal.as_owner()
+        made = await bodies.json(request, _LIMIT)
+        (party,) = bodies.strings(made, "party")
+        (purpose,) = bodies.strings({"purpose": "TREAT"} | made, "purpose")
+        proposed = bodies.member(made, "consent") if "consent" in made else None
+        told = await self._desk.dry_run(principal, party, purpose, proposed)
+        return _json({
+            "party": party,
+            "purpose": purpose,
+            "now": _outlook(told, told.now),
+            "then": _outlook(told, told.then) if told.then else None,
+            "gained": _items(told.items, told.gained),
+            "lost": _items(told.items, told.lost),
+        })  # fmt: skip
+
+
+def _outlook(told: Told, outlook: Outlook) -> dict[str, Any]:
+    return {
+        "seen": len(outlook.seen),
+        "withheld": len(outlook.withheld),
+        "sections": [
+            {"section": name, **_in_words((SECTIONS[name].de, SECTIONS[name].en)), "seen": seen, "withheld": withheld}
+            for name, (seen, withheld) in told.by_section(outlook).items()
+        ],
+        "reasons": [
+            {"reason": reason, **_in_words(REASONS[reason]), "number": number}
+            for reason, number in sorted(outlook.reasons().items())
+        ],
+        "items": _items(told.items, outlook.seen),
+    }
+
+
+def _items(items: Mapping[Name, Item], names: Iterable[Name]) -> list[dict[str, Any]]:
+    return [
+        {
+            "reference": name,
+            "section": items[name].section,
+            "type": items[name].resource_type,
+            "title": items[name].title,
+            "when": items[name].when,
+        }
+        for name in sorted(names)
+    ]
+
+
+def _in_words(words: Words) -> dict[str, Any]:
+    return {"in_words": {"de": words[0], "en": words[1]}}
+
+
+def _json(told: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(told), status, headers={"Cache-Control": "no-store"}, media_type="application/json")
