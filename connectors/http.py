@@ -237,16 +237,22 @@ async def exchange(
     headers: Mapping[str, str],
     form: Mapping[str, str] | None = None,
     max_bytes: int = MAX_BYTES,
+    seconds: float | None = None,
+    server_name: str | None = None,
 ) -> Answer:
     """One request and its answer, of whatever status; only a 2xx is read. Redirects are not followed.
 
-    Raises Transient where the connection fails or takes too long, NeedsOperator where the answer is too large.
+    server_name: whom the certificate must name, where it is not the URL's host. Raises Transient where the connection
+    fails or takes too long, NeedsOperator where the answer is too large.
     """
     asked = dict(form) if form is not None else None
+    named = {"sni_hostname": server_name} if server_name else {}
     try:
         async with (
-            asyncio.timeout(EXCHANGE_SECONDS),
-            client.stream(method, url, headers=dict(headers), data=asked, follow_redirects=False) as response,
+            asyncio.timeout(seconds or EXCHANGE_SECONDS),
+            client.stream(
+                method, url, headers=dict(headers), data=asked, extensions=named, follow_redirects=False
+            ) as response,
         ):
             body = await _body(response, max_bytes) if response.is_success else b""
     except (TimeoutError, httpx.TimeoutException):
