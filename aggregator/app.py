@@ -46,6 +46,7 @@ from aggregator.vault.store import Store
 from aggregator.vault.tables import Installation, Vault
 from aggregator.vault.token_key import TokenKey
 from connectors.contract import Clock, utc_now
+from connectors.fetch import Fetcher
 
 
 def open_service(
@@ -136,7 +137,8 @@ def _compose(
     config: Config, clock: Clock, store: Store, ring: KeyRing, blobs: BlobStore, client: type[httpx.AsyncClient]
 ) -> Service:
     keys = ring.worker_keys()
-    table, registry, registered = SectionTable.load(), Registry(config.sources), register(config.clients)
+    table, registry = SectionTable.load(), Registry(config.sources)
+    registered = register(config.clients, Fetcher(loopback=config.http.fetch_loopback).get, clock)
     session = config.session
     base_url = (config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/")
     accounts = Accounts(store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60)

@@ -98,6 +98,7 @@ class HttpSettings(_Section):
     port: int = Field(default=8080, ge=0, le=65535)
     base_url: str = ""
     max_body_bytes: int = Field(default=2_000_000, ge=1024)
+    fetch_loopback: bool = False
 
 
 class SessionSettings(_Section):
@@ -152,6 +153,7 @@ class ClientSettings(_Section):
     identifiers: list[IdentifierSettings] = []
     jwks_file: Path | None = None
     jwks: dict[str, Any] = {}
+    jwks_uri: str = ""
     purposes: list[str] = ["TREAT"]
     redirect_uris: list[str] = []
     launch_uri: str = ""

@@ -16,6 +16,7 @@ from aggregator.config import ClientSettings, Config, SourceSettings, load
 from aggregator.errors import OperatorError
 from aggregator.identity.client_registry import register
 from aggregator.sync import registry
+from connectors.contract import utc_now
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
 ACCOUNTS: dict[str, dict[str, str]] = {
@@ -85,13 +86,18 @@ def test_the_examples_in_it_load_and_name_every_setting_of_a_client_and_a_source
     assert config.clients["hausarzt"].jwks_file == whole.parent / "clients/hausarzt.jwks.json"
 
 
+def _nowhere(_: str) -> bytes:
+    raise AssertionError("nothing is fetched when the service starts")
+
+
 def test_the_examples_of_clients_can_be_registered(whole: Path) -> None:
     settings = load(whole).clients
     settings["hausarzt"].jwks_file.parent.mkdir()  # type: ignore[union-attr]  # it names one
     settings["hausarzt"].jwks_file.write_text(json.dumps(settings["labor"].jwks))  # type: ignore[union-attr]
-    assert {name: bool(client.keys) for name, client in register(settings).items()} == {
+    assert {name: bool(client.keys) for name, client in register(settings, _nowhere, utc_now).items()} == {
         "hausarzt": True,
         "labor": True,
+        "kasse": True,
         "tagebuch": False,
     }
 

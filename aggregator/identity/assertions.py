@@ -42,12 +42,13 @@ class Assertions:
         try:
             if len(assertion) > _LONGEST_ASSERTION:
                 raise SignInFailed("invalid_client")
-            client = self._clients[_issuer(assertion)]
+            issuer, kid = _claimed(assertion)
+            client = self._clients[issuer]
             if client.keys is None:
                 raise SignInFailed("invalid_client")
-            claims = jwt.decode(assertion, client.keys, algorithms=list(ALGORITHMS)).claims
+            claims = jwt.decode(assertion, client.keys.having(kid), algorithms=list(ALGORITHMS)).claims
             self._check_claims(client, claims, audience)
-        except (KeyError, ValueError, TypeError, OverflowError, JoseError):
+        except (LookupError, ValueError, TypeError, OverflowError, JoseError):
             raise SignInFailed("invalid_client") from None
         self._use_once(client, claims)
         return client, claims
@@ -74,12 +75,13 @@ class Assertions:
             raise SignInFailed("invalid_client")
 
 
-def _issuer(assertion: str) -> str:
-    """The claimed issuer, to find the registered keys by; nothing else of an unverified token is used."""
+def _claimed(assertion: str) -> tuple[str, str | None]:
+    """The claimed issuer and key, to find the registered ones by; nothing else of an unverified token is used."""
     parsed = jws.extract_compact(assertion.encode())
-    if _UNTRUSTED_KEYS & parsed.headers().keys():
+    header = parsed.headers()
+    if _UNTRUSTED_KEYS & header.keys():
         raise SignInFailed("invalid_client")
-    issuer = orjson.loads(parsed.payload)["iss"]
-    if not isinstance(issuer, str):
+    issuer, kid = orjson.loads(parsed.payload)["iss"], header.get("kid")
+    if not isinstance(issuer, str) or not isinstance(kid, str | None):
         raise TypeError
-    return issuer
+    return issuer, kid

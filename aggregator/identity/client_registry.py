@@ -1,23 +1,19 @@
-"""Clients as the operator registers them: who each is, its keys, and where an app lives.
-
-https://hl7.org/fhir/smart-app-launch/client-confidential-asymmetric.html#registering-a-client-communicating-public-keys
-"""
+"""Clients as the operator registers them: who each is, its keys, and where an app lives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from aggregator.config import ClientSettings
 from aggregator.consent.decide import Party, PartyKind
 from aggregator.errors import OperatorError
 from aggregator.identity import redirect_uris
+from aggregator.identity.client_keys import Fetch, FetchedKeys, FixedKeys, Keys, key_set
 from aggregator.vault.key_service import PERSON
+from connectors.contract import Clock
 from fhir_profiles.codes import RECORD
 
 
@@ -27,7 +23,7 @@ class Client:
 
     id: str
     settings: ClientSettings
-    keys: KeySet | None
+    keys: Keys | None
     party: Party
 
     @property
@@ -36,12 +32,12 @@ class Client:
         return self.party.kind is PartyKind.APP
 
 
-def register(settings: Mapping[str, ClientSettings]) -> dict[str, Client]:
+def register(settings: Mapping[str, ClientSettings], fetch: Fetch, clock: Clock) -> dict[str, Client]:
     """The configured clients. Raises OperatorError for what cannot be used."""
-    return {name: _client(name, one) for name, one in settings.items()}
+    return {name: _client(name, one, fetch, clock) for name, one in settings.items()}
 
 
-def _client(name: str, settings: ClientSettings) -> Client:
+def _client(name: str, settings: ClientSettings, fetch: Fetch, clock: Clock) -> Client:
     if name.startswith(PERSON) or any(one.system == RECORD for one in settings.identifiers):
         raise OperatorError(
             f"clients.{name}: named like a person with a record here; choose another name or identifier"
@@ -49,16 +45,22 @@ def _client(name: str, settings: ClientSettings) -> Client:
     for wrong, told in _RULES:
         if wrong(settings):
             raise OperatorError(f"clients.{name}.{told}")
-    for at, uri in enumerate([*settings.redirect_uris, *filter(None, [settings.launch_uri])]):
-        if told := redirect_uris.fault(uri):
-            field = f"redirect_uris.{at}" if at < len(settings.redirect_uris) else "launch_uri"
+    for field, address in _addresses(settings):
+        if told := redirect_uris.fault(address):
             raise OperatorError(f"clients.{name}.{field}: {told}")
     identifiers = frozenset((one.system, one.value) for one in settings.identifiers)
-    return Client(name, settings, _keys(name, settings), Party(name, identifiers, PartyKind(settings.kind)))
+    return Client(
+        name, settings, _keys(name, settings, fetch, clock), Party(name, identifiers, PartyKind(settings.kind))
+    )
+
+
+def _addresses(settings: ClientSettings) -> Iterator[tuple[str, str]]:
+    yield from ((f"redirect_uris.{at}", one) for at, one in enumerate(settings.redirect_uris))
+    yield from ((name, one) for name in ("launch_uri", "jwks_uri") if (one := getattr(settings, name)))
 
 
 def _sources(settings: ClientSettings) -> int:
-    return sum(map(bool, (settings.jwks_file, settings.jwks)))
+    return sum(map(bool, (settings.jwks_file, settings.jwks, settings.jwks_uri)))
 
 
 _RULES: tuple[tuple[Callable[[ClientSettings], bool], str], ...] = (
@@ -74,14 +76,16 @@ _RULES: tuple[tuple[Callable[[ClientSettings], bool], str], ...] = (
         lambda one: one.kind != "app" and not _sources(one),
         "jwks_file: its public keys are needed; only an app may have none",
     ),
-    (lambda one: _sources(one) > 1, "jwks_file: it and jwks are both set; keep one"),
+    (lambda one: _sources(one) > 1, "jwks_file: more than one of it, jwks and jwks_uri is set; keep one"),
 )
 """What no client may be, and what is told then."""
 
 
-def _keys(name: str, settings: ClientSettings) -> KeySet | None:
+def _keys(name: str, settings: ClientSettings, fetch: Fetch, clock: Clock) -> Keys | None:
+    if settings.jwks_uri:
+        return FetchedKeys(name, settings.jwks_uri, fetch, clock)
     if settings.jwks:
-        return key_set(settings.jwks, f"clients.{name}.jwks: the setting")
+        return FixedKeys(key_set(settings.jwks, f"clients.{name}.jwks: the setting"))
     if settings.jwks_file is None:
         return None
     place = f"clients.{name}.jwks_file: {settings.jwks_file}"
@@ -91,15 +95,4 @@ def _keys(name: str, settings: ClientSettings) -> KeySet | None:
         told = orjson.loads(settings.jwks_file.read_bytes())
     except (OSError, ValueError):
         told = None
-    return key_set(told, place)
-
-
-def key_set(told: Any, place: str) -> KeySet:
-    """A JWK set of public keys. place: what the message begins with. Raises OperatorError."""
-    try:
-        keys = KeySet.import_key_set(told)
-    except (ValueError, KeyError, TypeError, JoseError):
-        raise OperatorError(f"{place} is no JWK set; write the client's public keys there") from None
-    if any(key.is_private for key in keys.keys):
-        raise OperatorError(f"{place} holds a private key; only public ones go there")
-    return keys
+    return FixedKeys(key_set(told, place))

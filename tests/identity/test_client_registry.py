@@ -13,7 +13,10 @@ from joserfc.jwk import ECKey, KeySet
 from aggregator.config import ClientSettings
 from aggregator.consent.decide import PartyKind
 from aggregator.errors import OperatorError
-from aggregator.identity.client_registry import register
+from aggregator.identity import client_registry
+from aggregator.identity.client_keys import FetchedKeys
+from aggregator.identity.client_registry import Client
+from connectors.contract import utc_now
 from fhir_profiles.codes import RECORD
 
 pytestmark = pytest.mark.storeless
@@ -25,6 +28,10 @@ BACK = "https://app.example/back"
 
 def settings(**told: Any) -> ClientSettings:
     return ClientSettings.model_validate({"name": "Praxis B"} | told)
+
+
+def register(told: dict[str, ClientSettings]) -> dict[str, Client]:
+    return client_registry.register(told, lambda _: b"", utc_now)
 
 
 def test_a_client_is_named_by_its_identifiers() -> None:
@@ -39,7 +46,12 @@ def test_keys_come_from_a_file_or_stand_in_the_settings(tmp_path: Path) -> None:
     for told in ({"jwks_file": file}, {"jwks": KEYS}):
         (client,) = register({"b": settings(**told)}).values()
         assert client.keys is not None
-        assert [key.kid for key in client.keys.keys] == ["ec-1"]
+        assert [key.kid for key in client.keys.having("ec-1").keys] == ["ec-1"]
+
+
+def test_or_are_fetched_when_they_are_needed() -> None:
+    (client,) = register({"b": settings(jwks_uri="https://praxis.example/jwks.json")}).values()
+    assert isinstance(client.keys, FetchedKeys)
 
 
 def test_an_app_may_have_no_keys() -> None:
@@ -57,7 +69,11 @@ def test_an_app_may_have_no_keys() -> None:
             'clients.b.redirect_uris: only an app has an address; take it away, or set kind = "app"',
         ),
         ({"jwks": KEYS, "launch_uri": BACK}, "clients.b.redirect_uris: only an app has an address"),
-        ({"jwks": KEYS, "jwks_file": "x"}, "clients.b.jwks_file: it and jwks are both set; keep one"),
+        (
+            {"jwks": KEYS, "jwks_file": "x"},
+            "clients.b.jwks_file: more than one of it, jwks and jwks_uri is set; keep one",
+        ),
+        ({"jwks_uri": "http://praxis.example"}, "clients.b.jwks_uri: must be https, or http to 127.0.0.1 or [::1]"),
         (
             {"kind": "app", "redirect_uris": [BACK, "http://app.example"]},
             "clients.b.redirect_uris.1: must be https, or http to 127.0.0.1 or [::1]",

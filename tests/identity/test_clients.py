@@ -48,7 +48,8 @@ def clients(world: World, tmp_path: Path) -> Clients:
         "praxis-b": settings(tmp_path, "praxis-b", [EC, RSA], purposes=["TREAT", "HMARKT"]),
         "labor-c": settings(tmp_path, "labor-c", [STRANGER], kind="payer", purposes=["HPAYMT"]),
     }
-    return Clients(world.store, world.ring, register(told), world.clock, 300)
+    registered = register(told, lambda _: b"", world.clock)
+    return Clients(world.store, world.ring, registered, world.clock, 300)
 
 
 def claims(world: World, **changed: Any) -> Claims:
@@ -124,6 +125,7 @@ FORGED: dict[str, Callable[[World], str]] = {
     "another client's key": lambda world: assertion(claims(world), STRANGER),
     "another client's name": lambda world: assertion(claims(world, iss="labor-c", sub="labor-c")),
     "a public client, which has no key": lambda world: assertion(claims(world, iss="public", sub="public")),
+    "a key whose name is a list": lambda world: raw({"alg": "ES384", "kid": ["ec-1"]}, claims(world), b"x" * 96),
     "an unknown client": lambda world: assertion(claims(world, iss="nobody", sub="nobody")),
     "iss is not sub": lambda world: assertion(claims(world, sub="labor-c")),
     "no sub": lambda world: assertion(claims(world, sub=None)),
