@@ -161,7 +161,7 @@ def _compose(
     receipts = ReceiptWriter(store, ring)
     place = Place(store=store, blobs=blobs, key_service=ring, receipts=receipts, clock=clock)
     finish_erasures(place, config.keys.backup_retention_days)
-    indexer = SearchIndex()
+    indexer = SearchIndex(f"{base_url}/fhir")
     shares = Shares(
         store=store,
         key_service=ring,

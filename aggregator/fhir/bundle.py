@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aggregator.fhir.entry import INCLUDE, MATCH, entries
 from aggregator.fhir.outcome import Issue, ignored_parameters, operation_outcome
 from aggregator.fhir.page import Links, Value
 from aggregator.fhir.view import View
@@ -58,26 +59,48 @@ def answer(
     values: the last one's, where they make the order. included: what comes beside them; issues: what else is said.
     """
     records = found[: page.count]
+    last = records[-1] if records and len(found) > page.count else None
+    texts = [
+        *entries(links.base_url, view.vault, records, MATCH),
+        *entries(links.base_url, view.vault, included, INCLUDE),
+    ]
+    body = _bundle(links, page, _next(view, links, page, last, values), texts, total, issues)
+    return Answer(body, len(records) + len(included), total)
+
+
+def stretch(view: View, links: Links, page: Page, first: int) -> Answer:
+    """The Bundle of one page of all that there is, in its order, from the rid `first`: sent as the image holds it.
+
+    Only of an image that is framed.
+    """
+    rids = range(first, min(first + page.count, view.image.count() + 1))
+    texts = view.image.stretch(rids) if rids else []
+    last = view.image.served([rids[-1]])[0] if rids and rids.stop <= view.image.count() else None
+    return Answer(_bundle(links, page, _next(view, links, page, last), texts), len(rids))
+
+
+def _next(view: View, links: Links, page: Page, last: Served | None, values: Sequence[Value] = ()) -> str | None:
+    """Where it goes on behind the last one of this page, if it does."""
+    return links.next(view, page.path, page.query, last, values) if last else links.beyond
+
+
+def _bundle(
+    links: Links,
+    page: Page,
+    next_url: str | None,
+    texts: list[bytes],
+    total: int | None = None,
+    issues: Sequence[Issue] = (),
+) -> bytes:
+    """texts: of entries, one or several in a piece, each with a comma before it."""
     urls = [{"relation": "self", "url": links.url(page.path, page.query)}]
-    if records and len(found) > page.count:
-        urls.append({"relation": "next", "url": links.next(view, page.path, page.query, records[-1], values)})
-    elif links.beyond is not None:
-        urls.append({"relation": "next", "url": links.beyond})
-    entries = _entries(view, links.base_url, records, b"match")
-    if included:
-        entries += _entries(view, links.base_url, included, b"include")
+    if next_url is not None:
+        urls.append({"relation": "next", "url": next_url})
     if said := [*ignored_parameters(page.ignored), *issues]:
-        entries.append(b'{"resource":' + dumps(operation_outcome(said)) + b',"search":{"mode":"outcome"}}')
+        texts.append(b',{"resource":' + dumps(operation_outcome(said)) + b',"search":{"mode":"outcome"}}')
     told = b"" if total is None else b',"total":%d' % total
     head = b'{"resourceType":"Bundle","type":"searchset"%b,"link":%b' % (told, dumps(urls))
-    if entries:  # joined once: everything is a megabyte
-        entries[0] = head + b',"entry":[' + entries[0]
-        entries[-1] += b"]}"
-    return Answer(b",".join(entries) or head + b"}", len(records) + len(included), total)
-
-
-def _entries(view: View, base_url: str, shown: Sequence[Served], mode: bytes) -> list[bytes]:
-    """The URLs need no escaping: they are made of a configured address, a type's name and base32."""
-    form = b'{"fullUrl":"%b%b","resource":%b,"search":{"mode":"' + mode + b'"}}'
-    before = {kind: f"{base_url}/{kind}/{view.vault}.".encode() for kind in {one.resource_type for one in shown}}
-    return [form % (before[kind], local.encode(), body) for kind, local, body in shown]
+    if not texts:
+        return head + b"}"
+    # Joined once: everything is a megabyte.
+    return b"".join((head, b',"entry":[', memoryview(texts[0])[1:], *texts[1:], b"]}"))

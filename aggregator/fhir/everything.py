@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from aggregator.fhir.bundle import Answer, Page, answer
+from aggregator.fhir.bundle import Answer, Page, answer, stretch
 from aggregator.fhir.outcome import BadQuery, UnknownParameter
 from aggregator.fhir.page import COUNT, DEFAULT_COUNT, PAGE, Links, Pairs, count, single
 from aggregator.fhir.parameters import Kind, of_type
 from aggregator.fhir.read import read
 from aggregator.fhir.view import View
 from aggregator.vault.image import Served
-from fhir_profiles.dates import EVER, stretch
+from fhir_profiles import dates
+from fhir_profiles.dates import EVER
 
 PARAMETERS = ("_type", "_since", "start", "end", COUNT, PAGE)
 _UNHEARD = ("_format", "_pretty")  # about the answer's form, which is settled before
@@ -43,6 +44,11 @@ class _Asked:
     care: tuple[int, int] | None
     token: str | None
 
+    @property
+    def whole(self) -> bool:
+        """Is nothing left out?"""
+        return not self.types and not self.since and self.care is None
+
 
 def everything(view: View, patient_id: str, pairs: Pairs, links: Links, *, strict: bool = False) -> Answer:
     """The searchset Bundle, one page of it, in the order (type, id). Raises NotFound, Gone, BadQuery.
@@ -53,7 +59,9 @@ def everything(view: View, patient_id: str, pairs: Pairs, links: Links, *, stric
     read(view, "Patient", patient_id)
     asked = _parse(f"Patient/{patient_id}/$everything", pairs, strict=strict)
     page, token = asked.page, asked.token
-    start = links.after(view, page.path, page.query, token) if token is not None else 0
+    start = links.after(view, page.path, page.query, token) if token is not None else 1
+    if asked.whole and view.image.framed:
+        return stretch(view, links, page, start)
     return answer(view, links, page, _shown(view, asked, start))
 
 
@@ -82,7 +90,7 @@ def types(value: str) -> list[str]:
 
 def moment(name: str, value: str) -> tuple[int, int]:
     """The stretch of a parameter's date. Raises BadQuery."""
-    found = stretch(value)
+    found = dates.stretch(value)
     if found is None:
         raise BadQuery(name, "not an instant" if name == "_since" else "not a date")
     return found

@@ -10,23 +10,34 @@ resource is walked by the members it has, and each value gives the rows of its s
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import Any, Final
 
+from aggregator.fhir.entry import frame
 from aggregator.fhir.parameters import PRESENT, STEP, Place, places
 from aggregator.fhir.paths import RESOURCE, Enter, Find, Leaf, leaves
 from aggregator.fhir.search_types import TYPES
-from aggregator.vault.index_rows import PART_BITS, Rows
+from aggregator.vault.index_rows import PART_BITS, Frame, Rows
+
+VERSION: Final = 3
+"""Rises with every change of the table, of its order, of a datatype's rows or of the zone of dates."""
 
 
 class SearchIndex:
     """The indexer of an image, for the parameters of `search_parameters.tsv`."""
 
-    version: Final = 2
-    """Rises with every change of the table, of its order, of a datatype's rows or of the zone of dates."""
+    def __init__(self, base_url: str) -> None:
+        """base_url: of the FHIR service, without a slash at the end."""
+        self._base_url = base_url
+        self.version = zlib.crc32(f"{VERSION} {base_url}".encode())
+
+    def frame(self, vault: str) -> Frame:
+        """That of a searchset's entry."""
+        return frame(self._base_url, vault)
 
     def rows(self, resource_type: str, resource: Mapping[str, Any]) -> Rows:
         """What is searched in a resource. What is not of its datatype's shape gives no row."""

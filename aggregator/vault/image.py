@@ -5,8 +5,11 @@ It is built in memory, sealed and stored by others, and opened without touching 
 of which only those that are read are ever unpacked. Whoever opens an older format or index version builds it anew.
 
     image   = header, size of each block, zstd(SQLite database), zstd(block) ...
-    header  = magic "PRI2", index version, size of the database frame, number of blocks (little-endian, 32 bits each)
-    size    = compressed size, raw size (32 bits each)
+    header  = magic "PRI3", index version, size of the database, number of blocks, bytes behind each body
+    size    = compressed size, raw size
+
+All numbers are little-endian, of 32 bits. Around each body stands its frame, what an answer that shows a whole stretch
+of the record has between them, so that such a stretch is sent as it lies there.
 
 An owner's image has no blocks of its own where the vault has a snapshot: its bodies are those of the snapshot's texts
 (FORMAT.md section 7), which it names in its table `text` and which are fetched when they are first read.
@@ -33,14 +36,14 @@ import zstandard
 from aggregator.errors import AggregatorError
 from aggregator.vault import index_rows
 from aggregator.vault.blob import Blob
-from aggregator.vault.index_rows import Indexer
+from aggregator.vault.index_rows import BARE, Frame, Indexer
 from aggregator.vault.meter import INSTRUCTIONS, Meter, TooMuchWork
 
 Fetch = Callable[[str, int], bytes]
 """(section, part) -> one of the texts in which bodies lie that an image does not hold."""
 
-_MAGIC = b"PRI2"
-_HEADER = struct.Struct("<4sIII")
+_MAGIC = b"PRI3"
+_HEADER = struct.Struct("<4sIIII")
 _BLOCK_SIZE = struct.Struct("<II")
 _BLOCK = 1024 * 1024  # raw bytes at which a block closes; a larger body has a block of its own
 _LEVEL = 9
@@ -62,6 +65,7 @@ FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY want
 _SERVE = """
 SELECT rid, local, start, size FROM json_each(?) wanted CROSS JOIN resource ON rid = wanted.value ORDER BY wanted.key
 """
+_REACH = "SELECT start, size FROM resource WHERE rid = ?"
 _LOCAL = "SELECT local FROM resource WHERE rid = ?"
 _LOCALS = "SELECT local, rid FROM resource WHERE rid >= ? AND rid < ?"
 _NO_FILES = "PRAGMA temp_store = MEMORY"  # what a large sort does not finish at once would lie in a temporary file
@@ -120,7 +124,11 @@ class Outside:
 
 
 def build(
-    records: Iterable[Record], indexer: Indexer, gone: Iterable[Tombstone] = (), outside: Outside | None = None
+    records: Iterable[Record],
+    indexer: Indexer,
+    gone: Iterable[Tombstone] = (),
+    outside: Outside | None = None,
+    frame: Frame = BARE,
 ) -> bytes:
     """The image of these records, in any order, with their bodies, or naming the texts outside that hold them.
 
@@ -129,10 +137,12 @@ def build(
     ordered = sorted(records, key=_place)
     _refuse_twins(ordered)
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    bodies = () if outside else (record.body for record in ordered)
-    blocks = [(len(block), compressor.compress(block)) for block in _blocks(bodies)]
-    database = compressor.compress(_database(ordered, indexer, gone, outside))
-    head = _HEADER.pack(_MAGIC, indexer.version, len(database), len(blocks))
+    before = [frame.before(one.resource_type, one.local) for one in ordered]
+    framed = (b"".join((head, one.body, frame.behind)) for head, one in zip(before, ordered, strict=True))
+    blocks = [(len(block), compressor.compress(block)) for block in (() if outside else _blocks(framed))]
+    starts = _outer_starts(ordered, outside) if outside else _starts(ordered, before, frame.behind)
+    database = compressor.compress(_database(ordered, starts, indexer, gone, outside))
+    head = _HEADER.pack(_MAGIC, indexer.version, len(database), len(blocks), len(frame.behind))
     sizes = (_BLOCK_SIZE.pack(len(packed), raw) for raw, packed in blocks)
     return b"".join([head, *sizes, database, *(packed for _, packed in blocks)])
 
@@ -147,11 +157,11 @@ def _refuse_twins(ordered: Sequence[Record]) -> None:
             raise ValueError("two records have one type and id")
 
 
-def _blocks(bodies: Iterable[bytes]) -> Iterator[bytes]:
+def _blocks(texts: Iterable[bytes]) -> Iterator[bytes]:
     block, size = list[bytes](), 0
-    for body in bodies:
-        block.append(body)
-        size += len(body)
+    for text in texts:
+        block.append(text)
+        size += len(text)
         if size >= _BLOCK:
             yield b"".join(block)
             block, size = [], 0
@@ -160,13 +170,17 @@ def _blocks(bodies: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _database(
-    ordered: Sequence[Record], indexer: Indexer, gone: Iterable[Tombstone], outside: Outside | None = None
+    ordered: Sequence[Record],
+    starts: Sequence[int],
+    indexer: Indexer,
+    gone: Iterable[Tombstone],
+    outside: Outside | None,
 ) -> bytes:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         connection.executescript(_SCHEMA + index_rows.SCHEMA)
         connection.execute("BEGIN")
-        _insert_resources(connection, ordered, _starts(ordered, outside))
+        _insert_resources(connection, ordered, starts)
         index_rows.insert(connection, ((record.resource_type, record.body) for record in ordered), indexer)
         connection.executemany(
             "INSERT INTO gone VALUES (?, ?, ?, ?)", ((t.resource_type, t.local, t.version, t.updated) for t in gone)
@@ -179,10 +193,17 @@ def _database(
         connection.close()
 
 
-def _starts(ordered: Sequence[Record], outside: Outside | None) -> list[int]:
-    if outside:
-        return [outside.starts[record.section, record.local] for record in ordered]
-    return list(accumulate((len(record.body) for record in ordered), initial=0))[:-1]
+def _starts(ordered: Sequence[Record], before: Sequence[bytes], behind: bytes) -> list[int]:
+    heads, sizes = map(len, before), (len(record.body) + len(behind) for record in ordered)
+    starts, end = list[int](), 0
+    for head, size in zip(heads, sizes, strict=True):
+        starts.append(end + head)
+        end = starts[-1] + size
+    return starts
+
+
+def _outer_starts(ordered: Sequence[Record], outside: Outside) -> list[int]:
+    return [outside.starts[record.section, record.local] for record in ordered]
 
 
 def _insert_resources(connection: sqlite3.Connection, ordered: Sequence[Record], starts: Sequence[int]) -> None:
@@ -208,10 +229,17 @@ class Image:
     """An open image. Holds plaintext until `close`; may be used from any thread, one at a time."""
 
     def __init__(
-        self, index_version: int, connection: sqlite3.Connection, blocks: Sequence[tuple[int, Callable[[], bytes]]]
+        self,
+        index_version: int,
+        connection: sqlite3.Connection,
+        blocks: Sequence[tuple[int, Callable[[], bytes]]],
+        behind: int,
     ) -> None:
-        """blocks: of each its raw size, and what gives its bytes."""
+        """blocks: of each its raw size, and what gives its bytes. behind: how many of them follow each body."""
         self.index_version = index_version
+        self.framed = behind > 0
+        """Do its bodies lie in frames, and not elsewhere?"""
+        self._behind = behind
         self._connection = connection
         self.size = 0
         """Bytes that it may take in memory: as it came, its database, and all blocks or texts unpacked."""
@@ -236,7 +264,7 @@ class Image:
         """
         if len(data) < _HEADER.size or not data.startswith(_MAGIC):
             raise UnreadableImage("not an image of this format")
-        _, index_version, database_size, number = _HEADER.unpack_from(data)
+        _, index_version, database_size, number, behind = _HEADER.unpack_from(data)
         heap, unpack = _HEADER.size + number * _BLOCK_SIZE.size, zstandard.ZstdDecompressor().decompress
         view = memoryview(data)
         database = unpack(view[heap : heap + database_size])
@@ -251,7 +279,7 @@ class Image:
         except UnreadableImage:
             connection.close()
             raise
-        image = cls(index_version, connection, blocks)
+        image = cls(index_version, connection, blocks, behind if number else 0)
         image.size = len(data) + len(database) + sum(raw for raw, _ in blocks)
         return image
 
@@ -342,6 +370,21 @@ class Image:
             at = start - within.start
             shown.append(Served(kind, local, block[at : at + size]))
         return shown
+
+    def stretch(self, rids: range) -> list[bytes]:
+        """The bodies with these rids in their frames, as they lie there; only where it is `framed`, and all are there.
+
+        No resource is looked at: a page of 500 costs three rows and a copy.
+        """
+        ((start, size),) = self.select(_REACH, (rids.stop - 1,))
+        before = self.select(_REACH, (rids.start - 1,))
+        low, high = (sum(before[0]) + self._behind if before else 0), start + size + self._behind
+        pieces = list[bytes]()
+        while low < high:
+            block, within = self._block(low)
+            pieces.append(block[low - within.start : high - within.start])
+            low = within.stop
+        return pieces
 
     def select(self, statement: str, parameters: Sequence[int | float | str] = ()) -> list[tuple[Any, ...]]:
         """Run a SELECT over `resource` and the tables of the index: the door for searches. Raises TooMuchWork."""

@@ -7,7 +7,7 @@ becomes a link to its place: nothing of it is text, and what refers to a resourc
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -53,8 +53,18 @@ class Rows:
     parts: dict[int, Rows] = field(default_factory=dict)
 
 
+class Frame(NamedTuple):
+    """What stands around a body among its neighbours. before: of (type, local id)."""
+
+    before: Callable[[str, str], bytes]
+    behind: bytes
+
+
+BARE = Frame(lambda _type, _local: b"", b"")
+
+
 class Indexer(Protocol):
-    """What is searched in a resource. `version` rises whenever `rows` would give other rows."""
+    """What an image holds beside a body. `version` is another whenever `rows` or `frame` would give something else."""
 
     @property
     def version(self) -> int:
@@ -62,6 +72,9 @@ class Indexer(Protocol):
 
     def rows(self, resource_type: str, resource: Mapping[str, Any]) -> Rows:
         """What is searched in a resource. Never raises for its content."""
+
+    def frame(self, vault: str) -> Frame:
+        """What stands around a body of this vault's in an answer that shows many."""
 
 
 def insert(connection: sqlite3.Connection, resources: Iterable[tuple[str, bytes]], indexer: Indexer) -> None:

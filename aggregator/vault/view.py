@@ -129,7 +129,9 @@ def fresh_view(store: Store, vault: str, reader: Reader, indexer: Indexer) -> Vi
 def _data(found: truth.Truth, reader: Reader, indexer: Indexer, bodies: Outside | None) -> bytes:
     """bodies: where they lie, where the image does not hold them itself."""
     resources = _permitted(found.vault.id, found.state, reader) if reader.permits else whole(found.state)
-    return build(resources, indexer, () if reader.permits else _tombstones(found.state), bodies)
+    return build(
+        resources, indexer, () if reader.permits else _tombstones(found.state), bodies, indexer.frame(found.vault.id)
+    )
 
 
 def read_truth(store: Store, vault: str, reader: Reader) -> State:

@@ -34,7 +34,7 @@ from tests.bench.records import records
 
 VAULT = "vaultvaultvaultvaultvaultv"
 RUNS = 15
-INDEX = SearchIndex()
+INDEX = SearchIndex("https://record.example/fhir")
 
 _CODE = parameter("Observation", "code")
 _PAGE = """

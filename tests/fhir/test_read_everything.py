@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from aggregator.fhir.everything import everything
 from aggregator.fhir.outcome import BadQuery
 from aggregator.fhir.read import read
+from aggregator.vault.image import Image, build
 from fhir_profiles.text import loads
-from tests.fhir.world import LINKS, assert_golden, handmade, names, pairs, view_of
+from tests.fhir.world import GONE, INDEX, LINKS, SmallView, assert_golden, handmade, names, pairs, view_of
 
 VIEW = view_of(handmade())
 
@@ -66,6 +67,21 @@ def test_care_before_and_from_a_year_is_all(year: int, more: int) -> None:
 def test_everything_is_the_whole_view() -> None:
     bundle = loads(everything(VIEW, "k3.erika", [], LINKS).body)
     assert sorted(names(bundle)) == sorted(record.local for record in handmade())
+
+
+@pytest.mark.parametrize("count", ["", "_count=1", "_count=3", "_count=500"])
+def test_what_is_sent_as_it_lies_there_is_what_is_put_together(count: str) -> None:
+    def pages(view: SmallView) -> list[bytes]:
+        found, query = list[bytes](), [count]
+        while query:
+            found.append(everything(view, "k3.erika", pairs(query[0]), LINKS).body)
+            links = loads(found[-1])["link"]
+            query = [one["url"].partition("?")[2] for one in links if one["relation"] == "next"]
+        return found
+
+    bare = SmallView(Image.open(build(handmade(), INDEX, [GONE])))
+    assert VIEW.image.framed
+    assert pages(VIEW) == pages(bare)
 
 
 def test_a_page_of_everything_whole() -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregator.fhir import index
 from aggregator.fhir.folding import fold
-from aggregator.fhir.index import SearchIndex
 from aggregator.fhir.parameters import STEP, all_places, of_type, parameter, resource_types
 from aggregator.vault.index_rows import Rows, Unit
 from fhir_profiles.dates import EVER, stretch
@@ -302,11 +302,18 @@ def test_a_reference_parameter_counts_one_type_at_all_its_places_or_every_type()
 
 
 def test_a_changed_table_has_another_version() -> None:
-    """Scopes are in the table's order: whoever changes it raises SearchIndex.version, then this pair."""
+    """Scopes are in the table's order: whoever changes it raises the index's version, then this pair."""
     table = files("aggregator.fhir").joinpath("search_parameters.tsv").read_bytes()
-    assert (SearchIndex.version, hashlib.sha256(table).hexdigest()[:16]) == (2, "5f666929693235db")
+    assert (index.VERSION, hashlib.sha256(table).hexdigest()[:16]) == (3, "5f666929693235db")
 
 
 @pytest.mark.parametrize(("text", "folded"), [("Änne", "anne"), ("STRASSE", "strasse"), ("ß", "ss"), ("Łódź", "łodz")])
 def test_fold(text: str, folded: str) -> None:
     assert fold(text) == folded
+
+
+def test_another_address_is_another_index() -> None:
+    """An image holds the address in the frames of its bodies."""
+    one, other = (index.SearchIndex(f"https://{host}.example/fhir") for host in ("one", "two"))
+    assert one.version != other.version
+    assert one.version == index.SearchIndex("https://one.example/fhir").version

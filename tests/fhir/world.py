@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 BASE = "https://record.example/fhir"
 VAULT = "k3"
 GONE = Tombstone(resource_type="Observation", local="mistaken", version=2, updated=1_762_000_000_000)
-INDEX = SearchIndex()
+INDEX = SearchIndex(BASE)
 
 
 def _seal(place: bytes) -> str:
@@ -66,7 +66,7 @@ def handmade() -> list[Record]:
 
 
 def view_of(records: Iterable[Record]) -> SmallView:
-    return SmallView(Image.open(build(records, INDEX, [GONE])))
+    return SmallView(Image.open(build(records, INDEX, [GONE], frame=INDEX.frame(VAULT))))
 
 
 def pairs(query: str) -> list[tuple[str, str]]:

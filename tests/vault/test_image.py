@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.vault.image import Image, Record, Tombstone, UnreadableImage, build
-from aggregator.vault.index_rows import Rows, Span
+from aggregator.vault.index_rows import Frame, Rows, Span
 from aggregator.vault.meter import Meter
 from fhir_profiles.text import dumps
 from tests.weaken import weakens
@@ -88,6 +88,23 @@ def test_bodies_larger_than_a_block() -> None:
     records = [record("Binary", f"id{number}", body) for number, body in enumerate(bodies)]
     image = opened(*records)
     assert image.fetch([3, 1, 2, 1]) == [records[2], records[0], records[1], records[0]]
+
+
+def framed(resource_type: str, local: str) -> bytes:
+    return f"<{resource_type}/{local} ".encode()
+
+
+def test_a_stretch_is_its_bodies_in_their_frames() -> None:
+    sizes = (10, 3_000_000, 700_000, 700_000, 5, 0)  # one larger than a block, two that share one
+    every = [record("Patient", "a" * (at + 1), b'{"text":"%b"}' % (b"x" * size)) for at, size in enumerate(sizes)]
+    image = Image.open(build(every, Letters(), frame=Frame(framed, b">")))
+    texts = [framed("Patient", one.local) + one.body + b">" for one in every]
+    for first in range(len(every)):
+        for end in range(first + 1, len(every) + 1):
+            assert b"".join(image.stretch(range(first + 1, end + 1))) == b"".join(texts[first:end])
+    assert image.fetch([1, 2, 3, 4, 5, 6]) == every
+    assert image.framed
+    assert not opened(*every).framed
 
 
 def test_a_number_beyond_floats_is_no_obstacle() -> None:

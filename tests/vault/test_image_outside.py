@@ -16,7 +16,7 @@ from aggregator.vault import part, snapshot, tables, view
 from aggregator.vault.envelope import Delete, Put
 from aggregator.vault.fold import Version
 from aggregator.vault.image import _HEADER, Image, Outside, Record, UnreadableImage, build
-from aggregator.vault.index_rows import Rows
+from aggregator.vault.index_rows import Frame, Rows
 from aggregator.vault.seal import header, unwrap
 from aggregator.vault.view import View
 from tests.vault.world import INDEX, World
@@ -57,7 +57,7 @@ def test_bodies_come_from_the_texts_each_fetched_once() -> None:
 def test_no_body_is_in_the_image() -> None:
     records, bodies = outside()
     data = build(records, INDEX, outside=bodies)
-    _, _, size, blocks = _HEADER.unpack_from(data)
+    _, _, size, blocks, _ = _HEADER.unpack_from(data)
     assert (blocks, len(data)) == (0, _HEADER.size + size)
     assert b'"ccc"' not in zstandard.decompress(data[_HEADER.size :])
 
@@ -179,6 +179,9 @@ class Another:
     """The search index, one version on."""
 
     version = INDEX.version + 1
+
+    def frame(self, vault: str) -> Frame:
+        return INDEX.frame(vault)
 
     def rows(self, resource_type: str, resource: Mapping[str, Any]) -> Rows:
         found = INDEX.rows(resource_type, resource)

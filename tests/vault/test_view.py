@@ -12,6 +12,7 @@ from aggregator.fhir import provenance
 from aggregator.vault import tables, view
 from aggregator.vault.envelope import Delete, Remove
 from aggregator.vault.image import Image, Tombstone
+from aggregator.vault.index_rows import Frame
 from aggregator.vault.view import View
 from fhir_profiles import codes
 from fhir_profiles.profiles import SECTION_SYSTEM
@@ -163,6 +164,9 @@ class Counting:
 
     def __init__(self, version: int = INDEX.version) -> None:
         self.version, self.asked = version, 0
+
+    def frame(self, vault: str) -> Frame:
+        return INDEX.frame(vault)
 
     def rows(self, resource_type: str, resource: Resource) -> object:
         self.asked += 1

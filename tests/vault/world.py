@@ -49,7 +49,7 @@ START = datetime(2026, 11, 21, 21, 30, tzinfo=BERLIN)
 LOGIN, PASSWORD = "erika.beispiel", "Korrekt Pferd Batterie"
 ERIKA = Person(family="Beispielmann", given="Erika Josefine", birth_date="1957-08-13", kvnr="X110411675")
 DR_B, LABORATORY = Party("praxis-b"), Party("labor-c")
-TABLE, INDEX = SectionTable.load(), SearchIndex()
+TABLE, INDEX = SectionTable.load(), SearchIndex("https://record.example/fhir")
 
 
 class FrozenClock:
