@@ -142,6 +142,16 @@ class Accounts:
         A new code counts from here on, and the one before it no longer. Raises CallerError for a slip, SignInFailed.
         """
         found, _ = self._unlock(login, unlockers.RECOVERY, code)
+        self._prove(found)
+        return found.vault
+
+    def prove_own_recovery(self, owner: Owner, code: str) -> None:
+        """The same by who is signed in. Raises CallerError for a slip, SignInFailed."""
+        unlockers.parse_code(code)
+        found, _ = self._opened_by(self._unlockers_of(owner, unlockers.RECOVERY), code)
+        self._prove(found)
+
+    def _prove(self, found: Unlocker) -> None:
         with self._store.write(found.vault) as session:
             _still_opens(session, found)
             codes = [row for row in self.unlockers(session, found.vault) if row.kind == unlockers.RECOVERY]
@@ -151,17 +161,25 @@ class Accounts:
                     session.add(row)
             generation = self.retire(session, found.vault, [row for row in codes if row.id != found.id])
         self._key_service.raise_generation(found.vault, generation)
-        return found.vault
 
     def sign_in(self, login: str, password: str, device: str = "") -> Owner:
         """Unlock by password and open an owner session; its token is in the answer. Raises CallerError."""
-        now, handle, device = self._clock().timestamp(), logins.handle(self._key_service, login), labels.stated(device)
-        with self._store.write(attempts.NAME) as session:
-            wait = attempts.count(session, handle, now)
-        if wait:
-            raise SignInFailed(f"too many tries; wait {int(wait) + 1} seconds")
+        handle, device = logins.handle(self._key_service, login), labels.stated(device)
+        self._count(handle)
         row, root = self._unlock(login, unlockers.PASSWORD, password)
         return self.open_session(row, root, device, handle)
+
+    def unlock_again(self, owner: Owner, password: str, device: str = "") -> Owner:
+        """The same owner, unlocked now by password: in a new session, which takes the place of the old one.
+
+        Raises SignInFailed, CallerError.
+        """
+        handle, device = self._key_service.handle("unlock", owner.vault), labels.stated(device)
+        self._count(handle)
+        row, root = self._opened_by(self._unlockers_of(owner, unlockers.PASSWORD), password)
+        made = self.open_session(row, root, device, handle)
+        self.sign_out(owner.token)
+        return made
 
     def sign_in_by_code(self, login: str, code: str, device: str = "") -> Owner:
         """The same by recovery code, for who has just that. Raises CallerError."""
@@ -284,10 +302,25 @@ class Accounts:
             rows = [row for row in self.unlockers(session, account.vault) if row.kind == kind] if account else []
         if not rows:
             unlockers.waste_time(kind, secret)
+        return self._opened_by(rows, secret)
+
+    def _opened_by(self, rows: Sequence[Unlocker], secret: str) -> tuple[Unlocker, Root]:
+        """The one of these that the secret opens, and its root. Raises SignInFailed."""
         for row in rows:  # two of them only while a new recovery code is not typed back
             with suppress(Tampered):
                 return row, unlockers.unlock(self._key_service, row, secret)
         raise SignInFailed("login or password is wrong")
+
+    def _unlockers_of(self, owner: Owner, kind: str) -> list[Unlocker]:
+        with self._store.read() as session:
+            return [row for row in self.unlockers(session, owner.vault) if row.kind == kind]
+
+    def _count(self, handle: bytes) -> None:
+        """One more try, counted before it is made. Raises SignInFailed where it comes too early."""
+        with self._store.write(attempts.NAME) as session:
+            wait = attempts.count(session, handle, self._clock().timestamp())
+        if wait:
+            raise SignInFailed(f"too many tries; wait {int(wait) + 1} seconds")
 
     def _new_owner(self) -> Owner:
         return self._signed_in(new_vault_id(), Root.generate(), _new_sections())

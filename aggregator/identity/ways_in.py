@@ -131,6 +131,18 @@ class WaysIn:
             raise SignInFailed(_REFUSED) from None
         return self._accounts.open_session(row, root, device)
 
+    def unlock_again(self, owner: Owner, assertion: Credential, device: str = "") -> Owner:
+        """The same owner, unlocked now by passkey: in a new session, which takes the place of the old one.
+
+        Raises SignInFailed, also for a passkey that opens another record.
+        """
+        made = self.sign_in(assertion, device)
+        replaced = owner if made.vault == owner.vault else made
+        self._accounts.sign_out(replaced.token)
+        if replaced is made:
+            raise SignInFailed(_REFUSED)
+        return made
+
     def _rows(self, vault: str) -> list[Unlocker]:
         with self._store.read() as session:
             return self._accounts.unlockers(session, vault)

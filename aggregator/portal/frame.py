@@ -21,8 +21,10 @@ from aggregator.api.caller import Callers
 from aggregator.api.service import Service
 from aggregator.errors import AggregatorError, Refused, SignInFailed
 from aggregator.identity.accounts import Owner
+from aggregator.identity.turns import Turns
 from aggregator.portal.cookies import Cookies, new_visit, proves
 from aggregator.portal.static_files import StaticFiles
+from aggregator.portal.unlocking import ASSERTION, PASSWORD, Unlocking
 from aggregator.portal.visit import Visit
 from aggregator.portal.words import LANGUAGES, Words, chosen
 
@@ -41,6 +43,7 @@ PROBLEMS: Mapping[int, str] = {
     507: "again",
 }
 """HTTP status of an error -> what a page says of it; all else is ours to mend."""
+_NOT_KEPT = ("proof", PASSWORD, ASSERTION)
 _MONTHS = {
     "de": "Januar,Februar,März,April,Mai,Juni,Juli,August,September,Oktober,November,Dezember",
     "en": "January,February,March,April,May,June,July,August,September,October,November,December",
@@ -56,7 +59,8 @@ class TooOld(Refused):
 class Frame:
     """The frame of one installation's pages."""
 
-    def __init__(self, service: Service, callers: Callers) -> None:
+    def __init__(self, service: Service, callers: Callers, turns: Turns) -> None:
+        self.unlocking = Unlocking(service, callers, turns)
         self._callers = callers
         self._cookies = Cookies(service.base_url)
         self._words = Words()
@@ -93,6 +97,17 @@ class Frame:
             return await handler(visit) if visit.known else _sign_in_first(visit)
 
         return self.anyone(signed_in)
+
+    def signing(self, handler: Handler) -> Endpoint:
+        """A route for the owner, unlocked in the last minutes: else that is asked for first, and the form is kept."""
+
+        async def unlocked(visit: Visit) -> Response:
+            if self.unlocking.is_fresh(visit):
+                return await handler(visit)
+            problem = await self.unlocking.again(visit)
+            return _unlock_first(visit, problem) if problem else await handler(visit)
+
+        return self.owner(unlocked)
 
     def _visit(self, request: Request) -> Visit:
         accepted = request.headers.get("accept-language", "")
@@ -132,6 +147,12 @@ class Frame:
 def _sign_in_first(visit: Visit) -> Response:
     wanted = visit.request.url.path + (f"?{visit.request.url.query}" if visit.request.url.query else "")
     return visit.page("sign-in", 403, wanted=wanted, problem="", login="")
+
+
+def _unlock_first(visit: Visit, problem: str) -> Response:
+    """What was sent stands in the page that asks, and comes again with the answer."""
+    kept = [(name, value) for name, value in visit.form if name not in _NOT_KEPT]
+    return visit.page("unlock", 403, kept=kept, problem=problem)
 
 
 def _told(visit: Visit, error: AggregatorError) -> Response:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from aggregator.portal.frame import Frame
 from aggregator.portal.visit import Visit
 
-ROOMS = ()
+ROOMS = ("ways-in", "devices")
 """The owner's pages, as home lists them: each a path under /app, with its words in `words/home.toml`."""
 
 

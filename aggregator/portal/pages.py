@@ -7,18 +7,22 @@ from fastapi import APIRouter
 from aggregator.api.caller import Callers
 from aggregator.api.service import Service
 from aggregator.identity.turns import Turns
+from aggregator.portal.devices import DevicesPages
 from aggregator.portal.frame import Frame
 from aggregator.portal.home import HomePages
 from aggregator.portal.sign_in import SignInPages
+from aggregator.portal.ways_in import WaysInPages
 
 
 def router(service: Service, callers: Callers, turns: Turns) -> APIRouter:
     """FastAPI's router. A page is added here, and to the rooms that home lists (`home.ROOMS`)."""
-    frame = Frame(service, callers)
+    frame = Frame(service, callers, turns)
     made = APIRouter()
     for pages in (
         HomePages(frame),
-        SignInPages(frame, service, callers, turns),
+        SignInPages(frame),
+        DevicesPages(frame, service, callers),
+        WaysInPages(frame, service, callers, turns),
     ):
         made.include_router(pages.router())
     made.add_api_route("/app/static/{version}/{name}", frame.static.answer, methods=["GET"])

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from aggregator.errors import SignInFailed
 from aggregator.identity.accounts import Owner
-from aggregator.portal.cookies import Cookies, proof
+from aggregator.portal.cookies import Cookies, new_visit, proof
 from aggregator.portal.words import Language
 
 Render = Callable[..., str]
@@ -85,7 +85,8 @@ class Visit:
 
     def leave(self) -> None:
         """From this answer on it is nobody's."""
-        self.known = None
+        self.known, self.secret = None, new_visit()
+        self.begin()
         self._on_answer.append(self.cookies.leave)
 
     def speak(self, language: str) -> None:
@@ -93,8 +94,9 @@ class Visit:
         self._on_answer.append(lambda response: self.cookies.speak(response, language))
 
     def begin(self) -> None:
-        """The browser's first page: it is known again by a cookie."""
-        self._on_answer.append(lambda response: self.cookies.begin_visit(response, self.secret))
+        """Nobody is signed in: the browser is known again by a cookie of its own."""
+        begun = self.secret
+        self._on_answer.append(lambda response: self.cookies.begin_visit(response, begun))
 
     def answered(self, response: Response) -> Response:
         """The response, with what was to go with it."""

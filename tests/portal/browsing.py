@@ -31,3 +31,17 @@ def wrong_with(page: Page, axe: str) -> list[str]:
     found: list[str] = page.evaluate(_AXE)
     wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
     return [*found, *(["wider than the screen"] if wide else [])]
+
+
+def passkeys(page: Page) -> None:
+    """From here on the browser has an authenticator of its own, with PRF, whose user touches it at once."""
+    tools = page.context.new_cdp_session(page)
+    tools.send("WebAuthn.enable")
+    told = {"protocol": "ctap2", "ctap2Version": "ctap2_1", "transport": "internal", "hasPrf": True}
+    able = {"hasResidentKey": True, "hasUserVerification": True, "isUserVerified": True}
+    tools.send("WebAuthn.addVirtualAuthenticator", {"options": told | able | {"automaticPresenceSimulation": True}})
+
+
+def title(page: Page) -> str:
+    """The page's one heading."""
+    return page.get_by_role("heading", level=1).inner_text()

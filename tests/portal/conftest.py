@@ -46,6 +46,7 @@ def page(browser: Browser, world: HttpWorld) -> Iterator[Page]:
     context = browser.new_context(
         base_url=world.service.base_url, locale="de-DE", viewport={"width": 360, "height": 740}
     )
+    context.set_default_timeout(10_000)
     made, asked, wrong = context.new_page(), list[str](), list[str]()
     context.on("request", lambda request: asked.append(request.url))
     context.on("console", lambda told: wrong.append(told.text) if "Content Security Policy" in told.text else None)
