@@ -17,7 +17,7 @@ from aggregator.consent.provision import REFERENCE, TYPE_SYSTEM, Effect, Rule, T
 from aggregator.consent.section_table import Coding
 from aggregator.errors import CallerError
 from fhir_profiles.build import codeable, coding, identifier, period, present
-from fhir_profiles.codes import ACT_CODE, ACT_REASON, CONSENT_SCOPE, LOINC, PARTICIPATION_TYPE
+from fhir_profiles.codes import ACT_CODE, ACT_REASON, CONSENT_SCOPE, LOINC, PARTICIPATION_TYPE, PARTY_CLASS
 from fhir_profiles.profiles import SECTION_SYSTEM
 from fhir_profiles.text import Resource
 
@@ -55,9 +55,8 @@ class Sharing:
 
 def who_is(party: Party, name: str) -> Who:
     """A party, named by its first identifier, which stays when a registration is made anew; else by its id here."""
-    return Who(
-        named=frozenset({next(iter(sorted(party.identifiers)), (REFERENCE, f"Organization/{party.id}"))}), name=name
-    )
+    own = sorted(token for token in party.identifiers if token[0] != PARTY_CLASS)
+    return Who(named=frozenset({next(iter(own), (REFERENCE, f"Organization/{party.id}"))}), name=name)
 
 
 _ELEMENTS = frozenset({"resourceType", "status", "scope", "category", "patient", "dateTime", "policyRule", "provision"})

@@ -9,12 +9,13 @@ import orjson
 
 from aggregator.config import ClientSettings
 from aggregator.consent.decide import Party, PartyKind
+from aggregator.consent.section_table import Coding
 from aggregator.errors import OperatorError
 from aggregator.identity import redirect_uris
 from aggregator.identity.client_keys import Fetch, FetchedKeys, FixedKeys, Keys, key_set
 from aggregator.vault.key_service import PERSON
 from connectors.contract import Clock
-from fhir_profiles.codes import RECORD
+from fhir_profiles.codes import PARTY_CLASS, RECORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,15 @@ def _client(name: str, settings: ClientSettings, fetch: Fetch, clock: Clock) -> 
     for field, address in _addresses(settings):
         if told := redirect_uris.fault(address):
             raise OperatorError(f"clients.{name}.{field}: {told}")
-    identifiers = frozenset((one.system, one.value) for one in settings.identifiers)
     return Client(
-        name, settings, _keys(name, settings, fetch, clock), Party(name, identifiers, PartyKind(settings.kind))
+        name, settings, _keys(name, settings, fetch, clock), Party(name, _named(settings), PartyKind(settings.kind))
     )
+
+
+def _named(settings: ClientSettings) -> frozenset[Coding]:
+    """By its identifiers, and as one of its kind: in an emergency a patient may let in any provider, known or not."""
+    own = frozenset((one.system, one.value) for one in settings.identifiers)
+    return own if settings.kind == "app" else own | {(PARTY_CLASS, settings.kind)}
 
 
 def _addresses(settings: ClientSettings) -> Iterator[tuple[str, str]]:

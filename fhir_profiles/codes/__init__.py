@@ -18,6 +18,7 @@ TELEMATIK_ID: Final = "https://gematik.de/fhir/sid/telematik-id"
 URI: Final = "urn:ietf:rfc:3986"  # identifiers that are themselves URIs
 RECORD: Final = "https://aggregator.example/fhir/sid/record"  # a person with a record here, by its vault's id
 APP_AUTHORIZATION: Final = "https://aggregator.example/fhir/sid/app-authorization"  # one approval of one app
+PARTY_CLASS: Final = "https://aggregator.example/fhir/sid/party-class"  # all of a kind: "provider", "payer"
 
 # --- what: diagnoses, procedures, drugs, measurements
 ICD_10_GM: Final = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"

@@ -219,10 +219,13 @@ def _app(folder: Path | None) -> ClientSettings:
     return ClientSettings(name="Blutdruck-Tagebuch", kind="app", redirect_uris=[REDIRECT], jwks_file=keys)
 
 
+_PURPOSES = {"labor": ["HPAYMT"], "fremd": ["BTG"]}
+
+
 def _client(folder: Path, name: str) -> ClientSettings:
     return ClientSettings(
         name=name,
         jwks_file=folder / f"{name}.jwks",
         identifiers=[IdentifierSettings(system=PARTIES, value=name)],
-        purposes=["TREAT", "HPAYMT"] if name == "labor" else ["TREAT"],
+        purposes=["TREAT", *_PURPOSES.get(name, ())],
     )

@@ -17,7 +17,7 @@ from aggregator.identity import client_registry
 from aggregator.identity.client_keys import FetchedKeys
 from aggregator.identity.client_registry import Client
 from connectors.contract import utc_now
-from fhir_profiles.codes import RECORD
+from fhir_profiles.codes import PARTY_CLASS, RECORD
 
 pytestmark = pytest.mark.storeless
 
@@ -30,13 +30,16 @@ def settings(**told: Any) -> ClientSettings:
     return ClientSettings.model_validate({"name": "Praxis B"} | told)
 
 
+CLASS = (PARTY_CLASS, "provider")
+
+
 def register(told: dict[str, ClientSettings]) -> dict[str, Client]:
     return client_registry.register(told, lambda _: b"", utc_now)
 
 
 def test_a_client_is_named_by_its_identifiers() -> None:
     (client,) = register({"b": settings(jwks=KEYS, identifiers=[{"system": "urn:x", "value": "1"}])}).values()
-    assert (client.id, client.party.id, client.party.identifiers) == ("b", "b", frozenset({("urn:x", "1")}))
+    assert (client.id, client.party.id, client.party.identifiers) == ("b", "b", frozenset({("urn:x", "1"), CLASS}))
     assert not client.is_app
 
 
