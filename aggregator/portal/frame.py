@@ -17,10 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api import bodies, errors
-from aggregator.api.caller import Callers
+from aggregator.api.caller import Callers, Principal
 from aggregator.api.service import Service
 from aggregator.errors import AggregatorError, Refused, SignInFailed
-from aggregator.identity.accounts import Owner
 from aggregator.identity.turns import Turns
 from aggregator.portal.cookies import Cookies, new_visit, proves
 from aggregator.portal.static_files import StaticFiles
@@ -124,12 +123,13 @@ class Frame:
             made.begin()
         return made
 
-    def _owner(self, token: str) -> Owner | None:
+    def _owner(self, token: str) -> Principal | None:
         """Whose session it is; no other token counts in a cookie, and no cookie counts outside of the pages."""
         try:
-            return self._callers.remembered(token).owner if token else None
+            known = self._callers.remembered(token) if token else None
         except SignInFailed:
             return None
+        return known if known and known.owner else None
 
     async def _form(self, visit: Visit) -> list[tuple[str, str]]:
         """What was sent, if a page of ours made it for this browser. Raises TooOld."""

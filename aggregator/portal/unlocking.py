@@ -40,13 +40,14 @@ class Unlocking:
     async def enter(self, visit: Visit, owner: Owner) -> None:
         """This owner's session takes the place of what the browser had."""
         await self.leave(visit)
-        visit.enter(await settled(self._service, owner))
+        await settled(self._service, owner)
+        visit.enter(self._callers.remembered(owner.token))
 
     async def leave(self, visit: Visit) -> None:
         """The browser's session is over, here and in the database."""
         if visit.known is not None:
-            await asyncio.to_thread(self._service.accounts.sign_out, visit.known.token)
-            self._callers.forget(visit.known.token)
+            await asyncio.to_thread(self._service.accounts.sign_out, visit.owner.token)
+            self._callers.forget(visit.owner.token)
             visit.leave()
 
     def is_fresh(self, visit: Visit) -> bool:
@@ -67,7 +68,7 @@ class Unlocking:
         except CallerError:
             return "wrong"
         self._callers.forget(before.token)
-        visit.enter(owner)
+        visit.enter(self._callers.remembered(owner.token))
         return ""
 
 

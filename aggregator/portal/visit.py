@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from aggregator.api.caller import Principal
 from aggregator.errors import SignInFailed
 from aggregator.identity.accounts import Owner
 from aggregator.portal.cookies import Cookies, new_visit, proof
@@ -29,12 +30,13 @@ _POLICY = (
 class Visit:
     """What a page's handler works with.
 
-    known: the owner who is signed in. secret: what the browser's forms are bound to. form: its fields, in order.
+    known: the owner who is signed in, as the API knows callers. secret: what the browser's forms are bound to. form:
+    its fields, in order.
     """
 
     request: Request
     language: Language
-    known: Owner | None
+    known: Principal | None
     secret: str = field(repr=False)
     cookies: Cookies
     render: Render = field(repr=False)
@@ -42,11 +44,16 @@ class Visit:
     _on_answer: list[Callable[[Response], None]] = field(default_factory=list, repr=False)
 
     @property
-    def owner(self) -> Owner:
-        """Who is signed in. Raises SignInFailed."""
+    def principal(self) -> Principal:
+        """Who is signed in, for what is receipted. Raises SignInFailed."""
         if self.known is None:
             raise SignInFailed("sign in first")
         return self.known
+
+    @property
+    def owner(self) -> Owner:
+        """The same as the record's owner. Raises SignInFailed."""
+        return self.principal.as_owner()
 
     def field(self, name: str) -> str:
         """A field of the form, without blanks around; empty where there is none."""
@@ -78,10 +85,11 @@ class Visit:
         """On to where somebody wanted to go before signing in, where that is a page of ours; else home."""
         return self.go(wanted if _HERE.fullmatch(wanted) else "/app")
 
-    def enter(self, owner: Owner) -> None:
+    def enter(self, principal: Principal) -> None:
         """From this answer on the browser is this owner's."""
-        self.known, self.secret = owner, owner.token
-        self._on_answer.append(lambda response: self.cookies.enter(response, owner.token))
+        token = principal.as_owner().token
+        self.known, self.secret = principal, token
+        self._on_answer.append(lambda response: self.cookies.enter(response, token))
 
     def leave(self) -> None:
         """From this answer on it is nobody's."""
@@ -108,7 +116,7 @@ class Visit:
         """What every template may use."""
         return {
             "language": self.language,
-            "owner": self.known,
+            "owner": self.known.owner if self.known else None,
             "proof": proof(self.secret),
             "here": self.request.url.path,
         }
