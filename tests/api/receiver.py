@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.api.http_world import HttpWorld
 
 PRACTICE = "Praxis am Markt"
+RIGHT, WRONG = "Kirschkuchen", "Pflaumenmus"
+NOWHERE = b"there is no such link, or not any more: ask whoever gave it to you"
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,20 @@ def receive(world: HttpWorld, made: Mapping[str, Any], http: httpx.Client | None
     return Received(json.loads(unbase64(made["link"].removeprefix("shlink:/"))), http or world.http)
 
 
-def shared(world: HttpWorld, **wish: Any) -> Received:
+def shared_link(world: HttpWorld, **wish: Any) -> Received:
     """Both at once."""
     return receive(world, share(world, **wish))
+
+
+def is_closed(answer: httpx.Response) -> bool:
+    """The one answer of a link that leads nowhere."""
+    return answer.status_code == 404 and NOWHERE in answer.content
+
+
+def receipts(world: HttpWorld, login: str = "erika") -> list[str]:
+    """The owner's, as German sentences, in the order of time."""
+    events = world.get("/fhir/AuditEvent?_count=100", world.owner(login)).json()["entry"]
+    return [one["resource"]["outcomeDesc"].partition(" / ")[0] for one in events]
 
 
 def unbase64(text: str) -> bytes:

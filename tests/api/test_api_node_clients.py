@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from tests.api.clients_story import OBSERVATION, SEARCH, TRANSACTION, assert_told, base, observations, readable
 from tests.api.http_world import HttpWorld
 from tests.api.node_clients import CLIENTS, PACKAGES, installed
+from tests.api.receiver import RIGHT, WRONG, share
+from tests.api.ways_in import sign_in
 
 __all__ = ["installed"]
 
@@ -38,14 +41,48 @@ def test_a_client(installed: Path, fresh: HttpWorld, script: str) -> None:
     assert exported == expected | {"Observation": expected["Observation"] + 1}
 
 
-def _run(script: Path, given: dict[str, Any]) -> dict[str, Any]:
+@pytest.mark.timeout(400)
+def test_a_receiver_of_links(installed: Path, fresh: HttpWorld) -> None:
+    """Another house's reader opens what an owner hands on here: embedded, by address, direct, with a passcode."""
+    fresh.clock.now = datetime.now(UTC)  # the reader looks at its own clock
+    fresh.owners["erika"] = sign_in(fresh).json()["token"]
+    links = {
+        "embedded": share(fresh)["address"],
+        "long": share(fresh)["link"],
+        "direct": share(fresh, direct=True, live=True)["link"],
+        "passcode": share(fresh, passcode=RIGHT)["link"],
+        "once": share(fresh, once=True)["link"],
+    }
+    asked = [
+        {"link": links["embedded"]},
+        {"link": links["long"], "embeddedLengthMax": 100},
+        {"link": links["direct"]},
+        {"link": links["passcode"], "passcode": RIGHT},
+        {"link": links["passcode"], "passcode": WRONG},
+        {"link": links["once"]},
+        {"link": links["once"]},
+    ]
+    told = _run(installed / "kill_the_clipboard.mjs", asked)
+    read = [("Bundle", "document")]
+    assert [[(one["resourceType"], one["type"]) for one in done.get("resources", [])] for done in told] == [
+        *([read] * 4),
+        [],
+        read,
+        [],
+    ]
+    assert [done.get("error") for done in told if "error" in done] == [
+        "SHLInvalidPasscodeError",
+        "SHLManifestNotFoundError",
+    ]
+
+
+def _run(script: Path, given: Any) -> Any:
     """What it prints. Its tokens stand in no list of processes."""
     done = subprocess.run(
         ["node", script], input=orjson.dumps(given), cwd=script.parent, capture_output=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
-    told: dict[str, Any] = orjson.loads(done.stdout)
-    return told
+    return orjson.loads(done.stdout)
 
 
 def test_the_lock_names_no_registry() -> None:
