@@ -78,7 +78,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(ShlRoutes(service).router())
     app.include_router(AppRoutes(service, callers, access).router())
     app.include_router(ConsentRoutes(callers, Desk(service, access)).router())
-    app.include_router(pages.router(service, callers, turns))
+    app.include_router(pages.router(service, callers, access, turns))
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])
     for kind in errors.KNOWN:

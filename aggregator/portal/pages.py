@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from aggregator.api.access import Access
 from aggregator.api.caller import Callers
 from aggregator.api.service import Service
 from aggregator.identity.turns import Turns
+from aggregator.portal.authorize import AuthorizePages
 from aggregator.portal.devices import DevicesPages
 from aggregator.portal.frame import Frame
 from aggregator.portal.home import HomePages
@@ -14,13 +16,14 @@ from aggregator.portal.sign_in import SignInPages
 from aggregator.portal.ways_in import WaysInPages
 
 
-def router(service: Service, callers: Callers, turns: Turns) -> APIRouter:
+def router(service: Service, callers: Callers, access: Access, turns: Turns) -> APIRouter:
     """FastAPI's router. A page is added here, and to the rooms that home lists (`home.ROOMS`)."""
     frame = Frame(service, callers, turns)
     made = APIRouter()
     for pages in (
         HomePages(frame),
         SignInPages(frame),
+        AuthorizePages(frame, service, access),
         DevicesPages(frame, service, callers),
         WaysInPages(frame, service, callers, turns),
     ):

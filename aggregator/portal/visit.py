@@ -19,9 +19,9 @@ from aggregator.portal.words import Language
 Render = Callable[..., str]
 _HERE = re.compile(r"/app(?:[/?][\x21-\x5b\x5d-\x7e]*)?")
 """A page's own address: no host, and no backslash, which browsers read as a slash."""
-_POLICY = (
+POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action {forms}; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
 )
 """https://www.w3.org/TR/CSP3/: scripts and styles are ours alone, none stands in a page, nobody frames one."""
 
@@ -71,11 +71,13 @@ class Visit:
         """A parameter of the address; empty where there is none."""
         return self.request.query_params.get(name, "")
 
-    def page(self, name: str, status: int = 200, *, forms_to: Sequence[str] = (), **values: Any) -> Response:
-        """`templates/<name>.html` with these values. forms_to: origins where its form may lead, beside ours."""
-        body = self.render(self, name, values)
-        policy = _POLICY.format(forms=" ".join(["'self'", *forms_to]))
-        return Response(body, status, {"Content-Security-Policy": policy}, "text/html")
+    def page(self, name: str, status: int = 200, **values: Any) -> Response:
+        """`templates/<name>.html` with these values."""
+        return Response(self.render(self, name, values), status, {"Content-Security-Policy": POLICY}, "text/html")
+
+    def away(self, url: str) -> Response:
+        """On to an app's address, after a form: a page that leads there, since no form may."""
+        return self.page("away", url=url)
 
     def go(self, path: str) -> Response:
         """On to another page of ours, by GET."""

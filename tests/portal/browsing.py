@@ -45,3 +45,8 @@ def passkeys(page: Page) -> None:
 def title(page: Page) -> str:
     """The page's one heading."""
     return page.get_by_role("heading", level=1).inner_text()
+
+
+def press(page: Page, name: str) -> None:
+    """The button with this name."""
+    page.get_by_role("button", name=name, exact=True).click()

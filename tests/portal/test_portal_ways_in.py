@@ -5,26 +5,22 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from tests.api.http_world import PASSWORD, HttpWorld
-from tests.portal.browsing import passkeys, sign_in, title
+from tests.portal.browsing import passkeys, press, sign_in, title
 
 NEW = "Ein neues langes Wort"
-
-
-def _press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def test_a_passkey_is_added_and_opens_the_record(world: HttpWorld, page: Page) -> None:
     _ = world
     passkeys(page)
     sign_in(page, "berta", at="/app/ways-in")
-    _press(page, "Passkey hinzufügen")
+    press(page, "Passkey hinzufügen")
     page.get_by_label("Name für den Passkey").fill("Mein <b>Handy</b>")
-    _press(page, "Passkey anlegen")
+    press(page, "Passkey anlegen")
     expect(page.get_by_role("heading", name="Passkey: Mein <b>Handy</b>")).to_be_visible()
-    _press(page, "Abmelden")
+    press(page, "Abmelden")
     page.goto("/app/devices")
-    _press(page, "Mit Passkey")
+    press(page, "Mit Passkey")
     assert title(page) == "Wo Sie angemeldet sind"
 
 
@@ -33,20 +29,20 @@ def test_a_change_waits_for_an_unlock_and_is_done_then(world: HttpWorld, page: P
     sign_in(page, "paula")
     world.clock.advance(minutes=10)
     page.goto("/app/ways-in")
-    _press(page, "Neuer Wiederherstellungscode")
+    press(page, "Neuer Wiederherstellungscode")
     assert title(page) == "Sind Sie es?"
     page.get_by_label("Ihr Passwort").fill("falsch, ganz falsch")
-    _press(page, "Weiter")
+    press(page, "Weiter")
     expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("Das hat nicht geklappt")
     page.get_by_label("Ihr Passwort").fill(PASSWORD)
-    _press(page, "Weiter")
+    press(page, "Weiter")
     code = page.locator(".code").inner_text()
     page.get_by_role("link", name="Ich habe ihn aufgeschrieben").click()
     page.get_by_label("Ihr Code").fill(code[:-2])
-    _press(page, "Bestätigen")
+    press(page, "Bestätigen")
     expect(page.get_by_role("alert")).to_contain_text("Tippfehler")
     page.get_by_label("Ihr Code").fill(code.lower())
-    _press(page, "Bestätigen")
+    press(page, "Bestätigen")
     assert title(page) == "Guten Tag"
     vault = world.patients["paula"].partition(".")[0]
     assert world.service.accounts.recovery_proven(vault)
@@ -57,11 +53,11 @@ def test_a_new_password_ends_every_other_session(world: HttpWorld, page: Page) -
     sign_in(page, "otto", at="/app/ways-in/password")
     for label, text in (("Neues Passwort", NEW), ("Noch einmal", "etwas anderes")):
         page.get_by_label(label).fill(text)
-    _press(page, "Ändern")
+    press(page, "Ändern")
     expect(page.get_by_role("alert")).to_contain_text("nicht gleich")
     for label in ("Neues Passwort", "Noch einmal"):
         page.get_by_label(label).fill(NEW)
-    _press(page, "Ändern")
+    press(page, "Ändern")
     assert title(page) == "Ihre Zugänge"
     assert world.get("/app/sessions", world.owner("otto")).status_code == 401
     page.goto("/app/devices")

@@ -14,7 +14,7 @@ from aggregator.portal.words import LANGUAGES, Words, chosen
 PORTAL = Path(words.__file__).parent
 TABLES = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in PORTAL.glob("words/*.toml")}
 TEMPLATES = {path.stem: path.read_text(encoding="utf-8") for path in PORTAL.glob("templates/[!_]*.html")}
-_SAID = re.compile(r'say\("([\w-]+)"[,)]')
+_SAID = re.compile(r'say\("([\w*-]+)"[,)]')
 _HOLE = re.compile(r"{(\w+)")
 
 
