@@ -84,21 +84,29 @@ class Access:
         """What puts the receipt of an owner's write into the commit of that write: nothing is opened for it."""
         with self._service.store.read() as session:
             row = counter.known_head(session, vault)
-        opening, who = Opening(vault, self._audit_key(row)), _who(principal, row)
+        return self.noted(principal, row, act, "written", **more)
+
+    def noted(self, principal: Principal, row: tables.Vault, act: Act, kind: str, **more: Any) -> Receipt:
+        """What puts a receipt of this kind into the chain of this vault, in the commit of what it is about."""
+        opening, who = Opening(row.id, self.audit_key(row)), _who(principal, row)
 
         def commit(session: Session, log_position: int) -> bool:
-            told = self.entry(who | {"log_position": log_position}, act, "written", **more)
+            told = self.entry(who | ({"log_position": log_position} if log_position else {}), act, kind, **more)
             return all(receipts.commit(session, self._service.key_service, [opening.first(told)]))
 
         return commit
 
     async def refuse(self, principal: Principal, vault: str, act: Act, reason: str) -> None:
         """Receipt a refusal in the vault's chain, or in the system's where there is no such vault: equal in work."""
-        with self._service.store.read() as session:
-            row = counter.head(session, vault) or counter.known_head(session, SYSTEM)
-        opening = Opening(row.id, self._audit_key(row))
+        row = self.head_or_system(vault)
+        opening = Opening(row.id, self.audit_key(row))
         entry = self.entry(_who(principal.toward(vault), row), act, "refused", reason=reason)
         await self._service.receipts.write(opening.first(entry))
+
+    def head_or_system(self, vault: str) -> tables.Vault:
+        """The vault's row; the system's where there is no such vault."""
+        with self._service.store.read() as session:
+            return counter.head(session, vault) or counter.known_head(session, SYSTEM)
 
     def vaults(self, principal: Principal) -> list[str]:
         """The vaults that a search runs over: those with a grant for this client, in a fixed order, or the owner's."""
@@ -194,11 +202,11 @@ class Access:
         """A durable `opened` receipt: before the key service is asked."""
         with self._service.store.read() as session:
             row = counter.known_head(session, vault)
-        opening, who = Opening(vault, self._audit_key(row)), _who(principal, row)
+        opening, who = Opening(vault, self.audit_key(row)), _who(principal, row)
         await self._service.receipts.write(opening.first(self.entry(who, act, "opened")))
         return opening, who
 
-    def _audit_key(self, row: tables.Vault) -> PublicKey:
+    def audit_key(self, row: tables.Vault) -> PublicKey:
         """What receipts are sealed to: of a vault as its root signed it, for the system from the key service itself."""
         if row.id == SYSTEM:
             return self._service.key_service.system_audit().public()

@@ -1,4 +1,4 @@
-"""/app: who may see what, as JSON, for owners: the dry run before anything is signed."""
+"""Who may see what, as JSON: for owners the dry run and the answers to requests; for providers a place to ask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from starlette.responses import Response
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
 from aggregator.api.desk import Desk
-from aggregator.consent.plain import REASONS, Words
+from aggregator.consent.plain import PURPOSES, REASONS, Words
+from aggregator.errors import CallerError
+from aggregator.identity.access_requests import Asked
 from aggregator.identity.dry_run import Item, Name, Outlook, Told
 from fhir_profiles.profiles import SECTIONS
 
@@ -29,10 +31,43 @@ class ConsentRoutes:
 
     def router(self) -> APIRouter:
         """FastAPI's router."""
-        router = APIRouter(prefix="/app")
+        router = APIRouter()
         add: Callable[..., Any] = router.add_api_route
-        add("/dry-run", self.dry_run, methods=["POST"])
+        add("/auth/access-requests", self.ask, methods=["POST"])
+        add("/app/access-requests", self.waiting, methods=["GET"])
+        add("/app/access-requests/{request_id}", self.answer, methods=["POST"])
+        add("/app/dry-run", self.dry_run, methods=["POST"])
         return router
+
+    async def ask(self, request: Request) -> Response:
+        """{patient, sections, purposes, why, days}: a provider asks to be let in; the same answer whoever is asked."""
+        principal = self._callers.of(request)
+        made = await bodies.json(request, _LIMIT)
+        (patient,) = bodies.strings(made, "patient")
+        await self._desk.ask(principal, patient, made)
+        return _json({"status": "asked"}, 202)
+
+    async def waiting(self, request: Request) -> Response:
+        """What providers have asked of this owner."""
+        principal = self._callers.of(request)
+        names, found = self._desk.names(), await self._desk.waiting(principal)
+        return _json({"requests": [{"name": names[one.party], **_asked(one)} for one in found]})
+
+    async def answer(self, request: Request, request_id: str) -> Response:
+        """{answer: "yes", sections?, days?} signs a Consent for all that was asked, or less; {answer: "no"}."""
+        principal = self._callers.of(request)
+        principal.as_owner()
+        made = await bodies.json(request, _LIMIT)
+        if made.get("answer") == "no":
+            await self._desk.refuse(principal, request_id)
+            return Response(status_code=204)
+        if made.get("answer") != "yes":
+            raise CallerError.at("answer", "yes or no is needed")
+        sections, days = made.get("sections"), made.get("days")
+        if not (sections is None or isinstance(sections, list)) or not (days is None or type(days) is int):
+            raise CallerError("sections: a list, and days: a number, where they are given")
+        chosen = None if sections is None else frozenset(map(str, sections))
+        return _json({"consent": await self._desk.grant(principal, request_id, chosen, days)}, 201)
 
     async def dry_run(self, request: Request) -> Response:
         """{party, purpose?, consent?}: what the party would see; consent: a new one, or a changed one with its id."""
@@ -51,6 +86,24 @@ class ConsentRoutes:
             "gained": _items(told.items, told.gained),
             "lost": _items(told.items, told.lost),
         })  # fmt: skip
+
+
+def _asked(one: Asked) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "party": one.party,
+        "at": one.at.isoformat(timespec="seconds"),
+        "why": one.wish.why,
+        "days": one.wish.days,
+        "sections": [
+            {"section": name, **_in_words((SECTIONS[name].de, SECTIONS[name].en))}
+            for name in SECTIONS
+            if name in one.wish.sections
+        ],
+        "purposes": [
+            {"purpose": code, **_in_words(PURPOSES.get(code, (code, code)))} for code in sorted(one.wish.purposes)
+        ],
+    }
 
 
 def _outlook(told: Told, outlook: Outlook) -> dict[str, Any]:

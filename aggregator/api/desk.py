@@ -6,18 +6,27 @@ Each answer is made of the owner's own record, and has its receipt in the owner'
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
 
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Principal
 from aggregator.api.service import Service
 from aggregator.consent.decide import Party
 from aggregator.consent.provision import PURPOSE_PARENTS
+from aggregator.consent.sharing import Sharing, consent_of, who_is
 from aggregator.errors import CallerError
 from aggregator.fhir.bundle import Answer
+from aggregator.fhir.outcome import NotFound
 from aggregator.identity import persons
+from aggregator.identity.access_requests import AccessRequests, Asked, Wish
+from aggregator.identity.accounts import Owner
 from aggregator.identity.dry_run import DryRun, Told
-from fhir_profiles.text import Resource
+from fhir_profiles.text import Resource, loads
+
+_WHOLE_ID = re.compile(r"[a-z2-7]{26}\.[a-z2-7]{26}")
 
 
 class Desk:
@@ -26,6 +35,7 @@ class Desk:
     def __init__(self, service: Service, access: Access) -> None:
         self._service = service
         self._access = access
+        self._requests = AccessRequests(service.store, service.key_service, service.clock)
         self._dry_run = DryRun(service.store, service.grants, service.table, service.clock)
 
     def party(self, party_id: str) -> Party:
@@ -48,6 +58,68 @@ class Desk:
         told = await asyncio.to_thread(self._dry_run.ask, principal.as_owner(), party, purpose, proposed)
         await self._receipt(principal, f"dry run for {party_id}", len(told.items))
         return told
+
+    async def ask(self, principal: Principal, patient: str, told: Mapping[str, Any]) -> None:
+        """A registered provider asks a patient to be let in. Says nothing of the patient. Raises CallerError."""
+        client = principal.as_client().client
+        wish = Wish.stated(told, frozenset(client.settings.purposes))
+        if not _WHOLE_ID.fullmatch(patient):
+            raise CallerError.at("patient", "a whole Patient id is needed, as the patient gives it to you")
+        await asyncio.to_thread(self._ask, principal, patient, wish)
+
+    def _ask(self, principal: Principal, patient: str, wish: Wish) -> None:
+        row = self._access.head_or_system(patient.partition(".")[0])
+        receipt = self._access.noted(principal, row, Act("operation", "Consent"), "requested")
+        self._requests.ask(principal.party, patient, wish, row.id, self._access.audit_key(row), receipt)
+
+    async def waiting(self, principal: Principal) -> list[Asked]:
+        """The requests that the owner has not answered, of parties that are still registered."""
+        found = await asyncio.to_thread(self._requests.waiting, principal.as_owner())
+        await self._receipt(principal, "requests", len(found))
+        return [one for one in found if one.party in self._service.registered]
+
+    def consent_for(self, owner: Owner, asked: Asked, sections: frozenset[str], days: int) -> Resource:
+        """The Consent that grants a request, or less. Raises CallerError."""
+        wish, now = asked.wish.narrowed(sections, days), self._service.clock()
+        sharing = Sharing(
+            who=who_is(self.party(asked.party), self.names()[asked.party]),
+            sections=wish.sections,
+            purposes=wish.purposes,
+            since=now.isoformat(timespec="seconds"),
+            until=(now + timedelta(days=wish.days)).isoformat(timespec="seconds"),
+        )
+        return consent_of(sharing, owner.whole_patient, now)
+
+    async def grant(self, principal: Principal, request: str, sections: frozenset[str] | None, days: int | None) -> str:
+        """Answer a request by signing its Consent, whole or narrower; returns the Consent's id. Raises UnlockNeeded."""
+        owner, asked = principal.as_owner(), await self._asked(principal, request)
+        chosen = asked.wish.sections if sections is None else sections
+        consent = self.consent_for(owner, asked, chosen, asked.wish.days if days is None else days)
+        signed = await self.sign(principal, consent)
+        await asyncio.to_thread(self._requests.close, owner, request, accepted=True)
+        return signed
+
+    async def refuse(self, principal: Principal, request: str) -> None:
+        """No. The provider is told nothing: it looks like a patient who has not answered."""
+        asked = await self._asked(principal, request)
+        await asyncio.to_thread(self._requests.close, principal.as_owner(), request, accepted=False)
+        await self._receipt(principal, f"request of {asked.party} refused", 0)
+
+    async def sign(self, principal: Principal, consent: Resource, local: str | None = None) -> str:
+        """Sign a Consent, or a new version of one; returns its whole id. Raises UnlockNeeded, NotValid, CallerError."""
+        owner = principal.as_owner()
+        body, created = await asyncio.to_thread(self._service.signing.save_consent, owner, consent, local)
+        whole = str(loads(body)["id"])
+        act = Act("create" if created else "update", "Consent", f"Consent/{whole}")
+        await self._access.answer(principal, owner.vault, act, lambda _: Answer(body, 1))
+        return whole
+
+    async def _asked(self, principal: Principal, request: str) -> Asked:
+        found = await asyncio.to_thread(self._requests.waiting, principal.as_owner())
+        known = {one.id: one for one in found if one.party in self._service.registered}
+        if request not in known:
+            raise NotFound
+        return known[request]
 
     async def _receipt(self, principal: Principal, what: str, shown: int) -> None:
         act = Act("operation", "", what)

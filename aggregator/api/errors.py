@@ -25,6 +25,7 @@ from aggregator.errors import (
     UnlockNeeded,
 )
 from aggregator.fhir.outcome import FhirError, Issue, operation_outcome
+from aggregator.identity.access_requests import TooOften
 from aggregator.portability.bulk_exports import TooManyExports
 from aggregator.vault import disk
 from fhir_profiles.text import NotJson, dumps
@@ -43,6 +44,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     TooLarge: (413, "too-long"),
     WrongMediaType: (415, "not-supported"),
     TooManyExports: (429, "throttled"),
+    TooOften: (429, "throttled"),
     CallerError: (400, "invalid"),
     NotJson: (400, "structure"),
     NotXml: (400, "structure"),

@@ -19,7 +19,7 @@ _ACTIONS = {"create": "C", "update": "U", "delete": "D", "read": "R", "search-ty
 _ACTIONS |= {"transaction": "C", "patch": "U", "vread": "R", "history-instance": "R"}
 # success; minor failure: a gap; serious failure: nothing was given; major failure: what is told here was changed
 _OUTCOMES = {"answered": "0", "opened": "0", "released": "0", "refused": "8", "damaged": "12", "restored": "4"}
-_OUTCOMES |= {"exported": "0", "imported": "0", "stopped": "0", "deposited": "0", "written": "0"}
+_OUTCOMES |= {"exported": "0", "imported": "0", "stopped": "0", "deposited": "0", "written": "0", "requested": "0"}
 _OUTCOMES |= {"shared": "0", "unshared": "0"}
 
 
@@ -170,6 +170,8 @@ def _told(entry: Mapping[str, Any], withheld: Mapping[str, int]) -> str:
             "Ihre Akte wurde aus einer Sicherung wiederhergestellt; was danach geschah, fehlt hier. / "
             "Your record was restored from a backup; what happened after it is missing here."
         )
+    if entry["kind"] == "requested":
+        return f"{name} hat um Einsicht in Ihre Akte gebeten. / {name} asked to be let into your record."
     if entry["kind"] == "opened":
         return f"{name} hat Ihre Akte geöffnet. / {name} opened your record."
     return (

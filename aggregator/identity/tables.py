@@ -98,3 +98,37 @@ class UsedAssertion(SQLModel, table=True):
     __tablename__ = "used_assertion"
     handle: bytes = Field(primary_key=True)
     expires: int = Field(index=True)
+
+
+class AccessRequest(SQLModel, table=True):
+    """A provider's request to read, sealed to the patient; under `system` where there is no such patient.
+
+    requester: the provider's handle; about: of the provider and the patient as it was named. Times are Unix seconds.
+    """
+
+    __tablename__ = "access_request"
+    vault: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    requester: bytes = Field(index=True)
+    about: bytes = Field(index=True)
+    asked: int = Field(sa_type=BigInteger)
+    expires: int = Field(sa_type=BigInteger)
+    closed: bool = False
+    box: bytes
+
+
+class KnownReader(SQLModel, table=True):
+    """A grantee for whom a record was opened before: the next time is not the first."""
+
+    __tablename__ = "known_reader"
+    vault: str = Field(primary_key=True)
+    grantee: bytes = Field(primary_key=True)
+
+
+class Notice(SQLModel, table=True):
+    """Something that a patient is told at once, sealed to the patient. `at`: Unix seconds."""
+
+    vault: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    at: int = Field(sa_type=BigInteger)
+    box: bytes

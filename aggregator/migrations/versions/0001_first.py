@@ -5,13 +5,27 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_16ab3ca29d46"
+revision = "0001_f088793bff83"
 down_revision = None
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
+    op.create_table(
+        "access_request",
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("requester", sa.LargeBinary(), nullable=False),
+        sa.Column("about", sa.LargeBinary(), nullable=False),
+        sa.Column("asked", sa.BigInteger(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.Column("closed", sa.Boolean(), nullable=False),
+        sa.Column("box", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("vault", "id"),
+    )
+    op.create_index(op.f("ix_access_request_about"), "access_request", ["about"], unique=False)
+    op.create_index(op.f("ix_access_request_requester"), "access_request", ["requester"], unique=False)
     op.create_table(
         "access_token",
         sa.Column("token", sa.LargeBinary(), nullable=False),
@@ -204,6 +218,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "known_reader",
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("grantee", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("vault", "grantee"),
+    )
+    op.create_table(
         "ledger",
         sa.Column("vault", sa.String(), nullable=False),
         sa.Column("source", sa.LargeBinary(), nullable=False),
@@ -232,6 +252,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("vault", "id"),
     )
     op.create_index(op.f("ix_mandate_grantee"), "mandate", ["grantee"], unique=False)
+    op.create_table(
+        "notice",
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("box", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("vault", "id"),
+    )
     op.create_table(
         "owner_session",
         sa.Column("token", sa.LargeBinary(), nullable=False),
