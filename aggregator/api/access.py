@@ -181,7 +181,7 @@ class Access:
         now = self._service.clock()
         party, ticket = self._credentials(principal, now)
         opened = grant.open_grant(row, self._service.key_service, ticket, opening, now)
-        reader = opened.reader(party, principal.purpose, now, self._service.table)
+        reader = principal.within_scopes(opened.reader(party, principal.purpose, now, self._service.table))
         return reader, opened.deciding(party, principal.purpose, now)
 
     def _credentials(self, principal: Principal, now: datetime) -> tuple[Party, Ticket]:

@@ -19,6 +19,8 @@ from aggregator.identity.clients import Caller
 from aggregator.identity.sessions import hour
 from aggregator.vault.key_service import PERSONS_PURPOSE
 from aggregator.vault.keys import OWNER
+from aggregator.vault.view import Reader
+from fhir_profiles.text import Resource
 
 # A token that another process ended is refused here after this time at the latest. A grant that ended is refused at
 # once, by the receipt's condition.
@@ -42,6 +44,23 @@ class Principal:
         """Raise Refused unless the token's scopes allow the interaction ("c" create, "r" read, "s" search)."""
         if self.client and not scopes.allows(self.client.admission.scopes, resource_type, letter):
             raise Refused("the token's scopes do not allow this")
+
+    def within_scopes(self, reader: Reader) -> Reader:
+        """Of an app, whose scopes are its approval's: its view holds no type that they do not name, as a target either.
+
+        What else they narrow, the Consent does.
+        """
+        permits = reader.permits
+        if permits is None or self.client is None or not self.client.admission.client:
+            return reader
+        named = self.client.admission.scopes
+
+        def within(section: str, resource: Resource) -> bool:
+            resource_type = str(resource.get("resourceType", ""))
+            asked = any(scopes.allows(named, resource_type, letter) for letter in "rs")
+            return asked and permits(section, resource)
+
+        return replace(reader, permits=within)
 
     def as_owner(self) -> Owner:
         """Raise Refused for everyone but a vault's owner."""

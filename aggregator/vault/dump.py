@@ -28,7 +28,7 @@ from aggregator.vault import key_files
 from aggregator.vault.tables import Installation
 
 FORMAT = 1
-LEFT_OUT = frozenset({"image", "owner_session", "access_token", "share_ticket"})
+LEFT_OUT = frozenset({"image", "owner_session", "access_token", "share_ticket", "handed_out"})
 _MANIFEST = "manifest.json"
 _AT_ONCE = 1000  # rows
 _BLOB = re.compile(r"[a-z2-7]{26}")  # an id, which is a file's name
