@@ -141,7 +141,9 @@ def _compose(
     registered = register(config.clients, Fetcher(loopback=config.http.fetch_loopback).get, clock)
     session = config.session
     base_url = (config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/")
-    accounts = Accounts(store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60)
+    accounts = Accounts(
+        store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60, config.sign_up.who
+    )
     grants = Grants(store, ring, accounts, [one.party for one in registered.values()], clock)
     signing, desk = Signing(store, accounts, grants, clock), Desk(ring, clock)
     grants.finish_revocations()

@@ -109,6 +109,12 @@ class SessionSettings(_Section):
     client_token_minutes: int = Field(default=5, ge=1)
 
 
+class SignUpSettings(_Section):
+    """Who may sign up: everybody, who was invited (`aggregator accounts invite`), or nobody."""
+
+    who: Literal["open", "invitation", "closed"] = "open"
+
+
 class ViewSettings(_Section):
     """How long an opened view may stay in memory, and how much all of them may take together."""
 
@@ -169,6 +175,7 @@ class Config(BaseSettings):
     keys: KeySettings = KeySettings()
     http: HttpSettings = HttpSettings()
     session: SessionSettings = SessionSettings()
+    sign_up: SignUpSettings = SignUpSettings()
     view: ViewSettings = ViewSettings()
     sync: SyncSettings = SyncSettings()
     sources: dict[str, SourceSettings] = {}

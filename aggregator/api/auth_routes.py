@@ -46,7 +46,10 @@ class AuthRoutes:
         return router
 
     async def sign_up(self, request: Request) -> Response:
-        """{login, password, family, given, birth_date, kvnr?, device?} -> a vault. The recovery code is shown once."""
+        """{login, password, family, given, birth_date, kvnr?, device?, invitation?} -> a vault.
+
+        The recovery code is shown once.
+        """
         told = await bodies.json(request, _LIMIT)
         login, password, family, given, birth_date = bodies.strings(
             told, "login", "password", "family", "given", "birth_date"
@@ -54,8 +57,9 @@ class AuthRoutes:
         kvnr = bodies.strings(told, "kvnr")[0] if told.get("kvnr") is not None else None
         today = self._service.clock().date()
         person = patient.stated(family=family, given=given, birth_date=birth_date, kvnr=kvnr, today=today)
+        invitation = bodies.strings(told, "invitation")[0] if "invitation" in told else ""
         named = device(request, told)
-        made = await self._turns.take(self._service.accounts.sign_up, login, password, person, named)
+        made = await self._turns.take(self._service.accounts.sign_up, login, password, person, named, invitation)
         return self._session(made.owner, 201, recovery_code=made.recovery_code)
 
     async def recovery_proof(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""`aggregator accounts`: what an operator can do for somebody who has lost every way into their record."""
+"""`aggregator accounts`: invitations to sign up, and what can be done for who has lost every way into their record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from aggregator.api.service import Service
 from aggregator.audit.receipts import Opening
 from aggregator.commands.common import AsJson, opened, print_json, say
-from aggregator.identity import logins
+from aggregator.identity import invitations, logins
 from aggregator.vault import counter
 from aggregator.vault.encoding import instant
 from aggregator.vault.seal import PublicKey
@@ -51,6 +51,24 @@ def release(
         return
     say(f"The login is free from {free_from}, unless somebody signs in to the old record before.")
     say(f"The old record {made.vault} stays sealed; who has a way in after all then signs in as {made.later}.")
+
+
+@app.command()
+def invite(
+    context: typer.Context,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How long it can be used.")] = 14,
+    as_json: AsJson = False,
+) -> None:
+    """Make an invitation: a code with which one person can sign up where sign_up.who is "invitation".
+
+    Example: aggregator accounts invite --days 14
+    """
+    with opened(context) as service:
+        code = invitations.issue(service.store, service.key_service, service.clock().timestamp(), days)
+    if as_json:
+        print_json({"code": code, "days": days})
+    else:
+        say(code)
 
 
 def receipt(service: Service, vault: str) -> None:

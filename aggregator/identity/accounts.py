@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from sqlmodel import Session, col, delete, select
 
 from aggregator.audit.chain import first_head
 from aggregator.consent.mandate import Person
-from aggregator.errors import CallerError, SignInFailed, Stale, Tampered, UnlockNeeded
-from aggregator.identity import attempts, labels, logins, patient, sessions, unlockers
+from aggregator.errors import CallerError, Refused, SignInFailed, Stale, Tampered, UnlockNeeded
+from aggregator.identity import attempts, invitations, labels, logins, patient, sessions, unlockers
 from aggregator.identity.tables import Account, OwnerSession, Passkey, Unlocker
 from aggregator.vault import counter, epochs, inheritance, log, tables
 from aggregator.vault.encoding import canonical, instant
@@ -33,6 +33,8 @@ from connectors.contract import Clock
 from fhir_profiles.profiles import SECTIONS
 from fhir_profiles.text import Resource, dumps
 
+WhoSignsUp = Literal["open", "invitation", "closed"]
+"""Everybody, who was invited, or nobody."""
 PATIENT_SOURCE = ("vault", "", "Patient")
 """The source key of the vault's one Patient."""
 
@@ -88,42 +90,61 @@ class Accounts:
     """Sign-up, sign-in and owner sessions of one installation."""
 
     def __init__(
-        self, store: Store, key_service: KeyService, clock: Clock, session_seconds: int, signing_seconds: int
+        self,
+        store: Store,
+        key_service: KeyService,
+        clock: Clock,
+        session_seconds: int,
+        signing_seconds: int,
+        who_signs_up: WhoSignsUp = "open",
     ) -> None:
         self._store = store
         self._key_service = key_service
         self._clock = clock
         self._session_seconds = session_seconds
         self._signing_seconds = signing_seconds
+        self.who_signs_up = who_signs_up
         self.sessions = sessions.Sessions(store, key_service)
 
-    def sign_up(self, login: str, password: str, person: Person, device: str = "") -> SignedUp:
+    def sign_up(self, login: str, password: str, person: Person, device: str = "", invitation: str = "") -> SignedUp:
         """Account, vault, its Patient and an owner session: all of it, or nothing.
 
-        device: what the session is called. Raises CallerError for a taken login and for a login, password or device of
-        a wrong length, NotValid for a person whom FHIR cannot say.
+        device: what the session is called. Raises Refused where nobody signs up, CallerError for an invitation that is
+        not valid, a taken login, and a login, password or device of a wrong length, NotValid for a person whom FHIR
+        cannot say.
         """
+        if self.who_signs_up == "closed":
+            raise Refused("nobody can sign up here; ask whoever runs this service")
         owner = self._new_owner()
         said = owner_put(owner.patient, patient.resource(owner.whole_patient, person), 1, self._clock())
-        return self.found(
-            login, password, owner, lambda session, row: owner.append(session, row, IDENTITY, [said]), device
-        )
+
+        def fill(session: Session, row: tables.Vault) -> None:
+            owner.append(session, row, IDENTITY, [said])
+
+        return self.found(login, password, owner, fill, device, lambda session: self._admit(session, invitation))
 
     def heir(self, vault: str, inherited: Inherited) -> Owner:
         """The owner of a vault that is to be: with a new root, and what it keeps of the installation it comes from."""
         return self._signed_in(vault, Root.generate().heir(inherited), _new_sections())
 
     def found(
-        self, login: str, password: str, owner: Owner, fill: Callable[[Session, tables.Vault], Any], device: str = ""
+        self,
+        login: str,
+        password: str,
+        owner: Owner,
+        fill: Callable[[Session, tables.Vault], Any],
+        device: str = "",
+        admit: Callable[[Session], None] = lambda _: None,
     ) -> SignedUp:
         """Account, vault, what `fill` puts into it, and the owner's session: all of it, or nothing.
 
-        Raises CallerError as `sign_up`.
+        admit: raises where this person may not; before anything is told. Raises CallerError as `sign_up`.
         """
         login, device = logins.stated(login), labels.stated(device)
         handle, derived = logins.handle(self._key_service, login), unlockers.derive(password)
         with self._store.write(owner.vault, handle.hex(), sessions.NAME) as session:
-            # The login first: the key service keeps every vault that it has made.
+            admit(session)
+            # The login before all else: the key service keeps every vault that it has made.
             logins.claim(session, self._key_service, login, owner.vault, self._clock().timestamp())
             self._key_service.create_vault(owner.vault, owner.root.verification_key)
             making = unlockers.Making(self._key_service, owner.vault, owner.root, int(self._clock().timestamp()))
@@ -321,6 +342,10 @@ class Accounts:
             wait = attempts.count(session, handle, self._clock().timestamp())
         if wait:
             raise SignInFailed(f"too many tries; wait {int(wait) + 1} seconds")
+
+    def _admit(self, session: Session, invitation: str) -> None:
+        if self.who_signs_up == "invitation":
+            invitations.use(session, self._key_service, invitation, self._clock().timestamp())
 
     def _new_owner(self) -> Owner:
         return self._signed_in(new_vault_id(), Root.generate(), _new_sections())

@@ -49,6 +49,13 @@ class Attempts(SQLModel, table=True):
     next_at: float = Field(index=True)
 
 
+class Invitation(SQLModel, table=True):
+    """Somebody may sign up with the code that has this handle, until it expires or is used."""
+
+    code: bytes = Field(primary_key=True)
+    expires: int
+
+
 class OwnerSession(SQLModel, table=True):
     """An unlocked owner: the root, under a key from the token and under the shred key.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from aggregator.api.service import Service
 from aggregator.portal.frame import Frame
 from aggregator.portal.visit import Visit
 
@@ -18,8 +20,9 @@ ROOMS = ("ways-in", "devices")
 class HomePages:
     """The pages."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, service: Service) -> None:
         self._frame = frame
+        self._service = service
 
     def router(self) -> APIRouter:
         """FastAPI's router."""
@@ -31,7 +34,10 @@ class HomePages:
 
     async def home(self, visit: Visit) -> Response:
         """The owner's rooms; for everybody else what this is, and the ways in."""
-        return visit.page("home", rooms=ROOMS) if visit.known else visit.page("welcome")
+        if visit.known is None:
+            return visit.page("welcome", can_sign_up=self._service.accounts.who_signs_up != "closed")
+        proven = await asyncio.to_thread(self._service.accounts.recovery_proven, visit.owner.vault)
+        return visit.page("home", rooms=ROOMS, proven=proven)
 
     async def language(self, visit: Visit) -> Response:
         """Set the language, and go back to where it was asked for."""

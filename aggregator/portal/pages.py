@@ -13,6 +13,7 @@ from aggregator.portal.devices import DevicesPages
 from aggregator.portal.frame import Frame
 from aggregator.portal.home import HomePages
 from aggregator.portal.sign_in import SignInPages
+from aggregator.portal.sign_up import SignUpPages
 from aggregator.portal.ways_in import WaysInPages
 
 
@@ -21,8 +22,9 @@ def router(service: Service, callers: Callers, access: Access, turns: Turns) -> 
     frame = Frame(service, callers, turns)
     made = APIRouter()
     for pages in (
-        HomePages(frame),
+        HomePages(frame, service),
         SignInPages(frame),
+        SignUpPages(frame, service, callers, turns),
         AuthorizePages(frame, service, access),
         DevicesPages(frame, service, callers),
         WaysInPages(frame, service, callers, turns),

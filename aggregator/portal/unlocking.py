@@ -29,12 +29,12 @@ class Unlocking:
 
     async def sign_in(self, visit: Visit) -> None:
         """The browser is its owner's from here on, in a new session, whatever it had before. Raises CallerError."""
-        device, accounts = _device(visit), self._service.accounts
+        named, accounts = device(visit), self._service.accounts
         if given := _credential(visit):
-            owner = await asyncio.to_thread(self._service.ways_in.sign_in, given, device)
+            owner = await asyncio.to_thread(self._service.ways_in.sign_in, given, named)
         else:
             login, password = visit.field("login"), visit.secret_field(PASSWORD)
-            owner = await self._turns.take(accounts.sign_in, login, password, device)
+            owner = await self._turns.take(accounts.sign_in, login, password, named)
         await self.enter(visit, owner)
 
     async def enter(self, visit: Visit, owner: Owner) -> None:
@@ -56,13 +56,13 @@ class Unlocking:
 
     async def again(self, visit: Visit) -> str:
         """Unlock with what the form says; returns what is wrong, empty where it is done."""
-        before, device = visit.owner, _device(visit)
+        before, named = visit.owner, device(visit)
         password = visit.secret_field(PASSWORD)
         try:
             if given := _credential(visit):
-                owner = await asyncio.to_thread(self._service.ways_in.unlock_again, before, given, device)
+                owner = await asyncio.to_thread(self._service.ways_in.unlock_again, before, given, named)
             elif password:
-                owner = await self._turns.take(self._service.accounts.unlock_again, before, password, device)
+                owner = await self._turns.take(self._service.accounts.unlock_again, before, password, named)
             else:
                 return "needed"
         except CallerError:
@@ -88,5 +88,6 @@ def parsed(visit: Visit, name: str) -> Credential:
     return made
 
 
-def _device(visit: Visit) -> str:
+def device(visit: Visit) -> str:
+    """What a session that begins now is called."""
     return family(visit.request.headers.get("user-agent", ""))

@@ -12,6 +12,7 @@ from sqlmodel import col, delete, select
 
 from aggregator.app import open_service
 from aggregator.config import load
+from aggregator.identity import invitations
 from aggregator.identity.tables import Account, OwnerSession
 from aggregator.vault.tables import Grant
 from tests.commands.running import Run
@@ -77,3 +78,14 @@ def _granted(config: Path) -> list[str]:
         found = sorted(session.exec(select(Grant.vault).where(Grant.grantee == grantee)))
     service.close()
     return found
+
+
+def test_accounts_invite_prints_a_code_that_is_good_for_one_sign_up(run: Run, config: Path) -> None:
+    told = run("--config", config, "accounts", "invite", "--days", "3", "--json")
+    made = json.loads(told.out)
+    assert (told.code, made["days"], len(made["code"])) == (0, 3, 24)
+    service = open_service(load(config))
+    with service.store.write("test") as session:
+        invitations.use(session, service.key_service, made["code"], service.clock().timestamp())
+    service.close()
+    assert run("--config", config, "accounts", "invite").out.count("-") == 4

@@ -20,6 +20,12 @@ def sign_in(page: Page, login: str = "erika", password: str = PASSWORD, at: str 
     page.get_by_role("button", name="Anmelden", exact=True).click()
 
 
+def fill(page: Page, **fields: str) -> None:
+    """Type into fields, by their names in the form."""
+    for name, text in fields.items():
+        page.locator(f"main [name={name}]").fill(text)
+
+
 def speak(page: Page, language: str) -> None:
     """Change the language of the page one is on."""
     page.get_by_role("button", name=language).click()

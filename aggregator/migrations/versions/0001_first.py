@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_f088793bff83"
+revision = "0001_860e4a52b5e9"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -216,6 +216,12 @@ def upgrade() -> None:
         sa.Column("format", sa.Integer(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "invitation",
+        sa.Column("code", sa.LargeBinary(), nullable=False),
+        sa.Column("expires", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("code"),
     )
     op.create_table(
         "known_reader",
