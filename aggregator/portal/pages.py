@@ -12,6 +12,7 @@ from aggregator.portal.authorize import AuthorizePages
 from aggregator.portal.devices import DevicesPages
 from aggregator.portal.frame import Frame
 from aggregator.portal.home import HomePages
+from aggregator.portal.share import SharePages
 from aggregator.portal.sign_in import SignInPages
 from aggregator.portal.sign_up import SignUpPages
 from aggregator.portal.ways_in import WaysInPages
@@ -27,6 +28,7 @@ def router(service: Service, callers: Callers, access: Access, turns: Turns) -> 
         SignUpPages(frame, service, callers, turns),
         AuthorizePages(frame, service, access),
         DevicesPages(frame, service, callers),
+        SharePages(frame, service),
         WaysInPages(frame, service, callers, turns),
     ):
         made.include_router(pages.router())

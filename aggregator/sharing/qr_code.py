@@ -11,6 +11,6 @@ import segno
 def svg(text: str) -> str:
     """One `<svg>` element, with a quiet zone of four modules, dark on light whatever is around it."""
     drawn: str = segno.make(text, error="m", micro=False, boost_error=False).svg_inline(
-        scale=4, border=4, light="#ffffff", dark="#000000"
+        border=4, light="#ffffff", dark="#000000", omitsize=True
     )
     return drawn
