@@ -1,4 +1,4 @@
-"""/app: what a patient does beside FHIR: connect sources and see how fresh they are, what stands aside, end a grant."""
+"""/app: what a patient does beside FHIR: connect sources and see how fresh they are, what stands aside."""
 
 from __future__ import annotations
 
@@ -94,7 +94,6 @@ class AppRoutes:
         add("/audit-head", self.audit_head, methods=["GET"])
         add("/audit-chain", self.audit_chain, methods=["GET"])
         add("/records", self.records, methods=["GET"])
-        add("/grants/{party:path}", self.end_grant, methods=["DELETE"])
         return router
 
     async def sources(self, request: Request) -> Response:
@@ -202,15 +201,6 @@ class AppRoutes:
     def _chain(self, vault: str, key: bytes) -> Iterator[bytes]:
         with self._service.store.read() as session:
             yield from chain_file.lines(session, vault, key)
-
-    async def end_grant(self, request: Request, party: str) -> Response:
-        """End all that a grantee may read, at once; needs no fresh unlock."""
-        principal = self._callers.of(request)
-        owner = principal.as_owner()
-        ended = await asyncio.to_thread(self._service.grants.end, owner, party)
-        act = Act("delete", "", f"grant of {party}")
-        await self._access.answer(principal, owner.vault, act, lambda _: Answer(b"", 0))
-        return _json({"ended": ended})
 
     def _told(self, row: Connection) -> dict[str, Any]:
         authority = self._service.worker.settings(row)["authority"]

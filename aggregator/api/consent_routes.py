@@ -1,8 +1,11 @@
-"""Who may see what, as JSON: for owners the dry run and the answers to requests; for providers a place to ask."""
+"""Who may see what, as JSON: for owners the list, the dry run and the answers to requests; for providers
+a place to ask.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -13,10 +16,12 @@ from starlette.responses import Response
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
 from aggregator.api.desk import Desk
+from aggregator.consent.facts import FIRST
 from aggregator.consent.plain import PURPOSES, REASONS, Words
 from aggregator.errors import CallerError
 from aggregator.identity.access_requests import Asked
 from aggregator.identity.dry_run import Item, Name, Outlook, Told
+from aggregator.identity.standing import Edition, Grantee
 from fhir_profiles.profiles import SECTIONS
 
 _LIMIT = 64 * 1024
@@ -37,6 +42,9 @@ class ConsentRoutes:
         add("/app/access-requests", self.waiting, methods=["GET"])
         add("/app/access-requests/{request_id}", self.answer, methods=["POST"])
         add("/app/dry-run", self.dry_run, methods=["POST"])
+        add("/app/grantees", self.grantees, methods=["GET"])
+        add("/app/grants/{party:path}", self.end, methods=["DELETE"])
+        add("/app/consents/{whole_id}/history", self.history, methods=["GET"])
         return router
 
     async def ask(self, request: Request) -> Response:
@@ -69,6 +77,20 @@ class ConsentRoutes:
         chosen = None if sections is None else frozenset(map(str, sections))
         return _json({"consent": await self._desk.grant(principal, request_id, chosen, days)}, 201)
 
+    async def grantees(self, request: Request) -> Response:
+        """Who may see what, since when, until when, by which Consents, and when each last read."""
+        found, last = await self._desk.grantees(self._callers.of(request))
+        return _json({"grantees": [_grantee(one, last.get(one.party.id)) for one in found]})
+
+    async def end(self, request: Request, party: str) -> Response:
+        """End all that a grantee may read, at once; needs no fresh unlock."""
+        return _json({"ended": await self._desk.end(self._callers.of(request), party)})
+
+    async def history(self, request: Request, whole_id: str) -> Response:
+        """Every version of a Consent in words, newest first, and whom it could open anything to."""
+        found = await self._desk.history(self._callers.of(request), whole_id)
+        return _json({"versions": [_edition(one) for one in found]})
+
     async def dry_run(self, request: Request) -> Response:
         """{party, purpose?, consent?}: what the party would see; consent: a new one, or a changed one with its id."""
         principal = self._callers.of(request)
@@ -88,6 +110,41 @@ class ConsentRoutes:
         })  # fmt: skip
 
 
+def _grantee(one: Grantee, last: datetime | None) -> dict[str, Any]:
+    return {
+        "party": one.party.id,
+        "name": one.name,
+        "sections": _sections(one.sections),
+        "since": _time(one.since) if one.since > FIRST else None,
+        "until": _time(one.until),
+        "ends_soon": one.ends_soon,
+        "standing": one.standing,
+        "consents": one.consents,
+        "last_access": _time(last),
+    }
+
+
+def _edition(one: Edition) -> dict[str, Any]:
+    return {
+        "version": one.version,
+        "signed": one.signed,
+        "status": one.status,
+        "understood": one.said.understood,
+        "permits": one.said.permits,
+        "in_words": [{"de": german, "en": english} for german, english in one.said.sentences],
+        "opened_to": one.opened,
+    }
+
+
+def _sections(names: frozenset[str]) -> list[dict[str, Any]]:
+    """In the order in which people read them."""
+    return [{"section": name, **_in_words((one.de, one.en))} for name, one in SECTIONS.items() if name in names]
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None
+
+
 def _asked(one: Asked) -> dict[str, Any]:
     return {
         "id": one.id,
@@ -95,11 +152,7 @@ def _asked(one: Asked) -> dict[str, Any]:
         "at": one.at.isoformat(timespec="seconds"),
         "why": one.wish.why,
         "days": one.wish.days,
-        "sections": [
-            {"section": name, **_in_words((SECTIONS[name].de, SECTIONS[name].en))}
-            for name in SECTIONS
-            if name in one.wish.sections
-        ],
+        "sections": _sections(one.wish.sections),
         "purposes": [
             {"purpose": code, **_in_words(PURPOSES.get(code, (code, code)))} for code in sorted(one.wish.purposes)
         ],

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from aggregator.api import receipt_list
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Principal
+from aggregator.api.receipt_list import Line
 from aggregator.api.service import Service
 from aggregator.consent.decide import Party
 from aggregator.consent.provision import PURPOSE_PARENTS
@@ -24,6 +26,7 @@ from aggregator.identity import persons
 from aggregator.identity.access_requests import AccessRequests, Asked, Wish
 from aggregator.identity.accounts import Owner
 from aggregator.identity.dry_run import DryRun, Told
+from aggregator.identity.standing import Edition, Grantee, Standing
 from fhir_profiles.text import Resource, loads
 
 _WHOLE_ID = re.compile(r"[a-z2-7]{26}\.[a-z2-7]{26}")
@@ -36,6 +39,7 @@ class Desk:
         self._service = service
         self._access = access
         self._requests = AccessRequests(service.store, service.key_service, service.clock)
+        self._standing = Standing(service.store, service.grants, self.names(), service.clock)
         self._dry_run = DryRun(service.store, service.grants, service.table, service.clock)
 
     def party(self, party_id: str) -> Party:
@@ -113,6 +117,44 @@ class Desk:
         act = Act("create" if created else "update", "Consent", f"Consent/{whole}")
         await self._access.answer(principal, owner.vault, act, lambda _: Answer(body, 1))
         return whole
+
+    async def grantees(self, principal: Principal) -> tuple[list[Grantee], Mapping[str, datetime]]:
+        """Who may see what; and when each was last answered, by party id."""
+        owner = principal.as_owner()
+        found = await asyncio.to_thread(self._standing.grantees, owner)
+        last = await asyncio.to_thread(receipt_list.last_access, self._service, owner)
+        await self._receipt(principal, "grantees", len(found))
+        return found, last
+
+    async def end(self, principal: Principal, party_id: str) -> int:
+        """End everything that a grantee may do, at once; needs no fresh unlock."""
+        owner = principal.as_owner()
+        ended = await asyncio.to_thread(self._service.grants.end, owner, party_id)
+        act = Act("delete", "", f"grant of {party_id}")
+        await self._access.answer(principal, owner.vault, act, lambda _: Answer(b"", 0))
+        return ended
+
+    async def consents(self, principal: Principal) -> list[Edition]:
+        """The owner's Consents in words, each as it is now."""
+        found = await asyncio.to_thread(self._standing.consents, principal.as_owner())
+        await self._receipt(principal, "consents", len(found))
+        return found
+
+    async def history(self, principal: Principal, whole_id: str) -> list[Edition]:
+        """Every version of one of them, newest first. Raises NotFound."""
+        owner = principal.as_owner()
+        vault, _, local = whole_id.partition(".")
+        found = await asyncio.to_thread(self._standing.history, owner, local) if vault == owner.vault else []
+        if not found:
+            raise NotFound
+        await self._receipt(principal, f"history of Consent/{whole_id}", len(found))
+        return found
+
+    async def receipts(self, principal: Principal, most: int) -> list[Line]:
+        """The newest receipts in words. Itself receipted, after they were read."""
+        found = await asyncio.to_thread(receipt_list.lines, self._service, principal.as_owner(), most)
+        await self._receipt(principal, "receipts", len(found))
+        return found
 
     async def _asked(self, principal: Principal, request: str) -> Asked:
         found = await asyncio.to_thread(self._requests.waiting, principal.as_owner())

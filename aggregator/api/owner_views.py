@@ -6,6 +6,7 @@ pages are the same functions of a view as for the record.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain as chained
@@ -16,6 +17,7 @@ from sqlmodel import col, select
 from aggregator.api.service import Service
 from aggregator.audit import chain, receipts
 from aggregator.audit.tables import Receipt
+from aggregator.consent.decide import Party, Reason
 from aggregator.consent.withheld import Withheld
 from aggregator.fhir import audit_event, provenance
 from aggregator.identity import persons
@@ -52,14 +54,14 @@ def _events(
     closed: Sequence[ClosedChain],
 ) -> Iterator[Record]:
     patient, now = f"Patient/{owner.vault}.{owner.patient}", service.clock().isoformat(timespec="milliseconds")
-    withheld = Withheld(state, _consents(service, owner), service.table)
+    answers = Withheld(state, _consents(service, owner), service.table)
     if not chain.holds(rows, head):
         yield audit_event.damaged(owner.vault, patient, 0, now)
     for position, entry in receipts.read(rows, owner.vault, owner.root.audit):
         if entry is None:
             yield audit_event.damaged(owner.vault, patient, position, now)
         else:
-            yield audit_event.record(owner.vault, patient, position, entry, _withheld(service, withheld, entry))
+            yield audit_event.record(owner.vault, patient, position, entry, _withheld(service, answers, entry))
     for number, one in enumerate(closed, 1):
         yield from _closed(owner.vault, patient, number, one, now)
 
@@ -103,14 +105,37 @@ def _view(service: Service, owner: Owner, records: Iterable[Record]) -> View:
     return View(owner.vault, OWNER, Image.open(build(records, service.indexer)), 0, 0)
 
 
-def _withheld(service: Service, withheld: Withheld, entry: Mapping[str, Any]) -> dict[str, int]:
+Answers = Withheld
+"""What of an owner's record a receipt's party did not see."""
+
+
+def withheld(service: Service, owner: Owner) -> Answers:
+    """Answers for one owner, as long as they are asked in one go."""
+    return Withheld(_state(service, owner), _consents(service, owner), service.table)
+
+
+def reasons(service: Service, answers: Answers, entry: Mapping[str, Any]) -> dict[Reason, int]:
+    """Reason -> how many of what a receipt's party asked for it did not see."""
+    question, found = _question(service, entry), Counter[Reason]()
+    for (_, reason), number in (answers.why(*question) if question else {}).items():
+        found[reason] += number
+    return dict(sorted(found.items()))
+
+
+def _withheld(service: Service, answers: Answers, entry: Mapping[str, Any]) -> dict[str, int]:
+    """The same by section."""
+    question = _question(service, entry)
+    return answers.by_section(*question) if question else {}
+
+
+def _question(service: Service, entry: Mapping[str, Any]) -> tuple[Party, str, datetime, int, int, str] | None:
+    """What a receipt asks of them; nothing where it answered nobody who is known."""
     client = service.registered.get(entry["party"])
     party = client.party if client else persons.party_of(entry["party"])
     if party is None or entry["kind"] != "answered":
-        return {}
+        return None
     at = datetime.fromisoformat(entry["at"])
-    places = (entry["log_position"], entry["grant_version"])
-    return withheld.by_section(party, entry["purpose"], at, *places, entry["type"])
+    return party, entry["purpose"], at, entry["log_position"], entry["grant_version"], entry["type"]
 
 
 def _consents(service: Service, owner: Owner) -> Callable[[int], list[Resource]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from aggregator.consent.decide import Reason
 from aggregator.consent.section_table import Coding
-from fhir_profiles.codes import ACT_CODE, CONFIDENTIALITY
+from fhir_profiles.codes import ACT_CODE, CONFIDENTIALITY, PARTY_CLASS
 
 Words = tuple[str, str]
 """German, English."""
@@ -59,6 +59,12 @@ TYPES: Final[Mapping[str, Words]] = {
     "Procedure": ("Eingriffe", "procedures"),
 }
 """Resource type -> what people call many of them."""
+
+CLASSES: Final[Mapping[Coding, Words]] = {
+    (PARTY_CLASS, "provider"): ("jede hier angemeldete Praxis oder Klinik", "any practice or hospital registered here"),
+    (PARTY_CLASS, "payer"): ("jeder hier angemeldete Kostenträger", "any payer registered here"),
+}
+"""A class of grantees -> what it means."""
 
 LABELS: Final[Mapping[Coding, Words]] = {
     (ACT_CODE, "GDIS"): ("Genetik", "genetics"),

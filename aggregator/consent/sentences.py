@@ -14,7 +14,7 @@ from typing import Any
 
 from aggregator.consent.context import COLLECT, READ, Path, may_permit, paths
 from aggregator.consent.facts import FIRST, LAST, Span
-from aggregator.consent.plain import ACTIONS, LABELS, PURPOSES, TYPES, Words
+from aggregator.consent.plain import ACTIONS, CLASSES, LABELS, PURPOSES, TYPES, Words
 from aggregator.consent.provision import UNREADABLE, Effect, Policy, Rule, parse
 from aggregator.consent.section_table import Coding, SectionTable
 from fhir_profiles.dates import ZONE
@@ -36,11 +36,16 @@ class Told:
 
 def told(consent: Resource, names: Names) -> Told:
     """What a Consent says. Never raises for content."""
-    policy, said = parse(consent), dict(_said(consent)) | dict(names)
+    policy, said = parse(consent), named_in(consent) | dict(names)
     sentences = [] if policy.active else [_NOT_ACTIVE]
     sentences += [_NOT_UNDERSTOOD] if policy.problems else []
     sentences += [_sentence(depth, rule, said) for depth, rule in _walk(policy.root)] if policy.root else [_EMPTY]
     return Told(sentences=tuple(sentences), understood=not policy.problems, permits=_permits(policy))
+
+
+def named_in(consent: Resource) -> dict[Coding, str]:
+    """What the Consent itself calls the parties and codes that it names."""
+    return dict(_said(consent))
 
 
 _NOT_ACTIVE = ("Diese Einwilligung gilt nicht.", "This consent is not in effect.")
@@ -144,7 +149,7 @@ def _day(moment: datetime, form: str) -> str:
 
 
 _WORDS: Mapping[str, Callable[[Any, Names], Words]] = {
-    "actors": _values(_called),
+    "actors": _values(lambda token, said: CLASSES.get(token) or _called(token, said)),
     "classes": _values(lambda token, _: section_or_type(token)),
     "codes": _values(_called),
     "data": _values(_called),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from aggregator.consent.decide import Context, Decider, Facts, Party, Permit, Policy, boundaries, facts_of, parse
+from aggregator.consent.decide import Context, Decider, Deny, Facts, Party, Policy, Reason, boundaries, facts_of, parse
 from aggregator.consent.section_table import DIRECTORY, SectionTable
 from aggregator.vault.fold import State
 from aggregator.vault.mask import part_of
@@ -30,7 +30,7 @@ class Withheld:
     table: SectionTable
     _facts: dict[int, Sequence[tuple[str, Facts]]] = field(default_factory=dict)
     _policies: dict[int, Sequence[Policy]] = field(default_factory=dict)
-    _known: dict[tuple[int, int, str, str, datetime | None], Mapping[tuple[str, str], int]] = field(
+    _known: dict[tuple[int, int, str, str, datetime | None], Mapping[tuple[str, str, Reason], int]] = field(
         default_factory=dict
     )
 
@@ -38,28 +38,38 @@ class Withheld:
         self, party: Party, purpose: str, at: datetime, log_position: int, grant_version: int, resource_type: str
     ) -> dict[str, int]:
         """Section -> how many resources of this type ("" for all) the party did not see. The directory is left out."""
+        found: Counter[str] = Counter()
+        for (section, _), number in self.why(party, purpose, at, log_position, grant_version, resource_type).items():
+            found[section] += number
+        return dict(sorted(found.items()))
+
+    def why(
+        self, party: Party, purpose: str, at: datetime, log_position: int, grant_version: int, resource_type: str
+    ) -> Mapping[tuple[str, Reason], int]:
+        """The same by section and reason."""
         policies = self._policies_of(grant_version)
         # Until the same next boundary no period begins or ends, so the decisions are the same.
         key = (log_position, grant_version, party.id, purpose, boundaries(policies, at))
         if key not in self._known:
             self._known[key] = self._count(Decider(policies, Context(party, purpose, at)), log_position)
-        found: Counter[str] = Counter()
-        for (kind, section), number in self._known[key].items():
+        found: Counter[tuple[str, Reason]] = Counter()
+        for (kind, section, reason), number in self._known[key].items():
             if resource_type in ("", kind):
-                found[section] += number
-        return dict(sorted(found.items()))
+                found[section, reason] += number
+        return found
 
     def _policies_of(self, grant_version: int) -> Sequence[Policy]:
         if grant_version not in self._policies:
             self._policies[grant_version] = [parse(one) for one in self.consents(grant_version)]
         return self._policies[grant_version]
 
-    def _count(self, decider: Decider, log_position: int) -> Mapping[tuple[str, str], int]:
-        return Counter(
-            (facts.resource_type, section)
+    def _count(self, decider: Decider, log_position: int) -> Mapping[tuple[str, str, Reason], int]:
+        decisions = (
+            (facts.resource_type, section, decider.decide(facts))
             for section, facts in self._all_facts(log_position)
-            if section != DIRECTORY and not isinstance(decider.decide(facts), Permit)
+            if section != DIRECTORY
         )
+        return Counter((kind, section, one.reason) for kind, section, one in decisions if isinstance(one, Deny))
 
     def _all_facts(self, log_position: int) -> Sequence[tuple[str, Facts]]:
         if log_position not in self._facts:

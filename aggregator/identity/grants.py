@@ -97,7 +97,7 @@ class Grants:
         if self._key_service.rotation_due(row.id) >= row.epoch:
             return True
         before = archive(session, self._key_service, owner, row.grant_version)
-        known = self._known(session, owner, before.consents)
+        known = self.known(session, owner, before.consents)
         return before.lost(self._opened(owner, before.consents, known)) or self._outlived(row.id, before)
 
     def _outlived(self, vault: str, before: Archived) -> bool:
@@ -132,7 +132,7 @@ class Grants:
         now. Returns what is to be destroyed after the commit.
         """
         before = archive(session, self._key_service, owner, row.grant_version)
-        known = self._known(session, owner, consents)
+        known = self.known(session, owner, consents)
         ended = self._ended(session, owner, before, known) - named
         parties = [party for party in known if self._handle(party) not in ended]
         opened = self._opened(owner, consents, parties)
@@ -170,7 +170,7 @@ class Grants:
     def _handle(self, party: Party) -> str:
         return self._key_service.handle("party", party.id).hex()
 
-    def _known(self, session: Session, owner: Owner, consents: Sequence[Resource]) -> list[Party]:
+    def known(self, session: Session, owner: Owner, consents: Sequence[Resource]) -> list[Party]:
         """The registered parties, and the people and apps whom these Consents name."""
         named = (*persons.named(session, consents, owner.vault), *app_parties.named(consents, owner.vault))
         return [*self._parties, *named]
@@ -202,6 +202,19 @@ class Grants:
         counting = () if self._handle(party) in ended else consents
         return prospective(row, owner.root, owner.sections, owner.patient, counting, party, self._clock())
 
+    def grantees(self, session: Session, row: tables.Vault, owner: Owner, consents: Sequence[Resource]) -> list[Party]:
+        """Who gets a grant of these Consents, if they open anything: not who was ended."""
+        before, known = (
+            archive(session, self._key_service, owner, row.grant_version),
+            self.known(session, owner, consents),
+        )
+        ended = self._ended(session, owner, before, known)
+        return [party for party in known if self._handle(party) not in ended]
+
+    def holds(self, vault: str, party: Party) -> bool:
+        """Does the key service hold a key for this party? Then it opens without the owner."""
+        return bool(self._held(vault, self._key_service.handle("party", party.id)))
+
     def reopen(self, session: Session, owner: Owner, signed: Resource) -> frozenset[str]:
         """Whom the signed Consent names: those who were ended may have a grant again."""
         ended, named = tables.EndedGrantee, self.named(session, owner, signed)
@@ -214,7 +227,7 @@ class Grants:
         policy, every = parse(signed), frozenset(owner.sections)
         return frozenset(
             self._handle(party)
-            for party in self._known(session, owner, [signed])
+            for party in self.known(session, owner, [signed])
             if openable([policy], party, every, self._clock()) or deposit.parties([signed], [party])
         )
 
