@@ -76,7 +76,7 @@ class AppTokens:
             client = self._clients[form["client_id"]]
         except (SignInFailed, KeyError):
             raise OAuthError("invalid_client") from None
-        if not client.is_app or client.keys is not None:
+        if not _is_public(client):
             raise OAuthError("invalid_client")
         return client
 
@@ -97,7 +97,7 @@ class AppTokens:
             with self._store.write(TOKENS) as session:
                 told = self._desk.take(session, grant.kind, token)
                 grant.check(form, told)
-                if told["client"] != client.id or not self._stands(told["authorization"]):
+                if not _is_for(client, told) or not self._stands(told["authorization"]):
                     raise Refused("it is another client's, or the approval has ended")
                 return self._issue(session, told, with_identity=grant.kind is Kind.CODE)
         except Used:
@@ -195,6 +195,15 @@ class _Grant:
     parameter: str
     kind: Kind
     check: Callable[[Form, Mapping[str, Any]], None]
+
+
+def _is_public(client: Client) -> bool:
+    """An app that runs where nothing can be kept secret has no key to prove itself with."""
+    return client.is_app and client.keys is None
+
+
+def _is_for(client: Client, told: Mapping[str, Any]) -> bool:
+    return bool(told["client"] == client.id)
 
 
 def _redeems(form: Form, told: Mapping[str, Any]) -> None:

@@ -63,7 +63,7 @@ def checked(pairs: Pairs, audience: str, launched: Callable[[str], str]) -> Requ
     for wrong, code, description in _RULES:
         if wrong(told):
             raise OAuthError(code, description)
-    if told.get("aud", "").rstrip("/") != audience:
+    if not _is_here(told, audience):
         raise OAuthError("invalid_request", "aud must be the URL of this FHIR server")
     asked = app_scopes.read(told.get("scope", ""))
     if not asked.reading:
@@ -80,6 +80,11 @@ def checked(pairs: Pairs, audience: str, launched: Callable[[str], str]) -> Requ
         nonce=told.get("nonce", ""),
         launch=launched(told["launch"]) if launching else "",
     )
+
+
+def _is_here(told: Mapping[str, str], audience: str) -> bool:
+    """Does the app mean this server, and no other that only calls itself so?"""
+    return told.get("aud", "").rstrip("/") == audience
 
 
 _RULES: tuple[tuple[Callable[[Mapping[str, str]], bool], str, str], ...] = (

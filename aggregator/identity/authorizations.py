@@ -182,7 +182,7 @@ class Authorizations:
         with self._store.read() as session:
             request = Request(**self._desk.look(session, Kind.REQUEST, handle))
         client = self._clients.get(request.client)
-        if client is None or request.launch not in ("", owner.vault):  # launched from somebody else's session
+        if client is None or not _may_answer(owner, request):
             raise Refused("there is no such request, or no longer")
         return request, client
 
@@ -215,6 +215,11 @@ class Authorizations:
         """https://www.rfc-editor.org/rfc/rfc9207: the answer says who gives it."""
         told = {**told, **({"state": state} if state else {}), "iss": self._issuer}
         return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(told)}"
+
+
+def _may_answer(owner: Owner, request: Request) -> bool:
+    """What was launched from a session is answered by whose it was; everything else by whoever signs in."""
+    return request.launch in ("", owner.vault)
 
 
 def _duration(asked: Asked) -> _Duration:

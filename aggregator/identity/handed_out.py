@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -79,7 +80,7 @@ class Desk:
         return row.family if row else b""
 
     def _open(self, kind: Kind, token: str, row: HandedOut | None) -> dict[str, Any]:
-        if row is None or row.expires <= self._clock().timestamp():
+        if row is None or _is_over(row, self._clock()):
             raise Refused("there is no such thing, or no longer")
         try:
             told: dict[str, Any] = orjson.loads(unwrap(self._key(kind, token), _header(kind, row), row.box))
@@ -99,6 +100,10 @@ def end_family(session: Session, family: bytes) -> None:
     """All tokens of an authorization end: those that are handed out, and what was got for them."""
     session.exec(delete(HandedOut).where(col(HandedOut.family) == family))
     session.exec(delete(AccessToken).where(col(AccessToken.family) == family))
+
+
+def _is_over(row: HandedOut, now: datetime) -> bool:
+    return row.expires <= now.timestamp()
 
 
 def _header(kind: Kind, row: HandedOut) -> dict[str, Any]:
