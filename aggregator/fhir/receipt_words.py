@@ -13,6 +13,11 @@ Words = tuple[str, str]
 _BY_KIND: Mapping[str, Words] = {
     "exported": ("Sie haben Ihre ganze Akte mitgenommen.", "You took your whole record along."),
     "imported": ("Sie haben Ihre Akte hierher mitgebracht.", "You brought your record here."),
+    "shared": (
+        "Sie haben etwas aus Ihrer Akte für einen Link bereitgelegt.",
+        "You put something behind a link.",
+    ),
+    "unshared": ("Sie haben einen Link beendet.", "You ended a link."),
     "written": (
         "Sie haben {written_de} in Ihrer Akte geschrieben oder gelöscht.",
         "You wrote or deleted {written_en} in your record.",
@@ -61,24 +66,40 @@ _OWN: Mapping[str, Words] = {
 }
 """What the owner did, by interaction."""
 
-_NOBODYS = frozenset({"exported", "imported", "written"})
-"""Kinds that are told as the owner's doing, whoever stands in the entry."""
+_OWN_KINDS = frozenset({"exported", "imported", "shared", "unshared", "written"})
+"""What only the owner does."""
+
+_LINK: Mapping[str, Words] = {
+    "opened": (
+        "Wer sich „{name}“ nennt (nicht geprüft), hat Ihren Link „{link}“ geöffnet.",
+        "Somebody who says to be “{name}” (not verified) opened your link “{link}”.",
+    ),
+    "refused": (
+        "Wer sich „{name}“ nennt (nicht geprüft), wollte Ihren Link „{link}“ öffnen und durfte nicht.",
+        "Somebody who says to be “{name}” (not verified) wanted to open your link “{link}” and was not allowed to.",
+    ),
+}
+"""What somebody did who has a link, by kind of receipt."""
 
 
 def told(entry: Mapping[str, Any], hidden: int) -> Words:
     """One sentence. hidden: how many were not shown."""
-    kind = entry["kind"]
-    if entry["party"] == OWNER and kind not in _NOBODYS:
-        words = _OWN.get(entry.get("interaction", ""), _OWN_READING)
-    else:
-        words = _BY_KIND.get(kind, _ANSWERED)
-    values = {"name": entry["name"], "hidden": hidden}
+    german, english = _words(entry)
+    values = {"name": entry["name"], "hidden": hidden, "link": entry.get("link", "")}
     for member in ("shown", "added", "written"):
         number = entry.get(member)
         values[f"{member}_de"] = _number(number, "Eintrag", "Einträge")
         values[f"{member}_en"] = _number(number, "entry", "entries")
-    german, english = words
     return german.format(**values), english.format(**values)
+
+
+def _words(entry: Mapping[str, Any]) -> Words:
+    kind = entry["kind"]
+    if entry["party"] == OWNER and kind not in _OWN_KINDS:
+        return _OWN.get(entry.get("interaction", ""), _OWN_READING)
+    if "link" in entry and kind not in _OWN_KINDS:
+        return _LINK[kind]
+    return _BY_KIND.get(kind, _ANSWERED)
 
 
 def _number(number: Any, one: str, many: str) -> str:
