@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo test faults machine mutate fuzz bench lint migration lock clean
+.PHONY: demo test faults machine policies inference mutate fuzz bench lint migration lock clean
 .DEFAULT_GOAL := test
 
 $(READY): requirements.lock pyproject.toml
@@ -40,7 +40,14 @@ faults: $(READY)  ## kill -9 at every step and write, a full and a broken disk a
 machine: $(READY)  ## the state machine with many examples, the shortest way to a failure; AGGREGATOR_MACHINE=500
 	AGGREGATOR_MACHINE=$${AGGREGATOR_MACHINE:-200} AGGREGATOR_SHRINK=1 $(BIN)/pytest tests/vault/test_state_machine.py $(ARGS)
 
-mutate: $(READY)  ## every small wrong in keys, envelope, ledger, fold and chain is noticed, or explained: minutes
+policies: $(READY)  ## the consent engine against its reference on 100,000 pairs of policy and resource: minutes
+	AGGREGATOR_POLICIES=$${AGGREGATOR_POLICIES:-5000} $(BIN)/pytest -o timeout=0 tests/consent/test_decide_laws.py $(ARGS)
+
+inference: $(READY)  ## random requests to every route tell nothing of what is hidden: minutes; AGGREGATOR_INFERENCE=5000
+	AGGREGATOR_INFERENCE=$${AGGREGATOR_INFERENCE:-2000} AGGREGATOR_SHRINK=1 $(BIN)/pytest -o timeout=0 \
+		tests/inference $(ARGS)
+
+mutate: $(READY)  ## every small wrong in keys, envelope, fold, chain, consent is noticed, or explained: half an hour
 	nice $(BIN)/python -m tests.mutation $(ARGS)
 
 fuzz: $(READY)  ## bytes that nobody thought of, at every parser and every route: minutes; AGGREGATOR_FUZZ=500

@@ -192,6 +192,13 @@ def test_a_batch_writes_and_one_failure_is_nobody_elses(fresh: HttpWorld) -> Non
     assert check(loads(answer.content)) == ()
 
 
+def test_what_is_not_json_stands_in_no_answer(shared: HttpWorld) -> None:
+    """An entry that asks for XML gets none: the Bundle around it would be neither."""
+    one = f"Patient/{shared.patients['erika']}"
+    answer = post(shared, "batch", entry("GET", f"{one}?_format=xml"), entry("GET", f"{one}?_format=json"))
+    assert statuses(answer) == ["406", "200"]
+
+
 @pytest.mark.attack(46)
 @weakens("aggregator.fhir.entries", "MOST", 10**9)
 def test_a_bundle_of_very_many_entries_is_refused(shared: HttpWorld) -> None:

@@ -11,24 +11,23 @@ from datetime import UTC, datetime, timedelta
 from aggregator.consent.decide import Context, Facts, PartyKind
 from fhir_profiles import codes
 from fhir_profiles.profiles import SECTION_SYSTEM, SECTIONS
+from fhir_profiles.structure import RESOURCES
 from fhir_profiles.text import Resource
 
 NO, UNKNOWN, YES = 0, 1, 2
 LEVELS = "ULMNRV"
-KNOWN = {"type", "actor", "purpose", "class", "code", "securityLabel", "period", "dataPeriod", "action", "provision"}
+KNOWN = {"type", "actor", "purpose", "class", "code", "securityLabel", "data", "period", "dataPeriod", "action"}
 BELOW_TREAT = {"TREAT": {"TREAT", "ETREAT", "BTG"}, "ETREAT": {"ETREAT", "BTG"}}
-TYPES = {"Observation", "Condition", "MedicationRequest", "Organization", "Patient", "ExplanationOfBenefit"}
 
 
 def permitted(consents: list[Resource], context: Context, facts: Facts) -> bool:
-    if facts.section == "unsorted":
-        return False
-    outcomes = [
-        outcome([one["provision"]], context, facts)
-        for one in consents
-        if one["status"] == "active" and "provision" in one
-    ]
-    return "permit" in outcomes and "deny" not in outcomes
+    return facts.section != "unsorted" and outcomes(consents, context, facts) == {"permit"}
+
+
+def outcomes(consents: list[Resource], context: Context, facts: Facts) -> set[str]:
+    """What those consents say that say anything."""
+    active = [one["provision"] for one in consents if one["status"] == "active" and "provision" in one]
+    return {said for said in (outcome([root], context, facts) for root in active) if said}
 
 
 def outcome(path: list[Resource], context: Context, facts: Facts) -> str | None:
@@ -45,7 +44,10 @@ def outcome(path: list[Resource], context: Context, facts: Facts) -> str | None:
 
 
 def permits(path: list[Resource], context: Context, facts: Facts) -> bool:
-    if any(set(node) - KNOWN or (len(path) > 1 and node is not path[0] and "type" not in node) for node in path):
+    if any(
+        set(node) - KNOWN - {"provision"} or (len(path) > 1 and node is not path[0] and "type" not in node)
+        for node in path
+    ):
         return False
     asks = [context_match(node, context) for node in path]
     named_actor = any("actor" in node for node in path)
@@ -53,7 +55,7 @@ def permits(path: list[Resource], context: Context, facts: Facts) -> bool:
     if min(asks) < YES or not named_actor or (not named_purpose and context.purpose in ("HMARKT", "BTG")):
         return False
     covered = min(permit_match(node, facts) for node in path) == YES
-    if context.party.kind is PartyKind.PAYER and not any("class" in node or "code" in node for node in path):
+    if context.party.kind is PartyKind.PAYER and not any({"class", "code", "data"} & set(node) for node in path):
         covered = covered and facts.section == "insurance"
     named = {tuple_of(one) for node in path for name in ("class", "securityLabel") for one in node.get(name, [])}
     readable = all(permit_match(node, facts, NO) != UNKNOWN for node in path)
@@ -93,7 +95,7 @@ def days(period: dict[str, str]) -> tuple[datetime, datetime]:
 
 def class_match(node: Resource, facts: Facts, sections: set[str]) -> int:
     wanted = [tuple_of(one) for one in node["class"]]
-    if any(code not in SECTIONS if system == SECTION_SYSTEM else code not in TYPES for system, code in wanted):
+    if any(code not in SECTIONS if system == SECTION_SYSTEM else code not in RESOURCES for system, code in wanted):
         return UNKNOWN
     mine = {(SECTION_SYSTEM, name) for name in sections} | {("http://hl7.org/fhir/resource-types", facts.resource_type)}
     return YES if mine & set(wanted) else NO
@@ -106,10 +108,6 @@ def code_match(node: Resource, mine: frozenset[tuple[str, str]]) -> int:
     return YES if mine & {tuple_of(codings[0]) for codings in wanted} else NO
 
 
-def label_match(node: Resource, facts: Facts, deny: bool) -> int:
-    return max(one_label(tuple_of(one), facts, deny) for one in node["securityLabel"])
-
-
 def one_label(wanted: tuple[str, str], facts: Facts, deny: bool) -> int:
     if wanted[0] != codes.CONFIDENTIALITY:
         return YES if wanted in facts.labels else NO
@@ -118,15 +116,24 @@ def one_label(wanted: tuple[str, str], facts: Facts, deny: bool) -> int:
     return YES if (level >= limit if deny else level <= limit) else NO
 
 
-def permit_match(node: Resource, facts: Facts, otherwise: int = YES) -> int:
-    """All criteria on the resource; `otherwise` replaces every NO and YES, so that UNKNOWN alone shows."""
+def resource_match(node: Resource, facts: Facts, deny: bool) -> list[int]:
+    """Of the criteria on the resource, those that a permit and a deny read alike: a deny looks at more of it."""
     found: list[int] = []
     if "class" in node:
-        found.append(class_match(node, facts, {facts.section}))
+        found.append(class_match(node, facts, {facts.section, *(facts.claims if deny else ())}))
     if "code" in node:
-        found.append(code_match(node, facts.codes))
+        found.append(code_match(node, facts.codes | (facts.mentioned if deny else frozenset())))
     if "securityLabel" in node:
-        found.append(label_match(node, facts, deny=False))
+        found.append(max(one_label(tuple_of(one), facts, deny) for one in node["securityLabel"]))
+    if "data" in node:
+        named = [one["reference"]["reference"] for one in node["data"]]
+        found.append(YES if f"{facts.resource_type}/{facts.id}" in named else NO)
+    return found
+
+
+def permit_match(node: Resource, facts: Facts, otherwise: int = YES) -> int:
+    """All criteria on the resource; `otherwise` replaces every NO and YES, so that UNKNOWN alone shows."""
+    found = resource_match(node, facts, deny=False)
     if "dataPeriod" in node:
         low, high = days(node["dataPeriod"])
         inside = facts.dates is not None and low <= facts.dates[0] and facts.dates[1] <= high
@@ -137,13 +144,7 @@ def permit_match(node: Resource, facts: Facts, otherwise: int = YES) -> int:
 
 
 def deny_match(node: Resource, context: Context, facts: Facts) -> int:
-    found = [context_match(node, context, deny=True)]
-    if "class" in node:
-        found.append(class_match(node, facts, {facts.section, *facts.claims}))
-    if "code" in node:
-        found.append(code_match(node, facts.codes | facts.mentioned))
-    if "securityLabel" in node:
-        found.append(label_match(node, facts, deny=True))
+    found = [context_match(node, context, deny=True), *resource_match(node, facts, deny=True)]
     if "dataPeriod" in node and facts.dates is not None:
         low, high = days(node["dataPeriod"])
         found.append(YES if facts.dates[0] < high and low < facts.dates[1] else NO)

@@ -34,7 +34,12 @@ SECONDS = 60.0
 SLOW = ("unlocker", "the_files_are_those")
 """Tests that have nothing to do with these modules, and take their time."""
 
-VECTORS = ("tests/vault/test_vectors.py",)
+DECISIONS = (
+    "tests/consent/test_decide.py",
+    "tests/consent/test_decide_not_understood.py",
+    "tests/consent/test_decide_reach.py",
+    "tests/consent/test_decide_laws.py",
+)
 TESTS: dict[str, tuple[str, ...]] = {
     "aggregator.vault.keys": ("tests/vault/test_key_rules.py",),
     "aggregator.vault.envelope": ("tests/vault/test_envelope_rules.py",),
@@ -42,6 +47,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     "aggregator.vault.ledger": ("tests/vault/test_ledger_rows.py",),
     "aggregator.vault.fold": ("tests/vault/test_fold_rules.py",),
     "aggregator.audit.chain": ("tests/audit/test_chain_rows.py",),
+    "aggregator.consent.facts": ("tests/consent/test_decide_facts.py", *DECISIONS),
+    "aggregator.consent.provision": ("tests/consent/test_provision.py", *DECISIONS),
+    "aggregator.consent.context": DECISIONS,
+    "aggregator.consent.decide": DECISIONS,
+    "aggregator.consent.reach": DECISIONS,
+    "aggregator.consent.grant": ("tests/consent/test_grant.py", "tests/consent/test_grant_opening.py"),
 }
 
 

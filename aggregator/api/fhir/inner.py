@@ -24,6 +24,8 @@ from fhir_profiles.text import Resource, dumps
 MOST_BYTES = 32 * 1024 * 1024
 """That the answers to one batch may have together: beyond it entries are not asked any more."""
 
+_IN_A_BUNDLE = (FHIR_JSON, "application/json")
+_NO_RESOURCE = "the answer is no resource in JSON, which is all that an entry can hold: ask for it by itself"
 _KEPT = ("type", "asgi", "http_version", "scheme", "server", "client", "root_path")
 _PASSED = ("authorization", "prefer", "host")
 
@@ -47,6 +49,8 @@ class Asking:
         except CallerError as error:
             refused = errors.answer(error)
             return self._told(refused.status_code, {}, refused.body)
+        if answer.body and answer.headers.get("content-type") not in _IN_A_BUNDLE:
+            return self._told(406, {}, errors.outcome(406, "not-supported", _NO_RESOURCE).body)
         return self._told(answer.status, answer.headers, bytes(answer.body))
 
     def _scope(self, entry: Entry, media_type: str) -> Scope:
