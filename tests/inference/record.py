@@ -258,7 +258,7 @@ def things(draw: st.DrawFn, ids: Ids) -> list[Thing]:
     for name in names:
         number = draw(st.sampled_from((1, 1, 1, 2, 3)))
         versions = tuple(_whole(ids, name, version, drawing.elements(name)) for version in range(1, number + 1))
-        gone = draw(st.integers(0, 9)) == 9
+        gone = draw(st.integers(0, 3)) == 3
         made.append(Thing(name=name, local=ids.local(name), versions=versions, gone=gone))
     return [_placed(one, made, ids) for one in made]
 

@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from aggregator.fhir.index import SearchIndex
 from aggregator.fhir.parameters import Kind, Parameter, of_type
 from aggregator.fhir.patch import JSON_PATCH
 from aggregator.fhir.search_types import modifiers
 from fhir_profiles.text import Resource, dumps
 from tests.inference.asking import Request
 from tests.inference.record import DATES, NAMES, Ids, Thing
+from tests.vault.world import INDEX
 
 Pairs = list[tuple[str, str]]
 TYPES = tuple(dict.fromkeys(name.partition("/")[0] for name in NAMES))
@@ -52,7 +52,7 @@ class Drawer:
         self.ids = ids
         self.names = [ids.whole(one.name) for one in found] or [ids.subject]
         self._resources = [version for one in found for version in one.versions]
-        self._rows = [(one["resourceType"], _INDEX.rows(one["resourceType"], one)) for one in self._resources]
+        self._rows = [(one["resourceType"], INDEX.rows(one["resourceType"], one)) for one in self._resources]
 
     def one(self, values: Sequence[Any]) -> Any:
         return self._draw(st.sampled_from(list(values)))
@@ -154,9 +154,6 @@ class Drawer:
             "_format": ("xml", "json"),
         }
         return made + [(name, self.one(further[name])) for name in self.some([*further], 2)]
-
-
-_INDEX = SearchIndex()
 
 
 def _search(drawn: Drawer, kind: str) -> Asked:

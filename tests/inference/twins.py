@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from aggregator.consent.decide import Context, Facts, Party, facts_of, openable, parse
 from aggregator.consent.grant import Opened
 from aggregator.consent.section_table import DIRECTORY
-from aggregator.fhir.index import SearchIndex
 from aggregator.vault import tables
 from aggregator.vault import view as views
 from aggregator.vault.envelope import Operation
@@ -31,9 +30,8 @@ from fhir_profiles.text import Resource
 from tests.consent import decide_world as consents
 from tests.consent.decide_reference import outcomes, permitted
 from tests.inference.record import CODES, NAMES, TABLE, UPDATED, Ids, Thing
-from tests.vault.world import START
+from tests.vault.world import INDEX, START
 
-INDEX = SearchIndex()
 PRACTICE = Party("praxis")
 CONTEXT = Context(PRACTICE, "TREAT", START)
 Envelopes = Sequence[tuple[str, list[Operation]]]
