@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from aggregator import __version__, memory
-from aggregator.commands import accounts, audit, connectors, consents, keys
+from aggregator.commands import accounts, audit, connectors, consents, keys, parties
 from aggregator.commands.backup import backup
 from aggregator.commands.common import DEFAULT_CONFIG
 from aggregator.commands.demo import demo
@@ -43,6 +43,7 @@ for name, group in (
     ("connectors", connectors.app),
     ("consents", consents.app),
     ("keys", keys.app),
+    ("parties", parties.app),
     ("audit", audit.app),
 ):
     app.add_typer(group, name=name)

@@ -17,16 +17,19 @@ from aggregator.config import Config
 from aggregator.consent.section_table import SectionTable
 from aggregator.errors import KeysMissing, OperatorError, RolledBack
 from aggregator.fhir.index import SearchIndex
+from aggregator.identity import directory
 from aggregator.identity.accounts import Accounts
 from aggregator.identity.app_tokens import AppTokens
 from aggregator.identity.authorizations import Authorizations
-from aggregator.identity.client_registry import register
+from aggregator.identity.client_registry import ClientRegistry, register
 from aggregator.identity.clients import Clients
 from aggregator.identity.grants import Grants
 from aggregator.identity.handed_out import Desk
 from aggregator.identity.id_tokens import IdTokens
 from aggregator.identity.owner_writing import OwnerWriting
+from aggregator.identity.parties import Parties
 from aggregator.identity.passkeys import Passkeys
+from aggregator.identity.registrations import Registrations
 from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
 from aggregator.portability.erase import finish_erasures
@@ -138,13 +141,16 @@ def _compose(
 ) -> Service:
     keys = ring.worker_keys()
     table, registry = SectionTable.load(), Registry(config.sources)
-    registered = register(config.clients, Fetcher(loopback=config.http.fetch_loopback).get, clock)
+    fetch = Fetcher(loopback=config.http.fetch_loopback).get
+    registrations = Registrations(store, ring, clock, config.parties.most_pending)
+    registered = ClientRegistry(register(config.clients, fetch, clock), registrations, fetch, clock)
+    parties = Parties(registered, registrations, directory.read(config.parties.directory_files), fetch, clock)
     session = config.session
     base_url = (config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/")
     accounts = Accounts(
         store, ring, clock, session.owner_minutes * 60, session.signing_minutes * 60, config.sign_up.who
     )
-    grants = Grants(store, ring, accounts, [one.party for one in registered.values()], clock)
+    grants = Grants(store, ring, accounts, parties, clock)
     signing, desk = Signing(store, accounts, grants, clock), Desk(ring, clock)
     grants.finish_revocations()
     worker = Worker(
@@ -185,6 +191,7 @@ def _compose(
         indexer=indexer,
         registry=registry,
         registered=registered,
+        parties=parties,
         accounts=accounts,
         ways_in=WaysIn(store, ring, accounts, Passkeys(store, ring, clock, base_url), clock),
         grants=grants,

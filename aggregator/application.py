@@ -30,6 +30,7 @@ from aggregator.api.fhir.router import PREFIX
 from aggregator.api.headers import Guarded
 from aggregator.api.link_routes import LinkRoutes
 from aggregator.api.oauth_routes import OAuthRoutes
+from aggregator.api.party_routes import PartyRoutes
 from aggregator.api.service import Service
 from aggregator.api.shl_routes import ShlRoutes
 from aggregator.api.unlocker_routes import UnlockerRoutes
@@ -76,6 +77,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(ExportRoutes(service, callers, turns).router())
     app.include_router(LinkRoutes(service, callers).router())
     app.include_router(ShlRoutes(service).router())
+    app.include_router(PartyRoutes(service, callers).router())
     app.include_router(AppRoutes(service, callers, access).router())
     app.include_router(ConsentRoutes(callers, Desk(service, access)).router())
     app.include_router(pages.router(service, callers, access, turns))

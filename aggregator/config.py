@@ -165,6 +165,13 @@ class ClientSettings(_Section):
     launch_uri: str = ""
 
 
+class PartiesSettings(_Section):
+    """Whom Consents can name beside the clients here: FHIR files, and how many may wait for the operator's approval."""
+
+    directory_files: list[Path] = []
+    most_pending: int = Field(default=50, ge=0)
+
+
 class Config(BaseSettings):
     """All settings of an installation."""
 
@@ -180,6 +187,7 @@ class Config(BaseSettings):
     sync: SyncSettings = SyncSettings()
     sources: dict[str, SourceSettings] = {}
     clients: dict[str, ClientSettings] = {}
+    parties: PartiesSettings = PartiesSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -265,6 +273,9 @@ def _anchored(config: Config, folder: Path) -> Config:
                 }
             ),
             "clients": clients,
+            "parties": config.parties.model_copy(
+                update={"directory_files": [folder / one for one in config.parties.directory_files]}
+            ),
         }
     )
 

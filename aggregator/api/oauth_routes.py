@@ -71,9 +71,8 @@ class OAuthRoutes:
             "pushed_authorization_request_endpoint": (self.push, ["POST"]),
             "jwks_uri": (self.jwks, ["GET"]),
         }
-        for name, path in oauth_table.ENDPOINTS.items():
-            route, methods = routes[name]
-            add(path, route, methods=methods)
+        for name, (route, methods) in routes.items():
+            add(oauth_table.ENDPOINTS[name], route, methods=methods)
         for path in oauth_table.DOCUMENTS:
             add(path, self.document, methods=["GET"])
         return router

@@ -20,6 +20,7 @@ ENDPOINTS: Mapping[str, str] = {
     "introspection_endpoint": "/auth/introspect",
     "revocation_endpoint": "/auth/revoke",
     "pushed_authorization_request_endpoint": "/auth/par",
+    "registration_endpoint": "/auth/register",
     "jwks_uri": "/auth/jwks",
 }
 """Each endpoint's name in the documents, and its path."""

@@ -15,6 +15,7 @@ from aggregator.identity.client_registry import Client
 from aggregator.identity.clients import Clients
 from aggregator.identity.grants import Grants
 from aggregator.identity.owner_writing import OwnerWriting
+from aggregator.identity.parties import Parties
 from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
 from aggregator.sharing.door import Door
@@ -44,6 +45,7 @@ class Service:
     indexer: Indexer
     registry: Registry
     registered: Mapping[str, Client]
+    parties: Parties
     accounts: Accounts
     ways_in: WaysIn
     grants: Grants

@@ -1,4 +1,4 @@
-"""Clients as the operator registers them: who each is, its keys, and where an app lives."""
+"""Who may sign in: the clients of the settings, and those that the operator approved while the service runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from aggregator.consent.section_table import Coding
 from aggregator.errors import OperatorError
 from aggregator.identity import redirect_uris
 from aggregator.identity.client_keys import Fetch, FetchedKeys, FixedKeys, Keys, key_set
+from aggregator.identity.registrations import Registration, Registrations, State
 from aggregator.vault.key_service import PERSON
 from connectors.contract import Clock
-from fhir_profiles.codes import PARTY_CLASS, RECORD
+from fhir_profiles.codes import GIVEN_HERE, PARTY_CLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,49 @@ class Client:
         return self.party.kind is PartyKind.APP
 
 
+class ClientRegistry(Mapping[str, Client]):
+    """Those who may sign in just now, by client id."""
+
+    def __init__(
+        self, configured: Mapping[str, Client], registrations: Registrations, fetch: Fetch, clock: Clock
+    ) -> None:
+        self._configured = configured
+        self._registrations = registrations
+        self._fetch = fetch
+        self._clock = clock
+        self._made: dict[str, Client] = {}
+
+    def __getitem__(self, client_id: str) -> Client:
+        if client_id in self._configured:
+            return self._configured[client_id]
+        found = self._registrations.find(client_id)
+        if found is None or found.state is not State.APPROVED:
+            raise KeyError(client_id)
+        return self._client(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._configured, *(one.id for one in self._registrations.all(State.APPROVED))])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _client(self, registered: Registration) -> Client:
+        """The same object as long as its row is the same: it remembers the keys that it fetched."""
+        known = self._made.get(registered.id)
+        if known is None or known.settings != registered.claim.settings:
+            known = client(registered.id, registered.claim.settings, self._fetch, self._clock)
+            self._made[registered.id] = known
+        return known
+
+
 def register(settings: Mapping[str, ClientSettings], fetch: Fetch, clock: Clock) -> dict[str, Client]:
     """The configured clients. Raises OperatorError for what cannot be used."""
-    return {name: _client(name, one, fetch, clock) for name, one in settings.items()}
+    return {name: client(name, one, fetch, clock) for name, one in settings.items()}
 
 
-def _client(name: str, settings: ClientSettings, fetch: Fetch, clock: Clock) -> Client:
-    if name.startswith(PERSON) or any(one.system == RECORD for one in settings.identifiers):
+def client(name: str, settings: ClientSettings, fetch: Fetch, clock: Clock) -> Client:
+    """A client, from what is set or was approved. Raises OperatorError."""
+    if name.startswith(PERSON) or any(one.system.startswith(GIVEN_HERE) for one in settings.identifiers):
         raise OperatorError(
             f"clients.{name}: named like a person with a record here; choose another name or identifier"
         )
@@ -56,8 +93,13 @@ def _client(name: str, settings: ClientSettings, fetch: Fetch, clock: Clock) -> 
 
 def _named(settings: ClientSettings) -> frozenset[Coding]:
     """By its identifiers, and as one of its kind: in an emergency a patient may let in any provider, known or not."""
-    own = frozenset((one.system, one.value) for one in settings.identifiers)
+    own = codings(settings)
     return own if settings.kind == "app" else own | {(PARTY_CLASS, settings.kind)}
+
+
+def codings(settings: ClientSettings) -> frozenset[Coding]:
+    """The identifiers of its own."""
+    return frozenset((one.system, one.value) for one in settings.identifiers)
 
 
 def _addresses(settings: ClientSettings) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ Whose keys there are says the key service: a row that a database hides meanwhile
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlmodel import Session, col, delete, select
 
@@ -26,7 +26,7 @@ class Grants:
     """parties: who is registered, beside the people and apps whom Consents name."""
 
     def __init__(
-        self, store: Store, key_service: KeyService, accounts: Accounts, parties: Sequence[Party], clock: Clock
+        self, store: Store, key_service: KeyService, accounts: Accounts, parties: Iterable[Party], clock: Clock
     ) -> None:
         self._store = store
         self._key_service = key_service

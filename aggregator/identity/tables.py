@@ -139,3 +139,17 @@ class Notice(SQLModel, table=True):
     id: str = Field(primary_key=True)
     at: int = Field(sa_type=BigInteger)
     box: bytes
+
+
+class RegisteredClient(SQLModel, table=True):
+    """A client that came while the service ran. told: what it claims and how that was verified, as JSON.
+
+    seal: the key service's, over all of the row. at: since when it is in its state, in Unix seconds.
+    """
+
+    __tablename__ = "registered_client"
+    id: str = Field(primary_key=True)
+    state: str = Field(index=True)
+    at: int = Field(sa_type=BigInteger)
+    told: str
+    seal: bytes

@@ -16,6 +16,7 @@ LANR: Final = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_ANR"  # physician
 BSNR: Final = "https://fhir.kbv.de/NamingSystem/KBV_NS_Base_BSNR"  # practice site
 TELEMATIK_ID: Final = "https://gematik.de/fhir/sid/telematik-id"
 URI: Final = "urn:ietf:rfc:3986"  # identifiers that are themselves URIs
+GIVEN_HERE: Final = "https://aggregator.example/fhir/sid/"  # what begins so, this service alone gives
 RECORD: Final = "https://aggregator.example/fhir/sid/record"  # a person with a record here, by its vault's id
 APP_AUTHORIZATION: Final = "https://aggregator.example/fhir/sid/app-authorization"  # one approval of one app
 PARTY_CLASS: Final = "https://aggregator.example/fhir/sid/party-class"  # all of a kind: "provider", "payer"

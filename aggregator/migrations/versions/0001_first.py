@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_860e4a52b5e9"
+revision = "0001_ee35b3e249ea"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -309,6 +309,16 @@ def upgrade() -> None:
         sa.Column("box", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("vault", "position"),
     )
+    op.create_table(
+        "registered_client",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("told", sa.String(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_registered_client_state"), "registered_client", ["state"], unique=False)
     op.create_table(
         "route",
         sa.Column("feed", sa.LargeBinary(), nullable=False),
