@@ -44,17 +44,14 @@ class Cookies:
         return self._of(request, _VISIT)
 
     def begin_visit(self, response: Response, made: str) -> None:
-        """Set a new one."""
+        """Set a new one; there is no session, or no longer."""
         self._set(response, _VISIT, made)
+        self._end(response, _SESSION)
 
     def enter(self, response: Response, token: str) -> None:
         """Set the session's token: a new one at every sign-in. It ends with the browser, if not before."""
         self._set(response, _SESSION, token)
         self._end(response, _VISIT)
-
-    def leave(self, response: Response) -> None:
-        """The session is over."""
-        self._end(response, _SESSION)
 
     def speak(self, response: Response, language: str) -> None:
         """Remember the language for a year."""

@@ -21,7 +21,7 @@ from aggregator.api.caller import Callers, Principal
 from aggregator.api.service import Service
 from aggregator.errors import AggregatorError, Refused, SignInFailed
 from aggregator.identity.turns import Turns
-from aggregator.portal.cookies import Cookies, new_visit, proves
+from aggregator.portal.cookies import Cookies, proves
 from aggregator.portal.static_files import StaticFiles
 from aggregator.portal.unlocking import ASSERTION, PASSWORD, Unlocking
 from aggregator.portal.visit import Visit
@@ -115,11 +115,11 @@ class Frame:
             request=request,
             language=chosen(self._cookies.language(request), accepted),
             known=self._owner(token),
-            secret=token or visit or new_visit(),
+            secret=token or visit,
             cookies=self._cookies,
             render=self._render,
         )
-        if not token and not visit:
+        if not made.secret:
             made.begin()
         return made
 

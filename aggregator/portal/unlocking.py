@@ -48,7 +48,7 @@ class Unlocking:
         if visit.known is not None:
             await asyncio.to_thread(self._service.accounts.sign_out, visit.owner.token)
             self._callers.forget(visit.owner.token)
-            visit.leave()
+            visit.begin()
 
     def is_fresh(self, visit: Visit) -> bool:
         """Was the last unlock within the minutes in which one may sign?"""

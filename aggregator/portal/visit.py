@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -41,7 +42,8 @@ class Visit:
     cookies: Cookies
     render: Render = field(repr=False)
     form: Sequence[tuple[str, str]] = field(default=(), repr=False)
-    _on_answer: list[Callable[[Response], None]] = field(default_factory=list, repr=False)
+    _session: Callable[[Response], None] | None = field(default=None, init=False, repr=False)
+    _language: Callable[[Response], None] | None = field(default=None, init=False, repr=False)
 
     @property
     def principal(self) -> Principal:
@@ -87,31 +89,25 @@ class Visit:
         """On to where somebody wanted to go before signing in, where that is a page of ours; else home."""
         return self.go(wanted if _HERE.fullmatch(wanted) else "/app")
 
+    def begin(self) -> None:
+        """Nobody is signed in: the browser is known again by a cookie of its own."""
+        self.known, self.secret = None, new_visit()
+        self._session = partial(self.cookies.begin_visit, made=self.secret)
+
     def enter(self, principal: Principal) -> None:
         """From this answer on the browser is this owner's."""
-        token = principal.as_owner().token
-        self.known, self.secret = principal, token
-        self._on_answer.append(lambda response: self.cookies.enter(response, token))
-
-    def leave(self) -> None:
-        """From this answer on it is nobody's."""
-        self.known, self.secret = None, new_visit()
-        self.begin()
-        self._on_answer.append(self.cookies.leave)
+        self.known, self.secret = principal, principal.as_owner().token
+        self._session = partial(self.cookies.enter, token=self.secret)
 
     def speak(self, language: str) -> None:
         """The language of the pages from here on."""
-        self._on_answer.append(lambda response: self.cookies.speak(response, language))
-
-    def begin(self) -> None:
-        """Nobody is signed in: the browser is known again by a cookie of its own."""
-        begun = self.secret
-        self._on_answer.append(lambda response: self.cookies.begin_visit(response, begun))
+        self._language = partial(self.cookies.speak, language=language)
 
     def answered(self, response: Response) -> Response:
-        """The response, with what was to go with it."""
-        for told in self._on_answer:
-            told(response)
+        """The response, with the cookies that go with it."""
+        for told in (self._session, self._language):
+            if told is not None:
+                told(response)
         return response
 
     def values(self) -> Mapping[str, Any]:
