@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.api.http_world import PASSWORD
 
@@ -48,9 +48,9 @@ def passkeys(page: Page) -> None:
     tools.send("WebAuthn.addVirtualAuthenticator", {"options": told | able | {"automaticPresenceSimulation": True}})
 
 
-def title(page: Page) -> str:
-    """The page's one heading."""
-    return page.get_by_role("heading", level=1).inner_text()
+def shows(page: Page, title: str) -> None:
+    """The page has this heading, or gets it within seconds."""
+    expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=10_000)
 
 
 def press(page: Page, name: str) -> None:

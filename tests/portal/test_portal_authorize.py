@@ -8,14 +8,14 @@ from playwright.sync_api import Page, expect
 
 from tests.api.app_world import App, answered, bearer
 from tests.api.http_world import PASSWORD, REDIRECT, HttpWorld
-from tests.portal.browsing import press, sign_in, title
+from tests.portal.browsing import press, shows, sign_in
 
 
 def _asked(page: Page, app: App) -> None:
     """The app sends the browser, which nobody is signed in to."""
     page.route(f"{REDIRECT}*", lambda route: route.fulfill(body="the app"))
     sign_in(page, at=f"/auth/authorize?{urlencode(app.request)}")
-    assert title(page) == "Darf diese App in Ihrer Akte lesen?"
+    shows(page, "Darf diese App in Ihrer Akte lesen?")
 
 
 def test_an_app_reads_what_was_left(world: HttpWorld, page: Page) -> None:
@@ -48,7 +48,7 @@ def test_allowing_asks_who_it_is_and_keeps_what_was_ticked(world: HttpWorld, pag
     page.get_by_label("Medikamente", exact=True).uncheck()
     world.clock.advance(minutes=6)
     press(page, "Erlauben")
-    assert title(page) == "Sind Sie es?"
+    shows(page, "Sind Sie es?")
     page.get_by_label("Ihr Passwort").fill(PASSWORD)
     press(page, "Weiter")
     page.wait_for_url(f"{REDIRECT}*")

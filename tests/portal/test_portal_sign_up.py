@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from aggregator.identity import invitations
 from tests.api.http_world import PASSWORD, HttpWorld
-from tests.portal.browsing import fill, press, sign_in, title
+from tests.portal.browsing import fill, press, shows, sign_in
 
 NEW = "Ein neues langes Wort"
 GRETA = {"given": "Greta", "family": "Groß", "birth_date": "1941-05-06"}
@@ -33,7 +33,7 @@ def test_a_record_is_made_its_code_typed_back_and_opens_it_again(world: HttpWorl
     page.get_by_role("link", name="Passwort vergessen?").click()
     fill(page, login="greta", code=code, new_password=NEW, again=NEW)
     press(page, "Passwort setzen")
-    assert title(page) == "Guten Tag"
+    shows(page, "Guten Tag")
     assert world.http.post("/auth/sign-in", json={"login": "greta", "password": NEW}).status_code == 200
 
 
@@ -64,7 +64,7 @@ def test_who_was_invited_signs_up_once(world: HttpWorld, page: Page, monkeypatch
     _sign_up(page, "ida", invitation="ABCD-EFGH")
     expect(page.get_by_role("alert")).to_contain_text("Einladungscode")
     _sign_up(page, "ida", invitation=code.lower())
-    assert title(page) == "Ihr Wiederherstellungscode"
+    shows(page, "Ihr Wiederherstellungscode")
     _sign_up(page, "ina", invitation=code)
     expect(page.get_by_role("alert")).to_contain_text("Einladungscode")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from tests.api.http_world import PASSWORD, HttpWorld
-from tests.portal.browsing import passkeys, press, sign_in, title
+from tests.portal.browsing import passkeys, press, shows, sign_in
 
 NEW = "Ein neues langes Wort"
 
@@ -21,7 +21,7 @@ def test_a_passkey_is_added_and_opens_the_record(world: HttpWorld, page: Page) -
     press(page, "Abmelden")
     page.goto("/app/devices")
     press(page, "Mit Passkey")
-    assert title(page) == "Wo Sie angemeldet sind"
+    shows(page, "Wo Sie angemeldet sind")
 
 
 def test_a_change_waits_for_an_unlock_and_is_done_then(world: HttpWorld, page: Page) -> None:
@@ -30,7 +30,7 @@ def test_a_change_waits_for_an_unlock_and_is_done_then(world: HttpWorld, page: P
     world.clock.advance(minutes=10)
     page.goto("/app/ways-in")
     press(page, "Neuer Wiederherstellungscode")
-    assert title(page) == "Sind Sie es?"
+    shows(page, "Sind Sie es?")
     page.get_by_label("Ihr Passwort").fill("falsch, ganz falsch")
     press(page, "Weiter")
     expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("Das hat nicht geklappt")
@@ -43,7 +43,7 @@ def test_a_change_waits_for_an_unlock_and_is_done_then(world: HttpWorld, page: P
     expect(page.get_by_role("alert")).to_contain_text("Tippfehler")
     page.get_by_label("Ihr Code").fill(code.lower())
     press(page, "Bestätigen")
-    assert title(page) == "Guten Tag"
+    shows(page, "Guten Tag")
     vault = world.patients["paula"].partition(".")[0]
     assert world.service.accounts.recovery_proven(vault)
 
@@ -58,7 +58,7 @@ def test_a_new_password_ends_every_other_session(world: HttpWorld, page: Page) -
     for label in ("Neues Passwort", "Noch einmal"):
         page.get_by_label(label).fill(NEW)
     press(page, "Ändern")
-    assert title(page) == "Ihre Zugänge"
+    shows(page, "Ihre Zugänge")
     assert world.get("/app/sessions", world.owner("otto")).status_code == 401
     page.goto("/app/devices")
     expect(page.get_by_text("Dieses Gerät")).to_be_visible()
