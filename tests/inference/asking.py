@@ -205,14 +205,14 @@ class _Access:
 
 
 def over_http(http: httpx.Client, caller: Mapping[str, str]) -> Ask:
-    """A server, asked as this caller."""
+    """A server, asked as this caller. Its own address, which no other has, is told as that of all."""
+    own, all_ = str(http.base_url).rstrip("/"), BASE.removesuffix("/fhir")
 
     def ask(request: Request) -> Answer:
         url = f"/fhir{request.path}?{request.query}" if request.query else f"/fhir{request.path}"
         headers = {"Accept-Encoding": "identity", **request.headers, **caller}
         answer = http.request(request.method, url, headers=headers, content=request.body or None)
-        return Answer(
-            answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content
-        )
+        told = {name.lower(): value.replace(own, all_) for name, value in answer.headers.items()}
+        return Answer(answer.status_code, told, answer.content.replace(own.encode(), all_.encode()))
 
     return ask
