@@ -127,7 +127,7 @@ def _grantee(one: Grantee, last: datetime | None) -> dict[str, Any]:
 def _edition(one: Edition) -> dict[str, Any]:
     return {
         "version": one.version,
-        "signed": one.signed,
+        "signed": _time(one.signed),
         "status": one.status,
         "understood": one.said.understood,
         "permits": one.said.permits,

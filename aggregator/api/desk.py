@@ -18,7 +18,7 @@ from aggregator.api.receipt_list import Line
 from aggregator.api.service import Service
 from aggregator.consent.decide import Party
 from aggregator.consent.provision import PURPOSE_PARENTS
-from aggregator.consent.sharing import Sharing, consent_of, who_is
+from aggregator.consent.sharing import Sharing, consent_of, sharing_of, who_is
 from aggregator.errors import CallerError
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import NotFound
@@ -96,7 +96,7 @@ class Desk:
 
     async def grant(self, principal: Principal, request: str, sections: frozenset[str] | None, days: int | None) -> str:
         """Answer a request by signing its Consent, whole or narrower; returns the Consent's id. Raises UnlockNeeded."""
-        owner, asked = principal.as_owner(), await self._asked(principal, request)
+        owner, asked = principal.as_owner(), await self.asked(principal, request)
         chosen = asked.wish.sections if sections is None else sections
         consent = self.consent_for(owner, asked, chosen, asked.wish.days if days is None else days)
         signed = await self.sign(principal, consent)
@@ -105,9 +105,36 @@ class Desk:
 
     async def refuse(self, principal: Principal, request: str) -> None:
         """No. The provider is told nothing: it looks like a patient who has not answered."""
-        asked = await self._asked(principal, request)
+        asked = await self.asked(principal, request)
         await asyncio.to_thread(self._requests.close, principal.as_owner(), request, accepted=False)
         await self._receipt(principal, f"request of {asked.party} refused", 0)
+
+    async def sharing_with(self, principal: Principal, party_id: str) -> Sharing | None:
+        """The one simple Consent there is for this party, as the owner would say it."""
+        found = await asyncio.to_thread(self._simple, principal.as_owner(), party_id)
+        return found[0] if found else None
+
+    async def proposal(
+        self, principal: Principal, party_id: str, sections: frozenset[str], days: int
+    ) -> tuple[Resource, str | None]:
+        """A Consent for treatment, and the local id of the one that it changes. Raises CallerError."""
+        owner, now = principal.as_owner(), self._service.clock()
+        found = await asyncio.to_thread(self._simple, owner, party_id)
+        sharing = Sharing(
+            who=who_is(self.party(party_id), self.names()[party_id]),
+            sections=sections,
+            since=now.isoformat(timespec="seconds"),
+            until=(now + timedelta(days=days)).isoformat(timespec="seconds"),
+        )
+        made = consent_of(sharing, owner.whole_patient, now, found[1] if found else None)
+        return made, str(made["id"]).partition(".")[2] if found else None
+
+    def _simple(self, owner: Owner, party_id: str) -> tuple[Sharing, Resource] | None:
+        """The Consent that a change replaces: one that says nothing but which sections this party may read when."""
+        tokens = self.party(party_id).tokens
+        found = [(said, one) for one in self._standing.signed(owner) if (said := sharing_of(one))]
+        plain = [(said, one) for said, one in found if _is_plain(said) and not said.who.named.isdisjoint(tokens)]
+        return plain[0] if len(plain) == 1 else None
 
     async def sign(self, principal: Principal, consent: Resource, local: str | None = None) -> str:
         """Sign a Consent, or a new version of one; returns its whole id. Raises UnlockNeeded, NotValid, CallerError."""
@@ -150,13 +177,14 @@ class Desk:
         await self._receipt(principal, f"history of Consent/{whole_id}", len(found))
         return found
 
-    async def receipts(self, principal: Principal, most: int) -> list[Line]:
-        """The newest receipts in words. Itself receipted, after they were read."""
-        found = await asyncio.to_thread(receipt_list.lines, self._service, principal.as_owner(), most)
+    async def receipts(self, principal: Principal, most: int, *, own: bool) -> list[Line]:
+        """The newest receipts in words. own: with what the owner did. Itself receipted, after they were read."""
+        found = await asyncio.to_thread(receipt_list.lines, self._service, principal.as_owner(), most, own=own)
         await self._receipt(principal, "receipts", len(found))
         return found
 
-    async def _asked(self, principal: Principal, request: str) -> Asked:
+    async def asked(self, principal: Principal, request: str) -> Asked:
+        """One of those that wait. Raises NotFound."""
         found = await asyncio.to_thread(self._requests.waiting, principal.as_owner())
         known = {one.id: one for one in found if one.party in self._service.registered}
         if request not in known:
@@ -166,3 +194,7 @@ class Desk:
     async def _receipt(self, principal: Principal, what: str, shown: int) -> None:
         act = Act("operation", "", what)
         await self._access.answer(principal, principal.as_owner().vault, act, lambda _: Answer(b"", shown))
+
+
+def _is_plain(said: Sharing) -> bool:
+    return said == Sharing(who=said.who, sections=said.sections, since=said.since, until=said.until)

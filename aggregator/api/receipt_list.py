@@ -42,9 +42,9 @@ class Line:
     withheld: Mapping[Reason, int]
 
 
-def lines(service: Service, owner: Owner, most: int) -> list[Line]:
-    """The newest ones, newest first."""
-    told = _told(service, owner)
+def lines(service: Service, owner: Owner, most: int, *, own: bool) -> list[Line]:
+    """The newest ones, newest first. own: with what the owner did."""
+    told = [one for one in _told(service, owner) if own or one[1]["party"] != OWNER]
     withheld = owner_views.withheld(service, owner)
     return [_line(service, withheld, position, entry) for position, entry in reversed(told[-most:])]
 

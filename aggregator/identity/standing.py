@@ -53,7 +53,7 @@ class Edition:
 
     consent: str
     version: int
-    signed: str
+    signed: datetime
     status: str
     said: Told
     opened: tuple[str, ...]
@@ -77,6 +77,12 @@ class Standing:
             found = [self._grantee(owner, row, _alone(party), consents) for party in parties]
             found += [self._class(owner, row, token, parties, consents) for token in CLASSES]
             return sorted((one for one in found if one), key=lambda one: one.name.casefold())
+
+    def signed(self, owner: Owner) -> list[Resource]:
+        """The Consents that count, as they were signed."""
+        with self._store.read() as session:
+            _, state = owner_reading.section(session, owner, signed_consents.SECTION)
+        return signed_consents.current(state)
 
     def consents(self, owner: Owner) -> list[Edition]:
         """The newest version of each Consent of the owner's own, the last signed first."""
@@ -138,7 +144,7 @@ class Standing:
         return Edition(
             consent=str(consent["id"]),
             version=put.version,
-            signed=put.updated,
+            signed=at,
             status=str(consent.get("status", "")),
             said=told(consent, tokens),
             opened=tuple(opened),

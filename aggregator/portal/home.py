@@ -13,7 +13,7 @@ from aggregator.api.service import Service
 from aggregator.portal.frame import Frame
 from aggregator.portal.visit import Visit
 
-ROOMS = ("share", "ways-in", "devices")
+ROOMS = ("access", "requests", "receipts", "share", "ways-in", "devices")
 """The owner's pages, as home lists them: each a path under /app, with its words in `words/home.toml`."""
 
 

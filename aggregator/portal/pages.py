@@ -6,24 +6,33 @@ from fastapi import APIRouter
 
 from aggregator.api.access import Access
 from aggregator.api.caller import Callers
+from aggregator.api.desk import Desk
 from aggregator.api.service import Service
 from aggregator.identity.turns import Turns
+from aggregator.portal.access import AccessPages
 from aggregator.portal.authorize import AuthorizePages
 from aggregator.portal.devices import DevicesPages
 from aggregator.portal.frame import Frame
 from aggregator.portal.home import HomePages
+from aggregator.portal.receipts import ReceiptPages
+from aggregator.portal.requests import RequestPages
 from aggregator.portal.share import SharePages
 from aggregator.portal.sign_in import SignInPages
 from aggregator.portal.sign_up import SignUpPages
 from aggregator.portal.ways_in import WaysInPages
+from aggregator.portal.what_if import WhatIfPages
 
 
 def router(service: Service, callers: Callers, access: Access, turns: Turns) -> APIRouter:
     """FastAPI's router. A page is added here, and to the rooms that home lists (`home.ROOMS`)."""
-    frame = Frame(service, callers, turns)
+    frame, desk = Frame(service, callers, turns), Desk(service, access)
     made = APIRouter()
     for pages in (
         HomePages(frame, service),
+        AccessPages(frame, desk),
+        RequestPages(frame, desk),
+        WhatIfPages(frame, desk, service.table.sensitive),
+        ReceiptPages(frame, desk),
         SignInPages(frame),
         SignUpPages(frame, service, callers, turns),
         AuthorizePages(frame, service, access),

@@ -15,7 +15,7 @@ from aggregator.api.caller import Principal
 from aggregator.errors import SignInFailed
 from aggregator.identity.accounts import Owner
 from aggregator.portal.cookies import Cookies, new_visit, proof
-from aggregator.portal.words import Language
+from aggregator.portal.words import LANGUAGES, Language
 
 Render = Callable[..., str]
 _HERE = re.compile(r"/app(?:[/?][\x21-\x5b\x5d-\x7e]*)?")
@@ -56,6 +56,11 @@ class Visit:
     def owner(self) -> Owner:
         """The same as the record's owner. Raises SignInFailed."""
         return self.principal.as_owner()
+
+    @property
+    def at(self) -> int:
+        """Where this language stands in a pair of German and English."""
+        return LANGUAGES.index(self.language)
 
     def field(self, name: str) -> str:
         """A field of the form, without blanks around; empty where there is none."""
