@@ -34,6 +34,7 @@ from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
 from aggregator.portability.erase import finish_erasures
 from aggregator.portability.export import Place
+from aggregator.sharing import issuers
 from aggregator.sharing.door import Door
 from aggregator.sharing.shares import Shares
 from aggregator.sync.connect import Connections
@@ -202,6 +203,7 @@ def _compose(
         app_tokens=AppTokens(store, ring, desk, registered, IdTokens(ring, clock, base_url), clock),
         shares=shares,
         door=Door(store, ring, shares, clock),
+        issuers=issuers.Issuers(issuers.trusted(config.cards.issuers), fetch),
         connections=Connections(worker),
         worker=worker,
         receipts=receipts,

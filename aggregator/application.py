@@ -21,6 +21,7 @@ from aggregator.api.access import Access
 from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
 from aggregator.api.authorization_routes import AuthorizationRoutes
+from aggregator.api.brought_routes import BroughtRoutes
 from aggregator.api.caller import Callers
 from aggregator.api.consent_routes import ConsentRoutes
 from aggregator.api.desk import Desk
@@ -75,6 +76,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(AuthorizationRoutes(service, callers, access).router())
     app.include_router(UnlockerRoutes(service, callers, turns).router())
     app.include_router(ExportRoutes(service, callers, turns).router())
+    app.include_router(BroughtRoutes(service, callers, access).router())
     app.include_router(LinkRoutes(service, callers).router())
     app.include_router(ShlRoutes(service).router())
     app.include_router(PartyRoutes(service, callers).router())

@@ -134,6 +134,12 @@ class SyncSettings(_Section):
     hold_days: int = Field(default=30, ge=1, le=90)
 
 
+class CardSettings(_Section):
+    """SMART Health Cards that owners bring: a folder with the issuers that the operator trusts."""
+
+    issuers: str = ""
+
+
 class SourceSettings(_Section):
     """One source authority: a name that never changes, its connector, and that connector's settings."""
 
@@ -185,6 +191,7 @@ class Config(BaseSettings):
     sign_up: SignUpSettings = SignUpSettings()
     view: ViewSettings = ViewSettings()
     sync: SyncSettings = SyncSettings()
+    cards: CardSettings = CardSettings()
     sources: dict[str, SourceSettings] = {}
     clients: dict[str, ClientSettings] = {}
     parties: PartiesSettings = PartiesSettings()
@@ -266,6 +273,7 @@ def _anchored(config: Config, folder: Path) -> Config:
         update={
             "store": _anchored_store(config.store, folder),
             "blobs": _anchored_blobs(config.blobs, folder),
+            "cards": CardSettings(issuers=str(folder / config.cards.issuers) if config.cards.issuers else ""),
             "keys": config.keys.model_copy(
                 update={
                     "folder": folder / config.keys.folder,

@@ -19,6 +19,7 @@ from aggregator.identity.parties import Parties
 from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
 from aggregator.sharing.door import Door
+from aggregator.sharing.issuers import Issuers
 from aggregator.sharing.shares import Shares
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
@@ -56,6 +57,7 @@ class Service:
     app_tokens: AppTokens
     shares: Shares
     door: Door
+    issuers: Issuers
     connections: Connections
     worker: Worker
     receipts: ReceiptWriter

@@ -60,6 +60,8 @@ def _resource(vault: str, put: Put) -> Resource:
     if "hash" in origin and "locator" in origin:
         told = {"identifier": identifier(codes.URI, f"nih:{origin['hash']}"), "display": origin["locator"]}
         made["entity"] = [{"role": "source", "what": told}]
+    if "issuer" in origin and "verification" in origin:  # the owner's own, whoever signed it elsewhere
+        made["entity"] = [{"role": "source", "what": {"display": f"{origin['issuer']}: {origin['verification']}"}}]
     if "amends" in origin:
         made["entity"] = [{"role": "revision", "what": reference(origin["amends"])}]
     return made

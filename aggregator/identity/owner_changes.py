@@ -26,13 +26,15 @@ from aggregator.vault.fold import Version
 from aggregator.vault.keys import OWNER
 from aggregator.vault.mask import BINARY, part_of
 from fhir_profiles.attachments import attachments
-from fhir_profiles.profiles import AMENDS_URL
+from fhir_profiles.profiles import AMENDS_URL, VERIFICATION_URL
 from fhir_profiles.text import Resource, loads
 
 _NOT_OURS = (
     "a source wrote this, and it ends when the source ends it: ask there; what is wrong in it can be amended by PUT"
 )
 _SOURCES = "urn:aggregator:source:"  # in meta.source: what a sync wrote, so nobody else says it
+VERIFICATION, ISSUER = "verification", "issuer"
+"""In an origin: whose word it is, and what checking that came to."""
 _DOCUMENT = "Bundle"  # keeps what it holds, attachments too
 
 Edit = Callable[[Resource | None], Resource]
@@ -43,7 +45,7 @@ Edit = Callable[[Resource | None], Resource]
 class Change:
     """What becomes of one resource. edit: None ends it. new: it is not there yet. if_match: as in Entry.
 
-    place: of what asks for it in the caller's request.
+    place: of what asks for it in the caller's request. origin: of what the owner has from elsewhere.
     """
 
     resource_type: str
@@ -52,6 +54,7 @@ class Change:
     new: bool = False
     if_match: int | None = None
     place: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +154,12 @@ class Changes:
         before = versions[-1].operation if versions else None
         version = before.version + 1 if before else 1
         named = f"{change.resource_type}/{self.owner.vault}.{amends}" if amends else _amended(before)
-        made = _own_form(made, f"{self.owner.vault}.{local}", named)
+        made = _own_form(made, f"{self.owner.vault}.{local}", named, change.origin.get(VERIFICATION, ""))
         taken = take_out(made, self.owner.vault, lambda _: new_local()) if made["resourceType"] != _DOCUMENT else ()
         data = take_own(made)
         section = self._section(made)
         put = owner_put(local, made, version, self.now)
-        origin = {**put.origin, **({"amends": named} if named else {})}
+        origin = {**change.origin, **put.origin, **({"amends": named} if named else {})}
         put = replace(put, origin=origin, blob=self._blob(data) if data else None)
         self.operations[section].append(put)
         self._placed[local] = section
@@ -234,14 +237,16 @@ def _amended(before: Put | Delete | None) -> str:
     return str(before.origin.get("amends", "")) if before else ""
 
 
-def _own_form(made: Resource, whole_id: str, amends: str) -> Resource:
-    """With its id here, and without what only this service says: whose it is, and what it amends."""
+def _own_form(made: Resource, whole_id: str, amends: str, verified: str) -> Resource:
+    """With its id here, and without what only this service says: whose it is, what it amends, how it was verified."""
     meta = dict(made.get("meta") or {})
     if str(meta.get("source", "")).startswith(_SOURCES):
         del meta["source"]
-    kept = [one for one in meta.pop("extension", ()) if one.get("url") != AMENDS_URL]
+    kept = [one for one in meta.pop("extension", ()) if one.get("url") not in (AMENDS_URL, VERIFICATION_URL)]
     if amends:
         kept.append({"url": AMENDS_URL, "valueReference": {"reference": amends}})
+    if verified:
+        kept.append({"url": VERIFICATION_URL, "valueString": verified})
     meta |= {"extension": kept} if kept else {}
     first: dict[str, Any] = {"resourceType": made["resourceType"], "id": whole_id, "meta": meta}
     return first | made | {"id": whole_id, "meta": meta}

@@ -16,6 +16,7 @@ from fhir_profiles.text import Resource, loads
 SECTION_SYSTEM: Final = "https://aggregator.example/fhir/CodeSystem/section"
 WARNING_URL: Final = "https://aggregator.example/fhir/StructureDefinition/warning"
 AMENDS_URL: Final = "https://aggregator.example/fhir/StructureDefinition/amends"
+VERIFICATION_URL: Final = "https://aggregator.example/fhir/StructureDefinition/verification"
 
 _HERE = Path(__file__).parent
 

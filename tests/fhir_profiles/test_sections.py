@@ -6,7 +6,15 @@ import pytest
 
 from fhir_profiles.check import check
 from fhir_profiles.model import typed
-from fhir_profiles.profiles import AMENDS_URL, SECTION_SYSTEM, SECTIONS, WARNING_URL, Section, definitions
+from fhir_profiles.profiles import (
+    AMENDS_URL,
+    SECTION_SYSTEM,
+    SECTIONS,
+    VERIFICATION_URL,
+    WARNING_URL,
+    Section,
+    definitions,
+)
 from fhir_profiles.text import Resource
 
 
@@ -17,7 +25,7 @@ def test_a_definition_is_valid(definition: Resource) -> None:
 
 
 def test_their_names() -> None:
-    assert {one["url"] for one in definitions()} == {SECTION_SYSTEM, WARNING_URL, AMENDS_URL}
+    assert {one["url"] for one in definitions()} == {SECTION_SYSTEM, WARNING_URL, AMENDS_URL, VERIFICATION_URL}
 
 
 def test_the_sections() -> None:
