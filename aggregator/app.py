@@ -23,6 +23,7 @@ from aggregator.identity.app_tokens import AppTokens
 from aggregator.identity.authorizations import Authorizations
 from aggregator.identity.client_registry import ClientRegistry, register
 from aggregator.identity.clients import Clients
+from aggregator.identity.dpop import Proofs
 from aggregator.identity.grants import Grants
 from aggregator.identity.handed_out import Desk
 from aggregator.identity.id_tokens import IdTokens
@@ -201,6 +202,7 @@ def _compose(
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
         authorizations=Authorizations(store, desk, registered, accounts, signing, clock, base_url),
         app_tokens=AppTokens(store, ring, desk, registered, IdTokens(ring, clock, base_url), clock),
+        proofs=Proofs(store, ring, clock),
         shares=shares,
         door=Door(store, ring, shares, clock),
         issuers=issuers.Issuers(issuers.trusted(config.cards.issuers), fetch),

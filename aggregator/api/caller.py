@@ -26,6 +26,9 @@ from fhir_profiles.text import Resource
 # once, by the receipt's condition.
 _REMEMBERED_SECONDS = 5.0
 _MOST = 10_000
+_SCHEMES = ("bearer", "dpop")
+PROVED = "aggregator.proved"
+"""Where a request remembers the token for which its one DPoP proof was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,29 @@ class Callers:
 
     def of(self, request: Request) -> Principal:
         """Whoever the bearer token stands for. Raises SignInFailed."""
-        scheme, _, token = (header(request, b"authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        scheme, _, told = (header(request, b"authorization") or "").partition(" ")
+        token = told.strip()
+        if scheme.lower() not in _SCHEMES or not token:
             raise SignInFailed("a bearer token is needed: sign in at /auth/sign-in or /auth/token")
-        return self.remembered(token.strip())
+        principal = self.remembered(token)
+        key = principal.client.admission.key if principal.client else ""
+        if bool(key) != (scheme.lower() == "dpop"):
+            raise SignInFailed("the token is not valid")
+        if key and request.scope.get(PROVED) != token:
+            self._prove(request, token, key)
+            request.scope[PROVED] = token
+        return principal
+
+    def _prove(self, request: Request, token: str, key: str) -> None:
+        """The token is bound to a key: whoever brings it proves to hold that key. Raises SignInFailed."""
+        url = self._service.base_url + request.scope["path"]
+        proof = header(request, b"dpop") or ""
+        try:
+            proved = self._service.proofs.take(proof, method=request.method, url=url, token=token)
+        except Refused as error:
+            raise SignInFailed(str(error)) from None
+        if proved != key:
+            raise SignInFailed("the token is not valid")
 
     def remembered(self, token: str) -> Principal:
         """Whom the token stands for, looked up at most every few seconds. Raises SignInFailed."""

@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse, Response
 
 from aggregator.api import bodies, oauth_table
 from aggregator.api.caller import Callers
+from aggregator.api.headers import header
 from aggregator.api.service import Service
 from aggregator.api.unknown_app import PAGE
 from aggregator.errors import CallerError, Refused, SignInFailed
@@ -95,16 +96,18 @@ class OAuthRoutes:
         """https://www.rfc-editor.org/rfc/rfc9126"""
         pairs = await bodies.form(request, _LIMIT)
         client = await asyncio.to_thread(self._service.app_tokens.authenticate, dict(pairs), self._audience)
-        return _json(await asyncio.to_thread(self._service.authorizations.push, client, pairs), 201)
+        key = await asyncio.to_thread(self._key, request)
+        return _json(await asyncio.to_thread(self._service.authorizations.push, client, pairs, key), 201)
 
     @_in_oauths_form
     async def token(self, request: Request) -> Response:
         """Of an app, or of a client that comes by itself."""
         form = dict(await bodies.form(request, _LIMIT))
-        is_app = form.get("grant_type") in GRANT_TYPES
-        issuer = self._service.app_tokens if is_app else self._service.clients
+        if form.get("grant_type") not in GRANT_TYPES:
+            return _json(await asyncio.to_thread(self._service.clients.token, form, self._audience))
         try:
-            return _json(await asyncio.to_thread(issuer.token, form, self._audience))
+            key = await asyncio.to_thread(self._key, request)
+            return _json(await asyncio.to_thread(self._service.app_tokens.token, form, self._audience, key))
         except OAuthError:
             self._callers.forget_apps()  # it may have come for the second time, and ended others
             raise
@@ -139,6 +142,11 @@ class OAuthRoutes:
     async def document(self) -> Response:
         """The same as /fhir/.well-known/smart-configuration, for those who look here."""
         return _json(oauth_table.document(self._service.base_url))
+
+    def _key(self, request: Request) -> str:
+        """The thumbprint of the key that the tokens are to be bound to; "" where there is none. Raises Refused."""
+        proof, url = header(request, b"dpop"), self._service.base_url + request.url.path
+        return self._service.proofs.take(proof, method=request.method, url=url) if proof is not None else ""
 
     @property
     def _audience(self) -> str:

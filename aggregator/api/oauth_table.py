@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aggregator.identity import app_scopes, scopes
+from aggregator.identity import app_scopes, dpop, scopes
 from aggregator.identity.app_tokens import GRANT_TYPES
 from aggregator.identity.assertions import ALGORITHMS
 from aggregator.identity.id_tokens import ALGORITHM
@@ -66,6 +66,7 @@ def document(base_url: str) -> dict[str, Any]:
         "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
         "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "dpop_signing_alg_values_supported": dpop.ALGORITHMS,
         "authorization_response_iss_parameter_supported": True,
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": [ALGORITHM],

@@ -13,6 +13,7 @@ from aggregator.identity.app_tokens import AppTokens
 from aggregator.identity.authorizations import Authorizations
 from aggregator.identity.client_registry import Client
 from aggregator.identity.clients import Clients
+from aggregator.identity.dpop import Proofs
 from aggregator.identity.grants import Grants
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.parties import Parties
@@ -55,6 +56,7 @@ class Service:
     clients: Clients
     authorizations: Authorizations
     app_tokens: AppTokens
+    proofs: Proofs
     shares: Shares
     door: Door
     issuers: Issuers

@@ -43,7 +43,7 @@ _SKEW = 30  # seconds that clocks may differ
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _NOT_VALID = "the token is not valid"
 _REFRESHED = frozenset({app_scopes.OFFLINE, app_scopes.ONLINE})
-_KEPT = ("client", "authorization", "scopes", "until", "patient")  # what a refresh token stands for
+_KEPT = ("client", "authorization", "scopes", "until", "patient", "key")  # what a refresh token stands for
 
 Form = Mapping[str, str]
 
@@ -86,8 +86,10 @@ class AppTokens:
             raise SignInFailed("invalid_client")
         return client
 
-    def token(self, form: Form, audience: str) -> dict[str, Any]:
+    def token(self, form: Form, audience: str, key: str = "") -> dict[str, Any]:
         """The answer to an app: tokens for a code, or for a refresh token, which is used up. Raises OAuthError.
+
+        key: the thumbprint of the key that the tokens are to be bound to (DPoP).
 
         One transaction: whoever brings the same again waits for it, and then ends what came of it.
         """
@@ -99,7 +101,9 @@ class AppTokens:
                 grant.check(form, told)
                 if not _is_for(client, told) or not self._stands(told["authorization"]):
                     raise Refused("it is another client's, or the approval has ended")
-                return self._issue(session, told, with_identity=grant.kind is Kind.CODE)
+                if not _has_its_key(told, key):
+                    raise Refused("it is bound to another key")
+                return self._issue(session, grant.kind, client, told | {"key": key})
         except Used:
             self._end(grant.kind, token)
             raise OAuthError("invalid_grant") from None
@@ -123,7 +127,8 @@ class AppTokens:
             return {"active": False}
         vault = app_parties.vault_of(_authorization(admission))
         told = {"active": True, "client_id": client.id, "scope": " ".join(admission.scopes), "exp": admission.expires}
-        return told | {"token_type": "Bearer", "sub": self._id_tokens.subject(client.id, vault)}
+        told |= {"token_type": _type(admission), "sub": self._id_tokens.subject(client.id, vault)}
+        return told | ({"cnf": {"jkt": admission.key}} if admission.key else {})
 
     def keys(self) -> dict[str, Any]:
         """The JWK set that verifies id_tokens."""
@@ -160,7 +165,7 @@ class AppTokens:
             raise SignInFailed(_NOT_VALID) from None
         return admission, row.row
 
-    def _issue(self, session: Session, told: Mapping[str, Any], *, with_identity: bool) -> dict[str, Any]:
+    def _issue(self, session: Session, kind: Kind, client: Client, told: Mapping[str, Any]) -> dict[str, Any]:
         now = int(self._clock().timestamp())
         authorization, scopes = told["authorization"], tuple(told["scopes"])
         expires, family = min(now + _TOKEN_SECONDS, told["until"]), self._desk.family(authorization)
@@ -169,18 +174,19 @@ class AppTokens:
             purpose=app_parties.PURPOSE,
             scopes=scopes,
             expires=expires,
-            client=told["client"],
+            client=client.id,
+            key=told["key"],
         )
         token = secrets.token_urlsafe(32)
         row = self._key_service.admit(token, admission)
         session.exec(delete(AccessToken).where(col(AccessToken.expires) <= now))
         session.add(AccessToken(token=_token_id(token), row=row, expires=expires, family=family))
-        answer = {"access_token": token, "token_type": "Bearer", "expires_in": expires - now}
+        answer = {"access_token": token, "token_type": _type(admission), "expires_in": expires - now}
         answer |= {"scope": " ".join(scopes), "patient": told["patient"]}
-        if with_identity and app_scopes.OPENID in scopes:
+        if kind is Kind.CODE and app_scopes.OPENID in scopes:
             answer["id_token"] = self._id_tokens.issue(told)
         if not _REFRESHED.isdisjoint(scopes):
-            kept = {name: told[name] for name in _KEPT}
+            kept = {name: told[name] for name in _KEPT} | ({} if _is_public(client) else {"key": ""})
             answer["refresh_token"] = self._desk.give(session, Kind.REFRESH, kept, told["until"], family)
         return answer
 
@@ -195,6 +201,11 @@ class _Grant:
     parameter: str
     kind: Kind
     check: Callable[[Form, Mapping[str, Any]], None]
+
+
+def _has_its_key(told: Mapping[str, Any], key: str) -> bool:
+    """What is bound to a key is only for whoever proves to hold it (DPoP)."""
+    return told["key"] in ("", key)
 
 
 def _is_public(client: Client) -> bool:
@@ -227,6 +238,10 @@ _GRANTS = {
 }
 GRANT_TYPES = tuple(_GRANTS)
 """What an app can come with."""
+
+
+def _type(admission: Admission) -> str:
+    return "DPoP" if admission.key else "Bearer"
 
 
 def _authorization(admission: Admission) -> str:

@@ -17,13 +17,17 @@ from aggregator.identity.app_scopes import Asked
 from aggregator.identity.client_registry import Client
 from aggregator.identity.oauth_errors import NoRedirect, OAuthError
 
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+_HASH = re.compile(r"[A-Za-z0-9_-]{43}")
 _LONGEST = 2000  # characters of state and nonce together, which the row and the answer repeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What stands in a request's row. launch: the vault of the patient whose session it was launched from, or ""."""
+    """What stands in a request's row.
+
+    launch: the vault of the patient whose session it was launched from, or "". key: the thumbprint of the one key that
+    its code is for (DPoP), or "".
+    """
 
     client: str
     redirect_uri: str
@@ -32,6 +36,7 @@ class Request:
     challenge: str
     nonce: str = ""
     launch: str = ""
+    key: str = ""
 
     @property
     def asked(self) -> Asked:
@@ -78,6 +83,7 @@ def checked(pairs: Pairs, audience: str, launched: Callable[[str], str]) -> Requ
         scope=told["scope"],
         challenge=told["code_challenge"],
         nonce=told.get("nonce", ""),
+        key=told.get("dpop_jkt", ""),
         launch=launched(told["launch"]) if launching else "",
     )
 
@@ -104,9 +110,14 @@ _RULES: tuple[tuple[Callable[[Mapping[str, str]], bool], str, str], ...] = (
         "PKCE is needed: code_challenge_method must be S256",
     ),
     (
-        lambda told: not _CHALLENGE.fullmatch(told.get("code_challenge", "")),
+        lambda told: not _HASH.fullmatch(told.get("code_challenge", "")),
         "invalid_request",
         "PKCE is needed: code_challenge must be a SHA-256 in base64url, without padding",
+    ),
+    (
+        lambda told: "dpop_jkt" in told and not _HASH.fullmatch(told["dpop_jkt"]),
+        "invalid_request",
+        "dpop_jkt must be a key's thumbprint: a SHA-256 in base64url, without padding",
     ),
     (
         lambda told: told.get("prompt") == "none",

@@ -95,12 +95,17 @@ class Authorizations:
             raise Refused("there is no such app")
         return self._give(Kind.LAUNCH, {"client": client, "vault": owner.vault}, _LAUNCH_SECONDS)
 
-    def push(self, client: Client, pairs: Pairs) -> dict[str, Any]:
-        """A request from behind: https://www.rfc-editor.org/rfc/rfc9126. client: it has proved who it is."""
+    def push(self, client: Client, pairs: Pairs, key: str) -> dict[str, Any]:
+        """A request from behind: https://www.rfc-editor.org/rfc/rfc9126. client: it has proved who it is.
+
+        key: the thumbprint of the key that it came with, to which its code is bound (DPoP); or "".
+        """
         if "request_uri" in dict(pairs):
             raise OAuthError("invalid_request", "a pushed request has no request_uri")
         request = self._checked(pairs, client)
-        handle = self._give(Kind.PUSHED, asdict(request), _PUSHED_SECONDS)
+        if key and request.key not in ("", key):
+            raise OAuthError("invalid_request", "dpop_jkt is another key than that of the proof")
+        handle = self._give(Kind.PUSHED, asdict(request) | {"key": key or request.key}, _PUSHED_SECONDS)
         return {"request_uri": PUSHED + handle, "expires_in": _PUSHED_SECONDS}
 
     def begin(self, pairs: Pairs) -> str:

@@ -14,7 +14,7 @@ from fhirpy.base.exceptions import ResourceNotFound
 from requests import HTTPError
 
 from tests.api.clients_story import OBSERVATION, SEARCH, TRANSACTION, assert_told, base, observations, shown
-from tests.api.http_world import HttpWorld
+from tests.api.http_world import REDIRECT, HttpWorld
 
 
 def test_fhirpy(fresh: HttpWorld) -> None:
@@ -68,3 +68,18 @@ def test_smart_fhirclient(fresh: HttpWorld) -> None:
     told["history"] = [entry.request.method for entry in history.entry]
     server.session.close()
     assert_told(told, before)
+
+
+def test_an_app_of_smart_fhirclient(fresh: HttpWorld) -> None:
+    """Its own launch: endpoints from the CapabilityStatement, and the scopes of SMART's version 1."""
+    settings = {"app_id": "app", "api_base": base(fresh), "redirect_uri": REDIRECT}
+    app = FHIRClient(settings=settings)
+    app.prepare()
+    handle = fresh.http.get(app.authorize_url).headers["location"].partition("request=")[2]
+    told = fresh.http.post(f"/app/authorizations/{handle}", json={}, headers=fresh.owner()).json()
+    app.handle_callback(told["redirect"])
+    assert (app.ready, app.patient_id) == (True, fresh.patients["erika"])
+    found = list(Observation.where({"patient": app.patient_id}).perform_resources_iter(app.server))
+    assert len(found) == 3
+    assert app.patient.name[0].family == "Muster"
+    app.server.session.close()

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.api.app_world import SCOPE
 from tests.api.clients_story import OBSERVATION, SEARCH, TRANSACTION, assert_told, base, observations, readable
-from tests.api.http_world import HttpWorld
+from tests.api.http_world import REDIRECT, HttpWorld
 from tests.api.node_clients import CLIENTS, PACKAGES, installed
 from tests.api.receiver import RIGHT, WRONG, share
 from tests.api.ways_in import sign_in
@@ -74,6 +75,30 @@ def test_a_receiver_of_links(installed: Path, fresh: HttpWorld) -> None:
         "SHLInvalidPasscodeError",
         "SHLManifestNotFoundError",
     ]
+
+
+@pytest.mark.timeout(400)
+def test_an_app_of_openid_client(installed: Path, fresh: HttpWorld) -> None:
+    """Discovery, PKCE, the id_token, refresh, revocation; then the same by a pushed request and with DPoP."""
+    given = {
+        "issuer": fresh.service.base_url,
+        "base": base(fresh),
+        "client": "app",
+        "redirect": REDIRECT,
+        "scope": SCOPE,
+        "owner": fresh.owners["erika"],
+        "patient": fresh.patients["erika"],
+        "now": int(fresh.clock().timestamp()),
+    }
+    assert _run(installed / "openid_client.mjs", given) == {
+        "fhirUser": f"{base(fresh)}/Patient/{fresh.patients['erika']}",
+        "scope": SCOPE,
+        "counts": [3, 3],
+        "ended": "invalid_grant",
+        "types": ["bearer", "dpop", "dpop"],
+        "bound": [3, 3],
+        "patient": fresh.patients["erika"],
+    }
 
 
 def _run(script: Path, given: Any) -> Any:
