@@ -39,7 +39,7 @@ class Desk:
         self._service = service
         self._access = access
         self._requests = AccessRequests(service.store, service.key_service, service.clock)
-        self._standing = Standing(service.store, service.grants, self.names(), service.clock)
+        self._standing = Standing(service.store, service.grants, service.parties, service.clock)
         self._dry_run = DryRun(service.store, service.grants, service.table, service.clock)
 
     def party(self, party_id: str) -> Party:

@@ -39,11 +39,6 @@ class Listed:
     """Since when it is approved, in Unix seconds."""
     signs_in: bool = True
 
-    @property
-    def tokens(self) -> frozenset[Coding]:
-        """All by which a Consent's actor can mean them: the id is ours, and an entry's is the file's."""
-        return Party(self.id, self.identifiers, self.kind).tokens if self.signs_in else self.identifiers
-
 
 class Parties:
     """The list, and how one comes on it."""
@@ -59,6 +54,7 @@ class Parties:
         self._clients = clients
         self.registrations = registrations
         self._directory = directory
+        self._called = {code: _words(one) for one in directory.values() for code in one.identifiers}
         self._fetch = fetch
         self._clock = clock
 
@@ -73,6 +69,15 @@ class Parties:
             *(self._client(one, approved.get(id_)) for id_, one in self._clients.items()),
             *map(_entry, self._directory.values()),
         ]
+
+    def name(self, party_id: str) -> str | None:
+        """What people call a registered party, just now."""
+        one = self._clients.get(party_id)
+        return one.settings.name if one else None
+
+    def called(self, identifiers: Iterable[Coding]) -> dict[Coding, str]:
+        """Those of these identifiers that are in the directory -> whose they are, with the role."""
+        return {one: self._called[one] for one in identifiers if one in self._called}
 
     def found(self, text: str, most: int) -> list[Listed]:
         """Those with all these words in name and role, or with this very identifier."""
@@ -142,11 +147,6 @@ class Parties:
             raise Unfit(str(error).removeprefix("clients.new.").removeprefix("clients.new: ")) from None
 
 
-def names(listed: Iterable[Listed]) -> dict[Coding, str]:
-    """All by which a Consent's actor can mean somebody on the list -> what people call them."""
-    return {token: f"{one.name} ({one.role})" if one.role else one.name for one in listed for token in one.tokens}
-
-
 def _entry(one: Entry) -> Listed:
     return Listed(
         id=one.id,
@@ -157,6 +157,10 @@ def _entry(one: Entry) -> Listed:
         role=one.role,
         signs_in=False,
     )
+
+
+def _words(one: Entry) -> str:
+    return f"{one.name} ({one.role})" if one.role else one.name
 
 
 def _matches(one: Listed, words: list[str], text: str) -> bool:

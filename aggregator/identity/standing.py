@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -11,11 +11,13 @@ from sqlmodel import Session
 from aggregator.consent.decide import Occasion, Party, PartyKind, occasions, openable, parse
 from aggregator.consent.facts import LAST
 from aggregator.consent.plain import CLASSES, Words
+from aggregator.consent.provision import Policy
 from aggregator.consent.section_table import Coding
 from aggregator.consent.sentences import Told, named_in, told
 from aggregator.identity import owner_reading, signed_consents
 from aggregator.identity.accounts import Owner
 from aggregator.identity.grants import Grants
+from aggregator.identity.parties import Parties
 from aggregator.vault import tables
 from aggregator.vault.envelope import Put
 from aggregator.vault.fold import State, Version
@@ -60,12 +62,12 @@ class Edition:
 
 
 class Standing:
-    """Answers for one installation. names: party id -> what people call it."""
+    """Answers for one installation. parties: who tells what people call each."""
 
-    def __init__(self, store: Store, grants: Grants, names: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, store: Store, grants: Grants, parties: Parties, clock: Clock) -> None:
         self._store = store
         self._grants = grants
-        self._names = names
+        self._parties = parties
         self._clock = clock
 
     def grantees(self, owner: Owner) -> list[Grantee]:
@@ -130,7 +132,7 @@ class Standing:
         """As it is registered; else as a Consent calls it; else its id."""
         said = {token: name for one in naming for token, name in named_in(one).items()}
         called = (said[token] for token in sorted(_alone(party).tokens) if token in said)
-        return self._names.get(party.id) or next(called, party.id)
+        return self._parties.name(party.id) or next(called, party.id)
 
     def _edition(self, session: Session, owner: Owner, version: Version) -> Edition:
         put = version.operation
@@ -140,7 +142,8 @@ class Standing:
         at = datetime.fromisoformat(put.updated)
         known = self._grants.known(session, owner, [consent])
         opened = sorted(self._name(one, [consent]) for one in known if openable(policies, one, every, at))
-        tokens = {token: self._name(one, [consent]) for one in known for token in one.tokens}
+        directory = self._parties.called(_actors(policies))
+        tokens = directory | {token: self._name(one, [consent]) for one in known for token in one.tokens}
         return Edition(
             consent=str(consent["id"]),
             version=put.version,
@@ -154,6 +157,11 @@ class Standing:
 def _alone(party: Party) -> Party:
     """The party without what it shares with its class, which is told once, for all of them."""
     return replace(party, identifiers=party.identifiers - CLASSES.keys())
+
+
+def _actors(policies: Sequence[Policy]) -> Iterator[Coding]:
+    rules = (rule for one in policies if one.root for rule in one.root.walk())
+    return (token for rule in rules if isinstance(rule.actors, frozenset) for token in rule.actors)
 
 
 def _left(consent: Resource, party: Party, now: datetime) -> list[Occasion]:

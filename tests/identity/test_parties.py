@@ -15,7 +15,7 @@ from aggregator.consent.decide import PartyKind
 from aggregator.errors import OperatorError
 from aggregator.identity.client_registry import ClientRegistry, register
 from aggregator.identity.directory import Entry
-from aggregator.identity.parties import Listed, Parties, names
+from aggregator.identity.parties import Listed, Parties
 from aggregator.identity.registration import Unfit
 from aggregator.identity.registrations import Full, Registrations, State
 from fhir_profiles.codes import APP_AUTHORIZATION, PARTY_CLASS, RECORD
@@ -123,14 +123,17 @@ def test_the_list_says_how_each_was_verified(parties: Parties, world: World) -> 
     ]
 
 
-def test_a_consents_actor_is_shown_by_name_and_role(parties: Parties) -> None:
-    told = names(parties.listed())
-    assert told[(LANR, "123456701")] == "Dr. med. Bettina Brandt (Allgemeinmedizin, Hausarztpraxis am Markt)"
-    assert told[(BSNR, "012345600")] == "Hausarztpraxis am Markt"
-    assert [name for (_, value), name in told.items() if value == "Organization/hausarzt"] == [
-        "Hausarztpraxis am Markt"
-    ]
-    assert not any("Practitioner/b" in value for _, value in told)  # an entry's id is the file's, and names nobody here
+def test_a_consents_actor_is_told_by_name_and_role(parties: Parties) -> None:
+    assert parties.called([(LANR, "123456701"), (LANR, "1"), (BSNR, "012345600")]) == {
+        (LANR, "123456701"): "Dr. med. Bettina Brandt (Allgemeinmedizin, Hausarztpraxis am Markt)"
+    }
+
+
+def test_a_registered_party_has_a_name_as_long_as_it_is_one(parties: Parties) -> None:
+    made = parties.register(DOCTOR).id
+    assert (parties.name("hausarzt"), parties.name(made)) == ("Hausarztpraxis am Markt", None)
+    parties.approve(made, "called back")
+    assert parties.name(made) == "Praxis Dr. B"
 
 
 @pytest.mark.parametrize("text", ["brandt", "BRANDT markt", "123456701", "Allgemeinmedizin"])
