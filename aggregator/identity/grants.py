@@ -75,7 +75,7 @@ class Grants:
         return len(intents)
 
     def settle(self, owner: Owner) -> bool:
-        """Change the vault's keys, where a grant or its time has ended since they last were; returns whether they did.
+        """Make all grants anew, where one or its time has ended, or a grantee came; returns whether they were.
 
         For the beginning of an owner session. What was written before stays open to those whose grants stand; nothing
         that is written from now on opens with what an ended grant held. Raises UnlockNeeded, Tampered.
@@ -93,12 +93,14 @@ class Grants:
         return True
 
     def _unsettled(self, session: Session, row: tables.Vault, owner: Owner) -> bool:
-        """Has a grant ended, or the time for which somebody had a section's key?"""
+        """Has a grant ended, or somebody's time with a section's key, or has one come whom a Consent named before?"""
         if self._key_service.rotation_due(row.id) >= row.epoch:
             return True
         before = archive(session, self._key_service, owner, row.grant_version)
         known = self.known(session, owner, before.consents)
-        return before.lost(self._opened(owner, before.consents, known)) or self._outlived(row.id, before)
+        opened = self._opened(owner, before.consents, known)
+        came = opened.keys() - before.opened.keys() - self._ended(session, owner, before, known)
+        return bool(came) or before.lost(opened) or self._outlived(row.id, before)
 
     def _outlived(self, vault: str, before: Archived) -> bool:
         """Is a key left of somebody who was ended? A process died before it was destroyed, and no row says so now."""

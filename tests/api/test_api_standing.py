@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fhir_profiles.codes import ACT_REASON, PARTICIPATION_TYPE, PARTY_CLASS
+from aggregator.consent.decide import PartyKind
+from aggregator.identity.directory import Entry
+from aggregator.identity.parties import Parties
+from aggregator.identity.standing import Standing
+from fhir_profiles.codes import ACT_REASON, LANR, PARTICIPATION_TYPE, PARTY_CLASS
 from tests.api.http_world import HttpWorld, classes, consent
 
 
@@ -75,3 +79,24 @@ def test_anothers_consent_has_no_history_here(fresh: HttpWorld) -> None:
     assert fresh.http.get(f"/app/consents/{signed}/history", headers=fresh.owner("berta")).status_code == 404
     assert fresh.http.get(f"/app/consents/{signed}x/history", headers=fresh.owner()).status_code == 404
     assert fresh.http.get("/app/grantees", headers=fresh.token("praxis")).status_code == 403
+
+
+def test_who_stands_in_a_directory_is_told_by_name_and_role(fresh: HttpWorld) -> None:
+    """In the words of a Consent that names them by an identifier, as a doctor's number."""
+    service, token = fresh.service, fresh.owners["erika"]
+    entry = Entry(
+        id="Practitioner/b",
+        name="Dr. Bettina Brandt",
+        role="Allgemeinmedizin",
+        kind=PartyKind.PROVIDER,
+        identifiers=frozenset({(LANR, "123456701")}),
+    )
+    parties = Parties(
+        service.parties._clients, service.parties.registrations, {entry.id: entry}, str.encode, service.clock
+    )
+    named = {"reference": {"identifier": {"system": LANR, "value": "123456701"}}}
+    actor = consent("x", "y")["provision"]["actor"][0] | named
+    local = fresh.consent("nobody", actor=[actor]).partition(".")[2]
+    standing = Standing(service.store, service.grants, parties, service.clock)
+    (edition,) = standing.history(service.accounts.owner(token), local)
+    assert any("Dr. Bettina Brandt (Allgemeinmedizin)" in german for german, _ in edition.said.sentences)

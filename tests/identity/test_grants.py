@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from aggregator.consent.decide import Party
 from aggregator.consent.grant import open_grant
 from aggregator.errors import Refused
 from aggregator.identity.grant_archive import archived
@@ -109,3 +110,21 @@ def test_every_grant_version_stays_in_the_archive(world: World) -> None:
     with world.store.read() as session:
         statuses = [one["status"] for one in archived(session, world.ring, world.owner, 5) if one["id"] == first["id"]]
     assert statuses == ["inactive"]
+
+
+def test_who_comes_after_the_consent_that_names_them_has_a_grant_from_the_next_owner_session_on(world: World) -> None:
+    later = Party("later", frozenset({("https://fhir.kbv.de/NamingSystem/KBV_NS_Base_ANR", "123456701")}))
+    registered = [DR_B]
+    own = Grants(world.store, world.ring, world.accounts, registered, world.clock)
+    world.permit(DR_B, later)
+    assert set(grants(world)) == {DR_B.id}
+    assert not own.settle(world.owner)
+    registered.append(later)
+    assert own.settle(world.owner)
+    assert (own.holds(world.vault, DR_B), own.holds(world.vault, later)) == (True, True)
+    assert not own.settle(world.owner)
+    epoch = world.epoch
+    own.end(world.owner, later.id)
+    assert world.epoch > epoch
+    assert not own.settle(world.owner)  # who was ended is not let in again by being there
+    assert (own.holds(world.vault, DR_B), own.holds(world.vault, later)) == (True, False)
