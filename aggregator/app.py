@@ -200,7 +200,7 @@ def _compose(
         signing=signing,
         writing=OwnerWriting(store, blobs, table, clock),
         clients=Clients(store, ring, registered, clock, session.client_token_minutes * 60),
-        authorizations=Authorizations(store, desk, registered, accounts, signing, clock, base_url),
+        authorizations=Authorizations(store, desk, registered, parties, accounts, signing, clock, base_url),
         app_tokens=AppTokens(store, ring, desk, registered, IdTokens(ring, clock, base_url), clock),
         proofs=Proofs(store, ring, clock),
         shares=shares,

@@ -5,9 +5,10 @@ session; the code that the app gets for it stands for the grantee that the Conse
 
 For whoever shows it to a patient (pages, native apps):
 
-- `asked(handle, owner)` tells {app: {id, name}, reading: [{scope, resource_type ("*": all), codes: [{system, code}]}],
-  refused: [scope], sections: [{name, de, en, sensitive, asked}], offline, until, longest, persons: [{vault, patient}],
-  openid}. asked: the sections that are open where the patient changes nothing: all that are not sensitive.
+- `asked(handle, owner)` tells {app: {id, name, verified, note}, reading: [{scope, resource_type ("*": all), codes:
+  [{system, code}]}], refused: [scope], sections: [{name, de, en, sensitive, asked}], offline, until, longest, openid,
+  persons: [{vault, patient}]}. verified, note: how the app's name was (parties.py). asked, of a section: it is open
+  where the patient changes nothing, as all are that are not sensitive.
 - `approve(owner, handle, choice)` takes {reading: [scope], sections: [name], until: instant, patient: id}; each member
   may be left out and then means what `asked` told. It returns where the browser goes, and the Consent's id.
 - `deny(handle)` returns where the browser goes.
@@ -33,6 +34,7 @@ from aggregator.identity.authorization_requests import Pairs, Request
 from aggregator.identity.client_registry import Client
 from aggregator.identity.handed_out import Desk, Kind
 from aggregator.identity.oauth_errors import NoRedirect, OAuthError, RedirectError
+from aggregator.identity.parties import Parties
 from aggregator.identity.signing import Signing
 from aggregator.identity.used_once import TOKENS
 from aggregator.vault.store import Store
@@ -76,6 +78,7 @@ class Authorizations:
         store: Store,
         desk: Desk,
         clients: Mapping[str, Client],
+        parties: Parties,
         accounts: Accounts,
         signing: Signing,
         clock: Clock,
@@ -84,6 +87,7 @@ class Authorizations:
         self._store = store
         self._desk = desk
         self._clients = clients
+        self._parties = parties
         self._accounts = accounts
         self._signing = signing
         self._clock = clock
@@ -126,8 +130,9 @@ class Authorizations:
         """What an app asks of this patient, as the module says. Raises Refused where nothing is asked, or no longer."""
         request, client = self._look(handle, owner)
         asked, now, duration = request.asked, self._clock(), _duration(request.asked)
+        known = self._parties.verified(client.id)
         return {
-            "app": {"id": client.id, "name": client.settings.name},
+            "app": {"id": client.id, "name": known.name, "verified": known.verified, "note": known.note},
             "reading": [_told(one) for one in asked.reading],
             "refused": list(asked.refused),
             "sections": [_section(name) for name in OFFERED],

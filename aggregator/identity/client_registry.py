@@ -12,6 +12,7 @@ from aggregator.consent.decide import Party, PartyKind
 from aggregator.consent.section_table import Coding
 from aggregator.errors import OperatorError
 from aggregator.identity import redirect_uris
+from aggregator.identity.app_parties import APP
 from aggregator.identity.client_keys import Fetch, FetchedKeys, FixedKeys, Keys, key_set
 from aggregator.identity.registrations import Registration, Registrations, State
 from aggregator.vault.key_service import PERSON
@@ -76,7 +77,7 @@ def register(settings: Mapping[str, ClientSettings], fetch: Fetch, clock: Clock)
 
 def client(name: str, settings: ClientSettings, fetch: Fetch, clock: Clock) -> Client:
     """A client, from what is set or was approved. Raises OperatorError."""
-    if name.startswith(PERSON) or any(one.system.startswith(GIVEN_HERE) for one in settings.identifiers):
+    if name.startswith((PERSON, APP)) or any(one.system.startswith(GIVEN_HERE) for one in settings.identifiers):
         raise OperatorError(
             f"clients.{name}: named like a person with a record here; choose another name or identifier"
         )

@@ -84,6 +84,10 @@ class Parties:
         words = [likeness(word) for word in text.split()]
         return [one for one in self.listed() if _matches(one, words, text.strip())][:most]
 
+    def verified(self, client_id: str) -> Listed:
+        """One who may sign in, and how their claim was verified. Raises KeyError."""
+        return self._client(self._clients[client_id], self.registrations.find(client_id))
+
     def register(self, metadata: Mapping[str, Any]) -> Registration:
         """A client's own claim, which waits for the operator (RFC 7591). Raises Unfit, Full."""
         claim = stated(metadata)

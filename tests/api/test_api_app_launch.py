@@ -76,7 +76,7 @@ def test_what_is_asked_is_told_in_parts(fresh: HttpWorld) -> None:
     }
     now, erika = fresh.clock(), fresh.patients["erika"]
     assert told == {
-        "app": {"id": "app", "name": "Blutdruck-Tagebuch"},
+        "app": {"id": "app", "name": "Blutdruck-Tagebuch", "verified": "configured", "note": ""},
         "reading": [
             {
                 "scope": granular,
@@ -309,6 +309,23 @@ def denied(world: HttpWorld, **provision: Any) -> Resource:
         "policyRule": {"text": "x"},
         "provision": {"provision": [{"type": "deny"} | provision]},
     }
+
+
+def test_an_app_that_registered_itself_waits_for_the_operator(fresh: HttpWorld) -> None:
+    told = {"client_name": "Schrittzähler", "redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none"}
+    made = fresh.http.post("/auth/register", json=told)
+    assert made.status_code == 201, made.text
+    app = App(fresh, client=made.json()["client_id"])
+    assert app.authorize().status_code == 400
+    fresh.service.parties.approve(app.client, "called back")
+    asked = fresh.http.get(f"/app/authorizations/{app.ask()}", headers=fresh.owner()).json()["app"]
+    assert asked == {"id": app.client, "name": "Schrittzähler", "verified": "approved", "note": "called back"}
+    tokens = app.tokens()
+    assert observations(fresh, tokens) == (200, 3)
+    fresh.service.parties.registrations.end(app.client)
+    fresh.clock.now += timedelta(seconds=10)
+    assert app.refresh(tokens["refresh_token"]).json() == {"error": "invalid_client"}
+    assert app.authorize().status_code == 400
 
 
 def test_the_answer_goes_to_the_address_that_asked(shared: HttpWorld) -> None:
