@@ -27,6 +27,7 @@ from aggregator.identity.dpop import Proofs
 from aggregator.identity.grants import Grants
 from aggregator.identity.handed_out import Desk
 from aggregator.identity.id_tokens import IdTokens
+from aggregator.identity.notices import Notices
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.parties import Parties
 from aggregator.identity.passkeys import Passkeys
@@ -209,5 +210,6 @@ def _compose(
         connections=Connections(worker),
         worker=worker,
         receipts=receipts,
+        notices=Notices(store, ring, clock),
         base_url=base_url,
     )

@@ -30,6 +30,7 @@ from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import FhirError, NotFound
 from aggregator.identity import persons
 from aggregator.identity.accounts import Owner
+from aggregator.identity.notices import GREAT_DEAL, Kind
 from aggregator.identity.owner_writing import Receipt
 from aggregator.vault import counter, tables, truth
 from aggregator.vault import view as views
@@ -77,8 +78,15 @@ class Access:
                 continue
             if answer is None:
                 raise error or NotFound
+            await self._watch(principal, vault, held, answer.shown)
             return answer
         raise Stale("the record keeps changing; try again")
+
+    async def _watch(self, principal: Principal, vault: str, held: Held, shown: int) -> None:
+        """Tell the patient where a grantee reads a great deal, as soon as it does."""
+        before, held.shown = held.shown, held.shown + shown
+        if before < GREAT_DEAL <= held.shown and principal.party != OWNER:
+            await asyncio.to_thread(self._service.notices.tell, vault, [Kind.BULK], principal.party)
 
     def receipt(self, principal: Principal, vault: str, act: Act, **more: Any) -> Receipt:
         """What puts the receipt of an owner's write into the commit of that write: nothing is opened for it."""
@@ -173,6 +181,7 @@ class Access:
         view = await asyncio.to_thread(views.open_view, self._service.store, vault, reader, self._service.indexer)
         if principal.owner:
             await asyncio.to_thread(self._service.accounts.owner, principal.owner.token)  # as for an owner's own view
+        await asyncio.to_thread(self._service.notices.opened, vault, principal.party, principal.purpose)
         # The version that was read together with the grant: one that came since must not count for this view.
         return _held(principal, view, version, opening, entry | {"consents": consents})
 

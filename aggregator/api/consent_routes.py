@@ -19,6 +19,7 @@ from aggregator.api.desk import Desk
 from aggregator.consent.facts import FIRST
 from aggregator.consent.plain import PURPOSES, REASONS, Words
 from aggregator.errors import CallerError
+from aggregator.identity import notices
 from aggregator.identity.access_requests import Asked
 from aggregator.identity.dry_run import Item, Name, Outlook, Told
 from aggregator.identity.standing import Edition, Grantee
@@ -44,6 +45,7 @@ class ConsentRoutes:
         add("/app/dry-run", self.dry_run, methods=["POST"])
         add("/app/grantees", self.grantees, methods=["GET"])
         add("/app/grants/{party:path}", self.end, methods=["DELETE"])
+        add("/app/notices", self.notices, methods=["GET"])
         add("/app/consents/{whole_id}/history", self.history, methods=["GET"])
         return router
 
@@ -85,6 +87,17 @@ class ConsentRoutes:
     async def end(self, request: Request, party: str) -> Response:
         """End all that a grantee may read, at once; needs no fresh unlock."""
         return _json({"ended": await self._desk.end(self._callers.of(request), party)})
+
+    async def notices(self, request: Request) -> Response:
+        """What the owner is to be told first: what has happened, whose access ends soon, who waits."""
+        told = await self._desk.greeting(self._callers.of(request))
+        return _json({
+            "notices": [
+                {"kind": one.kind, "at": _time(one.at), **_in_words(notices.WORDS[one.kind])} for one in told.notices
+            ],
+            "ending": [_grantee(one, None) for one in told.ending],
+            "requests": told.requests,
+        })  # fmt: skip
 
     async def history(self, request: Request, whole_id: str) -> Response:
         """Every version of a Consent in words, newest first, and whom it could open anything to."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,14 +23,24 @@ from aggregator.consent.sharing import Sharing, consent_of, sharing_of, who_is
 from aggregator.errors import CallerError
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import NotFound
-from aggregator.identity import persons
+from aggregator.identity import notices, persons
 from aggregator.identity.access_requests import AccessRequests, Asked, Wish
 from aggregator.identity.accounts import Owner
 from aggregator.identity.dry_run import DryRun, Told
+from aggregator.identity.notices import Kind
 from aggregator.identity.standing import Edition, Grantee, Standing
 from fhir_profiles.text import Resource, loads
 
 _WHOLE_ID = re.compile(r"[a-z2-7]{26}\.[a-z2-7]{26}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting:
+    """notices: what has happened. ending: whose access ends soon. requests: how many wait for an answer."""
+
+    notices: list[notices.Told]
+    ending: list[Grantee]
+    requests: int
 
 
 class Desk:
@@ -75,6 +86,7 @@ class Desk:
         row = self._access.head_or_system(patient.partition(".")[0])
         receipt = self._access.noted(principal, row, Act("operation", "Consent"), "requested")
         self._requests.ask(principal.party, patient, wish, row.id, self._access.audit_key(row), receipt)
+        self._service.notices.tell(row.id, [Kind.REQUEST], principal.party, patient)
 
     async def waiting(self, principal: Principal) -> list[Asked]:
         """The requests that the owner has not answered, of parties that are still registered."""
@@ -182,6 +194,25 @@ class Desk:
         found = await asyncio.to_thread(receipt_list.lines, self._service, principal.as_owner(), most, own=own)
         await self._receipt(principal, "receipts", len(found))
         return found
+
+    async def greeting(self, principal: Principal) -> Greeting:
+        """What the owner is to be told first."""
+        owner = principal.as_owner()
+        found = await asyncio.to_thread(self._greeting, owner)
+        await self._receipt(principal, "notices", len(found.notices))
+        return found
+
+    def _greeting(self, owner: Owner) -> Greeting:
+        return Greeting(
+            notices=self._service.notices.unseen(owner),
+            ending=[one for one in self._standing.grantees(owner) if one.ends_soon],
+            requests=len(self._requests.waiting(owner)),
+        )
+
+    async def seen(self, principal: Principal) -> None:
+        """The owner has read the notices."""
+        await asyncio.to_thread(self._service.notices.see, principal.as_owner())
+        await self._receipt(principal, "notices seen", 0)
 
     async def asked(self, principal: Principal, request: str) -> Asked:
         """One of those that wait. Raises NotFound."""

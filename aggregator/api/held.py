@@ -32,6 +32,8 @@ class Held:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to ask: one at a time, as an image wants it."""
     ended: bool = False
+    shown: int = 0
+    """How many resources left through it."""
 
     def end(self) -> None:
         """Close the view: at once, or where it is being asked in a thread, as soon as that has let go of it."""

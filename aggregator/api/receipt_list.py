@@ -73,7 +73,7 @@ def _line(service: Service, withheld: owner_views.Answers, position: int, entry:
         at=datetime.fromisoformat(entry["at"]) if "at" in entry else None,
         own=entry["party"] == OWNER,
         emergency=purpose == "BTG",
-        said=receipt_words.told(entry, sum(hidden.values())),
+        said=receipt_words.told(entry),
         purpose=PURPOSES.get(purpose, (purpose, purpose)) if purpose else None,
         consents=tuple(entry.get("consents", ())),
         withheld=hidden,

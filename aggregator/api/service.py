@@ -15,6 +15,7 @@ from aggregator.identity.client_registry import Client
 from aggregator.identity.clients import Clients
 from aggregator.identity.dpop import Proofs
 from aggregator.identity.grants import Grants
+from aggregator.identity.notices import Notices
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.parties import Parties
 from aggregator.identity.signing import Signing
@@ -63,6 +64,7 @@ class Service:
     connections: Connections
     worker: Worker
     receipts: ReceiptWriter
+    notices: Notices
     base_url: str
 
     def close(self) -> None:

@@ -54,7 +54,8 @@ _BY_KIND: Mapping[str, Words] = {
 }
 """Kind of receipt -> what is told of it."""
 
-_ANSWERED: Words = (
+_ANSWERED: Words = ("{name} hat {shown_de} gesehen.", "{name} saw {shown_en}.")
+_ANSWERED_IN_PART: Words = (
     "{name} hat {shown_de} gesehen; {hidden} dieser Art blieben verborgen.",
     "{name} saw {shown_en}; {hidden} of this kind stayed hidden.",
 )
@@ -82,9 +83,9 @@ _LINK: Mapping[str, Words] = {
 """What somebody did who has a link, by kind of receipt."""
 
 
-def told(entry: Mapping[str, Any], hidden: int) -> Words:
-    """One sentence. hidden: how many were not shown."""
-    german, english = _words(entry)
+def told(entry: Mapping[str, Any], hidden: int | None = None) -> Words:
+    """One sentence. hidden: how many were not shown, where that is to be told in it."""
+    german, english = _words(entry, _ANSWERED if hidden is None else _ANSWERED_IN_PART)
     values = {"name": entry["name"], "hidden": hidden, "link": entry.get("link", "")}
     for member in ("shown", "added", "written"):
         number = entry.get(member)
@@ -93,13 +94,13 @@ def told(entry: Mapping[str, Any], hidden: int) -> Words:
     return german.format(**values), english.format(**values)
 
 
-def _words(entry: Mapping[str, Any]) -> Words:
+def _words(entry: Mapping[str, Any], answered: Words) -> Words:
     kind = entry["kind"]
     if entry["party"] == OWNER and kind not in _OWN_KINDS:
         return _OWN.get(entry.get("interaction", ""), _OWN_READING)
     if "link" in entry and kind not in _OWN_KINDS:
         return _LINK[kind]
-    return _BY_KIND.get(kind, _ANSWERED)
+    return _BY_KIND.get(kind, answered)
 
 
 def _number(number: Any, one: str, many: str) -> str:

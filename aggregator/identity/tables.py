@@ -124,20 +124,16 @@ class AccessRequest(SQLModel, table=True):
     box: bytes
 
 
-class KnownReader(SQLModel, table=True):
-    """A grantee for whom a record was opened before: the next time is not the first."""
-
-    __tablename__ = "known_reader"
-    vault: str = Field(primary_key=True)
-    grantee: bytes = Field(primary_key=True)
-
-
 class Notice(SQLModel, table=True):
-    """Something that a patient is told at once, sealed to the patient. `at`: Unix seconds."""
+    """Something that a patient is told at once, sealed to the patient. `at`: Unix seconds.
+
+    what: the handle of its kind and whom it is about. A row that was seen stays: the next time is not the first.
+    """
 
     vault: str = Field(primary_key=True)
-    id: str = Field(primary_key=True)
+    what: bytes = Field(primary_key=True)
     at: int = Field(sa_type=BigInteger)
+    seen: bool = False
     box: bytes
 
 

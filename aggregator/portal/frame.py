@@ -26,6 +26,7 @@ from aggregator.portal.static_files import StaticFiles
 from aggregator.portal.unlocking import ASSERTION, PASSWORD, Unlocking
 from aggregator.portal.visit import Visit
 from aggregator.portal.words import LANGUAGES, Words, chosen
+from fhir_profiles.dates import ZONE
 
 logger = logging.getLogger(__name__)
 
@@ -167,11 +168,11 @@ def _told(visit: Visit, error: AggregatorError) -> Response:
 @pass_context
 def _day(context: Context, moment: datetime) -> str:
     """A date, written out."""
-    language, here = context["language"], moment.astimezone()
+    language, here = context["language"], moment.astimezone(ZONE)
     return _DAY[language].format(day=here.day, month=_MONTHS[language].split(",")[here.month - 1], year=here.year)
 
 
 @pass_context
 def _moment(context: Context, moment: datetime) -> str:
-    """Date and time of day, on this server's clock."""
-    return _MOMENT[context["language"]].format(date=_day(context, moment), time=f"{moment.astimezone():%H:%M}")
+    """Date and time of day, in the zone of those whom this service is made for."""
+    return _MOMENT[context["language"]].format(date=_day(context, moment), time=f"{moment.astimezone(ZONE):%H:%M}")

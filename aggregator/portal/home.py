@@ -9,7 +9,9 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from aggregator.api.desk import Desk
 from aggregator.api.service import Service
+from aggregator.identity.notices import WORDS
 from aggregator.portal.frame import Frame
 from aggregator.portal.visit import Visit
 
@@ -20,8 +22,9 @@ ROOMS = ("access", "requests", "receipts", "share", "ways-in", "devices")
 class HomePages:
     """The pages."""
 
-    def __init__(self, frame: Frame, service: Service) -> None:
+    def __init__(self, frame: Frame, service: Service, desk: Desk) -> None:
         self._frame = frame
+        self._desk = desk
         self._service = service
 
     def router(self) -> APIRouter:
@@ -29,6 +32,7 @@ class HomePages:
         router = APIRouter(prefix="/app")
         add: Callable[..., Any] = router.add_api_route
         add("", self._frame.anyone(self.home), methods=["GET"])
+        add("/notices", self._frame.owner(self.seen), methods=["POST"])
         add("/language", self._frame.anyone(self.language), methods=["POST"])
         return router
 
@@ -37,7 +41,15 @@ class HomePages:
         if visit.known is None:
             return visit.page("welcome", can_sign_up=self._service.accounts.who_signs_up != "closed")
         proven = await asyncio.to_thread(self._service.accounts.recovery_proven, visit.owner.vault)
-        return visit.page("home", rooms=ROOMS, proven=proven)
+        told = await self._desk.greeting(visit.principal)
+        notices = [(one.at, WORDS[one.kind][visit.at]) for one in told.notices]
+        ending = [(one.words or (one.name, one.name))[visit.at] for one in told.ending]
+        return visit.page("home", rooms=ROOMS, proven=proven, notices=notices, ending=ending, requests=told.requests)
+
+    async def seen(self, visit: Visit) -> Response:
+        """The notices are read."""
+        await self._desk.seen(visit.principal)
+        return visit.go("/app")
 
     async def language(self, visit: Visit) -> Response:
         """Set the language, and go back to where it was asked for."""

@@ -28,7 +28,7 @@ def router(service: Service, callers: Callers, access: Access, turns: Turns) -> 
     frame, desk = Frame(service, callers, turns), Desk(service, access)
     made = APIRouter()
     for pages in (
-        HomePages(frame, service),
+        HomePages(frame, service, desk),
         AccessPages(frame, desk),
         RequestPages(frame, desk),
         WhatIfPages(frame, desk, service.table.sensitive),

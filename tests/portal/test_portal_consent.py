@@ -82,3 +82,14 @@ def test_who_was_in_the_record(page: Page, world: HttpWorld, axe: str) -> None:
     page.get_by_role("link", name="Auch zeigen, was Sie selbst taten").click()
     expect(page.get_by_text("Sie haben Ihre Akte gelesen.").first).to_be_visible()
     assert wrong_with(page, axe) == []
+
+
+def test_what_happened_is_told_first(page: Page, world: HttpWorld, axe: str) -> None:
+    world.consent("praxis", "berta", period={"end": "2026-12-01"})
+    world.get(f"/fhir/Condition?patient={world.patients['berta']}", world.token("praxis"))
+    sign_in(page, "berta")
+    expect(page.get_by_text("Jemand hat zum ersten Mal in Ihrer Akte gelesen.")).to_be_visible()
+    expect(page.get_by_text("Diese Zugriffe enden bald: praxis.")).to_be_visible()
+    assert wrong_with(page, axe) == []
+    page.get_by_role("button", name="Gelesen").click()
+    expect(page.get_by_text("Jemand hat zum ersten Mal")).to_have_count(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_ee35b3e249ea"
+revision = "0001_5d08e1210e8d"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -224,12 +224,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("code"),
     )
     op.create_table(
-        "known_reader",
-        sa.Column("vault", sa.String(), nullable=False),
-        sa.Column("grantee", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("vault", "grantee"),
-    )
-    op.create_table(
         "ledger",
         sa.Column("vault", sa.String(), nullable=False),
         sa.Column("source", sa.LargeBinary(), nullable=False),
@@ -261,10 +255,11 @@ def upgrade() -> None:
     op.create_table(
         "notice",
         sa.Column("vault", sa.String(), nullable=False),
-        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("what", sa.LargeBinary(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("seen", sa.Boolean(), nullable=False),
         sa.Column("box", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("vault", "id"),
+        sa.PrimaryKeyConstraint("vault", "what"),
     )
     op.create_table(
         "owner_session",
