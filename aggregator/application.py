@@ -24,6 +24,7 @@ from aggregator.api.authorization_routes import AuthorizationRoutes
 from aggregator.api.brought_routes import BroughtRoutes
 from aggregator.api.caller import Callers
 from aggregator.api.consent_routes import ConsentRoutes
+from aggregator.api.cross_origin import CrossOrigin
 from aggregator.api.desk import Desk
 from aggregator.api.export_routes import ExportRoutes
 from aggregator.api.fhir import table
@@ -91,7 +92,7 @@ def create_app(service: Service) -> ASGIApp:
     app.add_middleware(asking.Leaving)
     app.add_middleware(_LastResort)
     app.add_middleware(Guarded)
-    return _Doors(fhir=table.router(service, callers, access), others=app)
+    return CrossOrigin(_Doors(fhir=table.router(service, callers, access), others=app), service.registered)
 
 
 async def _sweep(service: Service, access: Access, callers: Callers) -> None:
