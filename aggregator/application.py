@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aggregator import __version__
-from aggregator.api import asking, errors
+from aggregator.api import asking, errors, metrics
 from aggregator.api.access import Access
 from aggregator.api.app_routes import AppRoutes
 from aggregator.api.auth_routes import AuthRoutes
@@ -86,6 +86,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(pages.router(service, callers, access, turns))
     app.add_api_route("/healthz", _healthy, methods=["GET"])
     app.add_api_route("/readyz", _ready(service), methods=["GET"])
+    app.add_api_route("/metrics", _metrics(access), methods=["GET"])
     for kind in errors.KNOWN:
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(HTTPException, _http)
@@ -129,6 +130,14 @@ def _ready(service: Service) -> Any:
         return Response("ok\n", media_type="text/plain")
 
     return ready
+
+
+def _metrics(access: Access) -> Any:
+    async def numbers() -> Response:
+        """What this server has counted."""
+        return Response(metrics.exposition(access.allowances.refused), media_type=metrics.MEDIA_TYPE)
+
+    return numbers
 
 
 async def _known(_: Request, error: Exception) -> Response:

@@ -123,6 +123,16 @@ class ViewSettings(_Section):
     vaults_per_search: int = Field(default=20, ge=1)
 
 
+class LimitSettings(_Section):
+    """How much a grantee (provider, payer, app, carer) may ask for, in all and of one record. Owners have no limit."""
+
+    records_per_hour: int = Field(default=1000, ge=1)
+    requests_per_minute: int = Field(default=6000, ge=1)
+    megabytes_per_hour: int = Field(default=10_000, ge=1)
+    record_requests_per_minute: int = Field(default=1200, ge=1)
+    record_megabytes_per_hour: int = Field(default=1000, ge=1)
+
+
 class SyncSettings(_Section):
     """When and how sources are pulled."""
 
@@ -190,6 +200,7 @@ class Config(BaseSettings):
     session: SessionSettings = SessionSettings()
     sign_up: SignUpSettings = SignUpSettings()
     view: ViewSettings = ViewSettings()
+    limits: LimitSettings = LimitSettings()
     sync: SyncSettings = SyncSettings()
     cards: CardSettings = CardSettings()
     sources: dict[str, SourceSettings] = {}

@@ -30,6 +30,7 @@ from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import FhirError, NotFound
 from aggregator.identity import persons
 from aggregator.identity.accounts import Owner
+from aggregator.identity.allowances import Allowances
 from aggregator.identity.notices import GREAT_DEAL, Kind
 from aggregator.identity.owner_writing import Receipt
 from aggregator.vault import counter, tables, truth
@@ -54,17 +55,20 @@ class Act:
 
 
 class Access:
-    """Answers through views. `held` are the open ones."""
+    """Answers through views. held: the open ones; allowances: how much a grantee may ask for."""
 
     def __init__(self, service: Service) -> None:
         settings = service.config.view
         self._service = service
         self._locks: dict[Key, _Lock] = {}
+        self.allowances = Allowances(service.store, service.key_service, service.clock, service.config.limits)
         self.held = HeldViews(service.clock, settings.idle_minutes * 60.0, settings.memory_megabytes * 1_000_000)
 
     async def answer(self, principal: Principal, vault: str, act: Act, ask: Callable[[View], Answer]) -> Answer:
-        """What `ask` makes of the caller's view, its receipt durable. Raises NotFound, Stale and ask's errors."""
+        """What `ask` makes of the caller's view, its receipt durable. Raises as `ask`; Throttled, NotFound, Stale."""
         principal = principal.toward(vault)
+        if principal.party != OWNER:
+            await self.allowances.admit(principal.party, vault)
         for _ in range(_TRIES):
             try:
                 held = await self._hold(principal, vault, act)
@@ -79,6 +83,8 @@ class Access:
             if answer is None:
                 raise error or NotFound
             await self._watch(principal, vault, held, answer.shown)
+            if principal.party != OWNER:
+                self.allowances.charge(principal.party, vault, len(answer.body) + answer.beside)
             return answer
         raise Stale("the record keeps changing; try again")
 
@@ -169,6 +175,7 @@ class Access:
         if row is None:
             await self.refuse(principal, vault, act, "no consent")
             raise NotFound
+        await self.allowances.opening(principal.party, vault)
         principal = await asyncio.to_thread(self._by_name, principal)
         opening, entry = await self.opening(principal, vault, act)
         try:

@@ -26,6 +26,7 @@ from aggregator.errors import (
 )
 from aggregator.fhir.outcome import FhirError, Issue, operation_outcome
 from aggregator.identity.access_requests import TooOften
+from aggregator.identity.allowances import Throttled
 from aggregator.portability.bulk_exports import TooManyExports
 from aggregator.vault import disk
 from fhir_profiles.text import NotJson, dumps
@@ -45,6 +46,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     WrongMediaType: (415, "not-supported"),
     TooManyExports: (429, "throttled"),
     TooOften: (429, "throttled"),
+    Throttled: (429, "throttled"),
     CallerError: (400, "invalid"),
     NotJson: (400, "structure"),
     NotXml: (400, "structure"),
@@ -82,8 +84,13 @@ def answer(error: Exception) -> Response:
         logger.error("%s: %s", type(error).__name__, error)
     if status == 500:
         text = _OURS_TO_MEND
-    headers = {"Accept-Encoding": "identity"} if isinstance(error, Packed) else _BESIDE.get(status, {})
-    return outcome(status, code, text, place=place, headers=headers)
+    return outcome(status, code, text, place=place, headers=_beside(error, status))
+
+
+def _beside(error: Exception, status: int) -> Mapping[str, str]:
+    if isinstance(error, Throttled):
+        return {"Retry-After": str(error.seconds)}
+    return {"Accept-Encoding": "identity"} if isinstance(error, Packed) else _BESIDE.get(status, {})
 
 
 def outcome(

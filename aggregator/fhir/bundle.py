@@ -28,11 +28,15 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent, how many resources of the record it shows (for the receipt), and of how many in all."""
+    """What is sent, how many resources of the record it shows (for the receipt), and of how many in all.
+
+    beside: bytes of the record that go out with it by another way.
+    """
 
     body: bytes
     shown: int
     total: int | None = None
+    beside: int = 0
 
 
 def counted(url: str, total: int | None) -> bytes:

@@ -49,6 +49,14 @@ class Attempts(SQLModel, table=True):
     next_at: float = Field(index=True)
 
 
+class Allowance(SQLModel, table=True):
+    """How much of a grantee's allowance is used in the window that ends then (Unix seconds), by a handle of both."""
+
+    handle: bytes = Field(primary_key=True)
+    until: int = Field(sa_type=BigInteger, index=True)
+    used: int = Field(sa_type=BigInteger)
+
+
 class Invitation(SQLModel, table=True):
     """Somebody may sign up with the code that has this handle, until it expires or is used."""
 

@@ -26,6 +26,7 @@ from aggregator.config import (
     HttpSettings,
     IdentifierSettings,
     KeySettings,
+    LimitSettings,
     SourceSettings,
 )
 from aggregator.demo.clinic import Clinic
@@ -39,6 +40,7 @@ from tests.vault.world import FrozenClock
 PARTIES = "https://example.org/parties"
 SECTION = "https://aggregator.example/fhir/CodeSystem/section"
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+GENEROUS = LimitSettings(requests_per_minute=10**6, record_requests_per_minute=10**6)  # the clock stands still
 PASSWORD = "Korrekt Pferd Batterie"
 CLIENTS = ("praxis", "labor", "fremd")
 REDIRECT = "https://app.example/callback"
@@ -203,6 +205,7 @@ def _installation(folder: Path, clock: FrozenClock, source: Running, host: str) 
         store=databases.settings(_store(folder)),
         blobs=BlobSettings(url=str(folder / "blobs")),
         keys=KeySettings(folder=folder / "keys"),
+        limits=GENEROUS,
         http=HttpSettings(port=port, base_url=f"http://{host}:{port}"),
         sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": f"{source.url}/fhir"})},
         clients={name: _client(folder, name) for name in CLIENTS} | {"app": _app(None), "server-app": _app(folder)},

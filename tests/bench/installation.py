@@ -28,6 +28,7 @@ from aggregator.config import (
     Config,
     HttpSettings,
     KeySettings,
+    LimitSettings,
     SessionSettings,
     SourceSettings,
 )
@@ -48,6 +49,12 @@ PAGE = 100
 PARTY = "praxis-b"
 _BASE = "https://klinik.example/fhir/"
 _TYPES = frozenset({"Patient", *PATIENT_PARAMETER, *DIRECTORY})
+_NO_LIMITS = LimitSettings(
+    requests_per_minute=10**9,
+    record_requests_per_minute=10**9,
+    megabytes_per_hour=10**6,
+    record_megabytes_per_hour=10**6,
+)
 
 
 @dataclass(kw_only=True)
@@ -128,6 +135,7 @@ def settings(folder: Path) -> Config:
         store=store,
         blobs=BlobSettings(url=str(folder / "blobs")),
         keys=KeySettings(folder=folder / "keys"),
+        limits=_NO_LIMITS,
         http=HttpSettings(base_url="http://127.0.0.1:8080"),
         session=SessionSettings(owner_minutes=120, signing_minutes=60, client_token_minutes=120),
         sources={"klinik": SourceSettings(connector="clinic_fhir", settings={"base_url": _BASE.rstrip("/")})},

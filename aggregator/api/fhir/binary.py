@@ -49,7 +49,7 @@ async def read_binary(server: Server, request: Request) -> Response:
         record = read(view, "Binary", whole_id)
         headers.update(versioned(record))
         seen[:] = [Content.of(server.service, view, record)]
-        return Answer(record.body, 1)
+        return Answer(record.body, 1, beside=seen[0].blob.size if seen[0].blob else 0)
 
     await server.access.answer(principal, vault, act, ask)
     if unchanged(request, headers):

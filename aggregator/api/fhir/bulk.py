@@ -32,6 +32,7 @@ from aggregator.fhir import bulk
 from aggregator.fhir.bulk import DELETED, EXPORTED, Piece, Wanted
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import Issue, NotFound, operation_outcome
+from aggregator.identity.allowances import Throttled
 from aggregator.portability.bulk_exports import Export
 from aggregator.vault.view import View
 from fhir_profiles.build import instant
@@ -138,7 +139,12 @@ async def _look(server: Server, principal: Principal, export: Export) -> None:
     """Count the lines of records that nobody has looked at yet: of one, and more as long as there is time."""
     until, found = time.monotonic() + _SECONDS, dict[str, Mapping[str, int]]()
     for vault in await asyncio.to_thread(server.exports.waiting, export, _AT_ONCE):
-        found[vault] = await _count(server, principal, export, vault)
+        try:
+            found[vault] = await _count(server, principal, export, vault)
+        except Throttled:
+            if found:  # what was looked at stays so; the next status request says when there is more
+                break
+            raise
         if time.monotonic() > until:
             break
     if found:
@@ -183,7 +189,7 @@ async def _piece(
 
     def ask(view: View) -> Answer:
         made[:] = [bulk.piece(view, file, _wanted(export), after)]
-        return Answer(b"", made[0].shown)
+        return Answer(made[0].lines, made[0].shown)
 
     await server.access.answer(principal, vault, _act(export, "" if file == DELETED else file), ask)
     return made[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_5d08e1210e8d"
+revision = "0001_e4b322d6380a"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -51,6 +51,14 @@ def upgrade() -> None:
         sa.Column("expires", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("code"),
     )
+    op.create_table(
+        "allowance",
+        sa.Column("handle", sa.LargeBinary(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("used", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("handle"),
+    )
+    op.create_index(op.f("ix_allowance_until"), "allowance", ["until"], unique=False)
     op.create_table(
         "attempts",
         sa.Column("login", sa.LargeBinary(), nullable=False),
