@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -16,6 +17,8 @@ from sqlalchemy.engine import URL
 
 from aggregator import database_url
 from aggregator.errors import OperatorError
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class _Section(BaseModel):
@@ -99,6 +102,15 @@ class HttpSettings(_Section):
     base_url: str = ""
     max_body_bytes: int = Field(default=2_000_000, ge=1024)
     fetch_loopback: bool = False
+    trusted_proxies: int = Field(default=0, ge=0, le=9)
+
+    @field_validator("base_url")
+    @classmethod
+    def _sealed_on_the_way(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in _THIS_MACHINE):
+            raise PydanticCustomError("base_url", "expects https://, or http:// for this machine alone (localhost)")
+        return url
 
 
 class SessionSettings(_Section):

@@ -126,6 +126,10 @@ def test_an_example_shows_every_setting_that_is_the_operators(source: str) -> No
         ("[http]\nprot = 80", "http.prot: there is no such setting; known here: host, port, base_url, max_body_bytes"),
         ("[http]\nport = 'eighty'", "http.port: Input should be a valid integer"),
         ("[http]\nport = 70000", "http.port: Input should be less than or equal to 65535"),
+        (
+            "[http]\nbase_url = 'http://akte.example'",
+            "http.base_url: expects https://, or http:// for this machine",
+        ),
         ("[sources.a]\ntitle = 'A'", "sources.a.connector: Field required"),
         ("[sources.a]\nconnector = 'x'\ncolour = 'red'", "sources.a.colour: there is no such setting"),
         ("[http\nport = 80", "is not TOML"),

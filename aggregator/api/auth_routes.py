@@ -14,6 +14,7 @@ from starlette.responses import Response
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
 from aggregator.api.device import device
+from aggregator.api.doorway import Doorway
 from aggregator.api.service import Service
 from aggregator.api.settling import settled
 from aggregator.identity import patient
@@ -30,7 +31,7 @@ class AuthRoutes:
     def __init__(self, service: Service, callers: Callers, turns: Turns) -> None:
         self._service = service
         self._callers = callers
-        self._turns = turns
+        self._doorway = Doorway(service, turns)
 
     def router(self) -> APIRouter:
         """FastAPI's router."""
@@ -59,7 +60,9 @@ class AuthRoutes:
         person = patient.stated(family=family, given=given, birth_date=birth_date, kvnr=kvnr, today=today)
         invitation = bodies.strings(told, "invitation")[0] if "invitation" in told else ""
         named = device(request, told)
-        made = await self._turns.take(self._service.accounts.sign_up, login, password, person, named, invitation)
+        made = await self._doorway.through(
+            request, self._service.accounts.sign_up, login, password, person, named, invitation
+        )
         return self._session(made.owner, 201, recovery_code=made.recovery_code)
 
     async def recovery_proof(self, request: Request) -> Response:
@@ -74,7 +77,7 @@ class AuthRoutes:
         told = await bodies.json(request, _LIMIT)
         login, password = bodies.strings(told, "login", "password")
         named = device(request, told)
-        owner = await self._turns.take(self._service.accounts.sign_in, login, password, named)
+        owner = await self._doorway.through(request, self._service.accounts.sign_in, login, password, named)
         return self._session(await settled(self._service, owner))
 
     async def passkey_options(self) -> Response:
@@ -93,7 +96,7 @@ class AuthRoutes:
         made = await bodies.json(request, _LIMIT)
         login, code, password = bodies.strings(made, "login", "recovery_code", "password")
         named = device(request, made)
-        owner = await self._turns.take(self._service.accounts.recover, login, code, password, named)
+        owner = await self._doorway.through(request, self._service.accounts.recover, login, code, password, named)
         self._callers.forget_owner(owner.vault)
         return self._session(await settled(self._service, owner))
 

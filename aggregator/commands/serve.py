@@ -45,6 +45,7 @@ def _serve(service: Service, listener: socket.socket) -> None:
             log_level="warning",
             access_log=False,  # a URL may name a patient
             server_header=False,
+            proxy_headers=False,  # whose word counts is http.trusted_proxies' to say
         )
     )
     # uvicorn ends its answers and then sends itself the signal that it was sent.

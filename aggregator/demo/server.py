@@ -68,6 +68,7 @@ def serve(app: ASGIApp, *, port: int = 0, listener: socket.socket | None = None)
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=False,  # a server with a clock of its own (the demo's, the tests') says its own Date
         timeout_graceful_shutdown=1,
     )

@@ -42,7 +42,7 @@ class Passkey(SQLModel, table=True):
 
 
 class Attempts(SQLModel, table=True):
-    """Tries at a password by login handle, existing or not; none before `next_at` (Unix seconds)."""
+    """Tries by a login's handle, existing or not, or an address's; none before `next_at` (Unix seconds)."""
 
     login: bytes = Field(primary_key=True)
     failures: int

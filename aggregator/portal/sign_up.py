@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from aggregator.api.caller import Callers
+from aggregator.api.doorway import Doorway
 from aggregator.api.service import Service
 from aggregator.errors import CallerError, SignInFailed
 from aggregator.identity import logins, patient
@@ -30,7 +31,7 @@ class SignUpPages:
         self._frame = frame
         self._service = service
         self._callers = callers
-        self._turns = turns
+        self._doorway = Doorway(service, turns)
 
     def router(self) -> APIRouter:
         """FastAPI's router."""
@@ -63,6 +64,8 @@ class SignUpPages:
             return await self.show(visit, "wrong_login")
         try:
             code = await self._signed_up(visit, password)
+        except SignInFailed:
+            return await self.show(visit, "wait")
         except CallerError as error:
             return await self.show(visit, f"wrong_{error.place}" if error.place in _KEPT else "taken")
         return visit.page("code", code=code)
@@ -73,7 +76,8 @@ class SignUpPages:
         today = self._service.clock().date()
         person = patient.stated(family=family, given=given, birth_date=birth_date, kvnr=kvnr or None, today=today)
         accounts, login, invitation = self._service.accounts, visit.field("login"), visit.field("invitation")
-        made = await self._turns.take(accounts.sign_up, login, password, person, device(visit), invitation)
+        told = (login, password, person, device(visit), invitation)
+        made = await self._doorway.through(visit.request, accounts.sign_up, *told)
         await self._frame.unlocking.enter(visit, made.owner)
         return made.recovery_code
 
@@ -88,7 +92,8 @@ class SignUpPages:
         if problem := password_problem(password, visit.secret_field("again")):
             return await self.ask_code(visit, problem)
         try:
-            owner = await self._turns.take(self._service.accounts.recover, login, code, password, device(visit))
+            told = (login, code, password, device(visit))
+            owner = await self._doorway.through(visit.request, self._service.accounts.recover, *told)
         except SignInFailed:
             return await self.ask_code(visit, "wrong")
         except CallerError:

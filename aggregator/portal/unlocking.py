@@ -6,6 +6,7 @@ import asyncio
 
 from aggregator.api.caller import Callers
 from aggregator.api.device import family
+from aggregator.api.doorway import Doorway
 from aggregator.api.service import Service
 from aggregator.api.settling import settled
 from aggregator.errors import CallerError
@@ -26,6 +27,7 @@ class Unlocking:
         self._service = service
         self._callers = callers
         self._turns = turns
+        self._doorway = Doorway(service, turns)
 
     async def sign_in(self, visit: Visit) -> None:
         """The browser is its owner's from here on, in a new session, whatever it had before. Raises CallerError."""
@@ -34,7 +36,7 @@ class Unlocking:
             owner = await asyncio.to_thread(self._service.ways_in.sign_in, given, named)
         else:
             login, password = visit.field("login"), visit.secret_field(PASSWORD)
-            owner = await self._turns.take(accounts.sign_in, login, password, named)
+            owner = await self._doorway.through(visit.request, accounts.sign_in, login, password, named)
         await self.enter(visit, owner)
 
     async def enter(self, visit: Visit, owner: Owner) -> None:
