@@ -14,6 +14,7 @@ import uvicorn
 
 from aggregator.api.service import Service
 from aggregator.application import create_app
+from aggregator.bounded_head import BoundedHead
 from aggregator.commands.common import note, opened
 from aggregator.config import HttpSettings
 from aggregator.errors import OperatorError
@@ -41,7 +42,7 @@ def _serve(service: Service, listener: socket.socket) -> None:
         uvicorn.Config(
             create_app(service),
             loop="uvloop",
-            http="httptools",
+            http=BoundedHead,
             log_level="warning",
             access_log=False,  # a URL may name a patient
             server_header=False,

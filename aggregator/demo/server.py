@@ -12,6 +12,8 @@ from types import TracebackType
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aggregator.bounded_head import BoundedHead
+
 _STOP_SECONDS = 5
 
 
@@ -64,6 +66,7 @@ def serve(app: ASGIApp, *, port: int = 0, listener: socket.socket | None = None)
     listener = listener or listen(port=port)
     config = uvicorn.Config(
         _dated(app),
+        http=BoundedHead,
         log_config=None,
         log_level="warning",
         access_log=False,
