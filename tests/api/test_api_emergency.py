@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fhir_profiles.codes import ACT_REASON, PARTICIPATION_TYPE, PARTY_CLASS
-from tests.api.http_world import ASSERTION, HttpWorld
+from tests.api.http_world import ASSERTION, HttpWorld, classes, consent
+from tests.weaken import weakens
 
 ANY_PROVIDER = {
     "role": {"coding": [{"system": PARTICIPATION_TYPE, "code": "IRCP"}]},
@@ -23,8 +24,15 @@ def _conditions(world: HttpWorld, caller: dict[str, str]) -> int:
 
 
 @pytest.mark.attack(9)
+@weakens("aggregator.consent.context", "_ONLY_NAMED", frozenset())
 def test_an_emergency_opens_only_what_the_patient_has_allowed_for_one(fresh: HttpWorld) -> None:
     assert _conditions(fresh, fresh.token("fremd", **BREAKING_THE_GLASS)) == 0
+    unnamed = consent(fresh.patients["erika"], "fremd", **{"class": classes("results")})
+    del unnamed["provision"]["purpose"]  # for every purpose but those that must be named
+    assert fresh.http.post("/fhir/Consent", json=unnamed, headers=fresh.owner()).status_code == 201
+    results = f"/fhir/Observation?patient={fresh.patients['erika']}"
+    assert fresh.get(results, fresh.token("fremd")).json()["total"] == 3
+    assert "entry" not in fresh.get(results, fresh.token("fremd", **BREAKING_THE_GLASS)).json()
     fresh.consent("nobody", **EMERGENCY)
     assert _conditions(fresh, fresh.token("fremd", **BREAKING_THE_GLASS)) == 1
     assert _conditions(fresh, fresh.token("fremd")) == 0

@@ -27,6 +27,7 @@ def _inactive(world: HttpWorld, whole_id: str, client: str) -> None:
 
 
 @pytest.mark.attack(17)
+@weakens("aggregator.api.access", "Condition", lambda *_: None)
 def test_a_revocation_closes_an_open_page(fresh: HttpWorld) -> None:
     signed = fresh.consent("fremd")
     caller, whole = fresh.token("fremd"), fresh.patients["erika"]
@@ -40,6 +41,7 @@ def test_a_revocation_closes_an_open_page(fresh: HttpWorld) -> None:
 
 
 @pytest.mark.attack(17)
+@weakens("aggregator.api.access", "Condition", lambda *_: None)
 def test_a_narrower_consent_narrows_the_open_view(fresh: HttpWorld) -> None:
     caller, whole = fresh.token("labor"), fresh.patients["erika"]
     assert fresh.get(f"/fhir/Observation?patient={whole}", caller).json()["total"] == 3
@@ -50,6 +52,7 @@ def test_a_narrower_consent_narrows_the_open_view(fresh: HttpWorld) -> None:
 
 
 @pytest.mark.attack(18)
+@weakens("aggregator.consent.grant", "boundaries", lambda *_: None)
 def test_a_consent_that_ends_while_a_view_is_open(fresh: HttpWorld) -> None:
     fresh.consent("fremd", period={"start": "2026-01-01", "end": "2026-11-21T21:33:00+01:00"})
     caller, whole = fresh.token("fremd"), fresh.patients["erika"]

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from aggregator.consent.decide import Deny, Party, Permit, Reason, RuleRef
+from aggregator.consent.provision import Effect
 from fhir_profiles import codes
 from fhir_profiles.profiles import SECTIONS
 from fhir_profiles.text import Resource
@@ -40,6 +41,7 @@ from tests.consent.decide_world import (
     section,
     sensitivity,
 )
+from tests.weaken import weakens
 
 pytestmark = pytest.mark.storeless
 
@@ -419,3 +421,13 @@ def test_a_decision_is_true_or_false() -> None:
     assert not Deny(Reason.NOT_OPENED)
     assert asked(consent(permit()), party=Party("nobody"), now=NOW) == Deny(Reason.NOT_NAMED)
     assert DR_B.tokens >= {(codes.BSNR, "721111100")}
+
+
+@pytest.mark.attack(53)
+@weakens("aggregator.consent.decide", "_STRENGTH", {None: 0, Effect.DENY: 1, Effect.PERMIT: 2})
+def test_among_siblings_a_deny_wins_in_whatever_order() -> None:
+    inside = [permit(), deny(class_=section("results"))]
+    for siblings in (inside, inside[::-1]):
+        made = asked(consent(frame(*siblings, actor=[actor()])), about=GLUCOSE)
+        assert isinstance(made, Deny)
+        assert made.reason is Reason.REFUSED
