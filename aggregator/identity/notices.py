@@ -7,13 +7,14 @@ outside (an e-mail, a webhook) is `OUTSIDE` and nothing else. The same of the sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 import orjson
+from sqlalchemy import Select, bindparam
 from sqlmodel import Session, col, delete, select, update
 
 from aggregator.audit.receipts import SYSTEM
@@ -69,6 +70,10 @@ _FORGOTTEN = timedelta(days=30)
 _NIGHT = (22, 6)  # from, until o'clock, in the zone of the sources
 
 
+_Rows = Callable[[Select[Any], Mapping[str, Any]], Sequence[Sequence[Any]]]
+_BEFORE = select(Notice.at).where(col(Notice.vault) == bindparam("of"), col(Notice.what) == bindparam("about"))
+
+
 class Notifier(Protocol):
     """An outlet to the world outside."""
 
@@ -104,12 +109,10 @@ class Notices:
         """Durable when it returns. about: whom; the same is not told again so soon, and a first time once for ever."""
         now = self._clock()
         wanted = {self._what(vault, kind, about): kind for kind in kinds}
-        with self._store.read() as session:
-            due = self._due(session, vault, wanted, now)
-        if not due:
+        if not self._due(vault, wanted, now, self._store.rows):
             return
         with self._store.write(vault) as session:
-            due = self._due(session, vault, wanted, now)
+            due = self._due(vault, wanted, now, lambda *asked: session.execute(*asked).all())
             audit = self._audit_key(session, vault)
             for what, kind in due.items():
                 row = Notice(vault=vault, what=what, at=int(now.timestamp()), box=b"")
@@ -136,16 +139,14 @@ class Notices:
     def _what(self, vault: str, kind: Kind, about: Sequence[str]) -> bytes:
         return self._key_service.handle("notice", vault, kind, *about)
 
-    def _due(self, session: Session, vault: str, wanted: Mapping[bytes, Kind], now: datetime) -> dict[bytes, Kind]:
-        """Those that were not told lately."""
-        same = (col(Notice.vault) == vault, col(Notice.what).in_(wanted))
-        before = {row.what: row.at for row in session.exec(select(Notice).where(*same))}
-        since = (now - _AGAIN).timestamp()
-        return {
-            what: kind
-            for what, kind in wanted.items()
-            if what not in before or (kind is not Kind.FIRST and before[what] <= since)
-        }
+    def _due(self, vault: str, wanted: Mapping[bytes, Kind], now: datetime, rows: _Rows) -> dict[bytes, Kind]:
+        """Those that were not told lately. Asked at every opening: one row beneath SQLAlchemy."""
+        since, due = (now - _AGAIN).timestamp(), dict[bytes, Kind]()
+        for what, kind in wanted.items():
+            before = rows(_BEFORE, {"of": vault, "about": what})
+            if not before or (kind is not Kind.FIRST and before[0][0] <= since):
+                due[what] = kind
+        return due
 
     def _audit_key(self, session: Session, vault: str) -> PublicKey:
         if vault == SYSTEM:
