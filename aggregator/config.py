@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from aggregator import database_url
 from aggregator.errors import OperatorError
 
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class _Section(BaseModel):
@@ -108,7 +108,7 @@ class HttpSettings(_Section):
     @classmethod
     def _sealed_on_the_way(cls, url: str) -> str:
         parts = urlsplit(url)
-        if url and parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in _THIS_MACHINE):
+        if url and parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in LOOPBACK):
             raise PydanticCustomError("base_url", "expects https://, or http:// for this machine alone (localhost)")
         return url
 

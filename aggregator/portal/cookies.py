@@ -1,7 +1,8 @@
 """Cookies: the owner session's, which pages alone take, and what a form must prove (CSRF).
 
 https://www.rfc-editor.org/rfc/rfc6265 and https://www.ietf.org/archive/id/draft-ietf-httpbis-rfc6265bis-20.html: a
-`__Host-` cookie is this host's, over TLS. Over plain HTTP, which is for this machine alone, there is no such cookie.
+`__Host-` cookie is this host's, over TLS. Over plain HTTP, which is for this machine alone, not every browser keeps one
+(Chromium does, at 127.0.0.1 and localhost; Safari does not): there the cookies have plain names.
 
 SameSite=Lax, not Strict: an app sends its patient here from its own site, and finds them signed in.
 """
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api.headers import header
+from aggregator.config import LOOPBACK
 from aggregator.vault.seal import expand
 
 _SESSION, _VISIT, _LANGUAGE = "session", "visit", "language"
@@ -28,7 +30,7 @@ class Cookies:
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self._secure = parts.scheme == "https"
+        self._secure = parts.scheme == "https" or parts.hostname not in LOOPBACK
         self._prefix = "__Host-" if self._secure else ""
 
     def session(self, request: Request) -> str:
@@ -64,7 +66,7 @@ class Cookies:
         """
         site, origin = header(request, b"sec-fetch-site"), header(request, b"origin")
         if site is not None:
-            return site != "same-origin"
+            return site not in ("same-origin", "none")  # none: the person's own doing, as a page that is loaded again
         return origin not in (None, "null", self._origin)
 
     def _of(self, request: Request, name: str) -> str:

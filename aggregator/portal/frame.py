@@ -26,6 +26,7 @@ from aggregator.portal.static_files import StaticFiles
 from aggregator.portal.unlocking import ASSERTION, PASSWORD, Unlocking
 from aggregator.portal.visit import Visit
 from aggregator.portal.words import LANGUAGES, Words, chosen
+from aggregator.vault import disk
 from fhir_profiles.dates import ZONE
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Frame:
                 if request.method == "POST":
                     visit.form = await self._form(visit)
                 response = await handler(visit)
-            except AggregatorError as error:
+            except Exception as error:  # noqa: BLE001 - whoever reads is told what to do, and nothing of what it was
                 response = _told(visit, error)
             return visit.answered(response)
 
@@ -156,11 +157,14 @@ def _unlock_first(visit: Visit, problem: str) -> Response:
     return visit.page("unlock", 403, kept=kept, problem=problem)
 
 
-def _told(visit: Visit, error: AggregatorError) -> Response:
+def _told(visit: Visit, error: Exception) -> Response:
     """A page for what went wrong: what to do next, and no detail, which may be of somebody else."""
-    status = errors.status(error)
-    if status >= 500:
-        logger.error("%s: %s", type(error).__name__, error)
+    known = error if isinstance(error, AggregatorError) else disk.failure(error)
+    status = errors.status(known or error)
+    if known is None:  # its message could hold health data
+        logger.error("unexpected %s", type(error).__name__)
+    elif status >= 500:
+        logger.error("%s: %s", type(known).__name__, known)
     problem = "too_old" if isinstance(error, TooOld) else PROBLEMS.get(status, "ours")
     return visit.page("problem", status, problem=problem)
 

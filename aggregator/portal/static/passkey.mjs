@@ -53,8 +53,13 @@ async function ask(place) {
   place.closest("form").submit();
 }
 
+// A passkey belongs to a host's name: an address in numbers has none.
+const possible = window.PublicKeyCredential && !/^[\d.]+$|:/.test(location.hostname);
+
+for (const note of document.querySelectorAll("[data-no-passkey]")) note.hidden = possible;
+
 for (const place of document.querySelectorAll("[data-passkey]")) {
-  if (!window.PublicKeyCredential) continue;
+  if (!possible) continue;
   const problem = place.querySelector(".problem");
   place.hidden = false;
   place.querySelector("button").addEventListener("click", () => {
