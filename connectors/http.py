@@ -264,11 +264,15 @@ async def exchange(
     return Answer(url=url, status=response.status_code, headers=response.headers, body=body)
 
 
+def _is_too_much(size: int, most: int) -> bool:
+    return size > most
+
+
 async def _body(response: httpx.Response, max_bytes: int) -> bytes:
     parts, size = [], 0
     async for part in _unpacked(response):
         size += len(part)
-        if size > max_bytes:
+        if _is_too_much(size, max_bytes):
             raise NeedsOperator(
                 f"The source answers with more than {max_bytes >> 20} MB in one page: "
                 "the operator must set a smaller page_size."

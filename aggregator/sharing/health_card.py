@@ -118,11 +118,15 @@ def read(text: str) -> Card:
             raise CallerError("this is longer than a SMART Health Card")
         header, payload, _ = text.split(".")
         top, told = loads(decoded(header)), loads(inflate(decoded(payload), _MOST_UNPACKED))
-        if (top["alg"], top["zip"]) != ("ES256", "DEF"):
+        if not _is_as_specified(top):
             raise CallerError("a SMART Health Card is signed by ES256 and packed by DEFLATE; this one is not")
         return _card(text, str(top["kid"]), told)
     except (KeyError, TypeError, AttributeError, ValueError, NotJson, Unpackable):
         raise CallerError(_NO_CARD) from None
+
+
+def _is_as_specified(top: Mapping[str, Any]) -> bool:
+    return bool((top["alg"], top["zip"]) == ("ES256", "DEF"))
 
 
 def _card(text: str, kid: str, told: Mapping[str, Any]) -> Card:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.api.http_world import HttpWorld
+from tests.weaken import weakens
 
 NEVER = "aaaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbb"
 ROUTES = (
@@ -97,6 +98,7 @@ def test_scopes_bound_what_a_token_does(shared: HttpWorld) -> None:
 
 
 @pytest.mark.attack(8)
+@weakens("aggregator.api.app_routes.AppRoutes", "_told", lambda self, row: dict(self._service.worker.settings(row)))
 def test_no_answer_holds_a_key_or_a_credential_of_a_source(shared: HttpWorld) -> None:
     caller = shared.owner()
     for path in ("/app/connections", "/app/sources", "/app/quarantine", "/fhir/AuditEvent", "/fhir/Provenance"):

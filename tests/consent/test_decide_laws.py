@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aggregator.consent.decide import Context, Decider, Facts, Permit, boundaries, decide, openable, parse
@@ -22,6 +22,7 @@ from fhir_profiles.profiles import SECTIONS
 from fhir_profiles.text import Resource
 from tests.consent import decide_world as world
 from tests.consent.decide_reference import permitted
+from tests.weaken import weakens
 
 pytestmark = pytest.mark.storeless
 
@@ -174,7 +175,8 @@ def _open(consents: list[Resource], context: Context) -> list[bool]:
 
 
 @pytest.mark.attack(53)
-@settings(_untimed, max_examples=POLICIES)
+@weakens("aggregator.consent.decide._Case", "_denies", lambda *_: False)
+@settings(_untimed, max_examples=POLICIES, suppress_health_check=list(HealthCheck))  # weakened by a fixture
 @given(_consents, _contexts, st.lists(_resources(), min_size=20 - len(ABOUT), max_size=20 - len(ABOUT)))
 @example([_ALL, world.consent(world.deny(class_=world.section("medications")))], _DR_B, [])
 @example([_ALL, world.consent(world.deny(code=[world.concept(codes.ICD_10_GM, "F32")]))], _DR_B, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fhir_profiles.profiles import SECTION_SYSTEM, SECTIONS
 from fhir_profiles.structure import RESOURCES
 from fhir_profiles.text import Resource
 from tests.consent.decide_world import DEPRESSION, SERTRALINE, coding, concept, confidentiality, resource, sensitivity
+from tests.weaken import weakens
 
 pytestmark = pytest.mark.storeless
 
@@ -287,7 +289,17 @@ def test_a_label_raises(label: str, section: str) -> None:
         assert (codes.ACT_CODE, label) in placed.labels
 
 
+def believing(self: SectionTable, resource: Resource) -> Placement:
+    """As if a label said what there is: whoever labels their data at all is taken at their word."""
+    placed = _section_of(self, resource)
+    return replace(placed, claims=frozenset(), needs=()) if resource.get("meta", {}).get("security") else placed
+
+
+_section_of = SectionTable.section_of
+
+
 @pytest.mark.attack(58)
+@weakens("aggregator.consent.section_table.SectionTable", "section_of", believing)
 @pytest.mark.parametrize(
     "harmless",
     [

@@ -87,6 +87,7 @@ def test_a_changed_card_is_wrong() -> None:
 
 
 @pytest.mark.attack(11)
+@weakens("aggregator.sharing.health_card", "_is_as_specified", lambda _: True)
 @pytest.mark.parametrize("header", [{"alg": "none"}, {"alg": "HS256"}, {"zip": "GZ"}])
 def test_another_algorithm_is_refused(header: dict[str, str]) -> None:
     _, payload, signature = signed().split(".")
