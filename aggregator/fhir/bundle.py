@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aggregator.fhir import security_labels
 from aggregator.fhir.entry import INCLUDE, MATCH, entries
 from aggregator.fhir.outcome import Issue, ignored_parameters, operation_outcome
 from aggregator.fhir.page import Links, Value
 from aggregator.fhir.view import View
 from aggregator.vault.image import Served
-from fhir_profiles.text import dumps
+from fhir_profiles.text import Resource, dumps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,8 @@ def answer(
         *entries(links.base_url, view.vault, records, MATCH),
         *entries(links.base_url, view.vault, included, INCLUDE),
     ]
-    body = _bundle(links, page, _next(view, links, page, last, values), texts, total, issues)
+    meta = security_labels.of(view, [one.rid for one in (*records, *included)])
+    body = _bundle(links, page, _next(view, links, page, last, values), texts, meta, total, issues)
     return Answer(body, len(records) + len(included), total)
 
 
@@ -80,7 +82,8 @@ def stretch(view: View, links: Links, page: Page, first: int) -> Answer:
     rids = range(first, min(first + page.count, view.image.count() + 1))
     texts = view.image.stretch(rids) if rids else []
     last = view.image.served([rids[-1]])[0] if rids and rids.stop <= view.image.count() else None
-    return Answer(_bundle(links, page, _next(view, links, page, last), texts), len(rids))
+    meta = security_labels.of(view, rids)
+    return Answer(_bundle(links, page, _next(view, links, page, last), texts, meta), len(rids))
 
 
 def _next(view: View, links: Links, page: Page, last: Served | None, values: Sequence[Value] = ()) -> str | None:
@@ -93,6 +96,7 @@ def _bundle(
     page: Page,
     next_url: str | None,
     texts: list[bytes],
+    meta: Resource,
     total: int | None = None,
     issues: Sequence[Issue] = (),
 ) -> bytes:
@@ -102,8 +106,8 @@ def _bundle(
         urls.append({"relation": "next", "url": next_url})
     if said := [*ignored_parameters(page.ignored), *issues]:
         texts.append(b',{"resource":' + dumps(operation_outcome(said)) + b',"search":{"mode":"outcome"}}')
-    told = b"" if total is None else b',"total":%d' % total
-    head = b'{"resourceType":"Bundle","type":"searchset"%b,"link":%b' % (told, dumps(urls))
+    told = {} if total is None else {"total": total}
+    head = dumps({"resourceType": "Bundle", **meta, "type": "searchset", **told, "link": urls})[:-1]
     if not texts:
         return head + b"}"
     # Joined once: everything is a megabyte.

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from aggregator.fhir import security_labels
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.everything import period
 from aggregator.fhir.outcome import BadQuery, UnknownParameter, ignored_parameters, operation_outcome
@@ -67,7 +68,8 @@ def docref(view: View, patient_id: str, pairs: Pairs, links: Links, now: datetim
     if asked.ignored:
         entries.append(_entry(operation_outcome(ignored_parameters(asked.ignored)), search={"mode": "outcome"}))
     told = [{"relation": "self", "url": links.url(f"{TYPE}/$docref", asked.query)}]
-    bundle = build.present(resourceType="Bundle", type="searchset", total=total, link=told, entry=entries)
+    meta = security_labels.of(view, [one.rid for one in stored])
+    bundle = build.present(resourceType="Bundle", **meta, type="searchset", total=total, link=told, entry=entries)
     return Answer(dumps(bundle), len(stored))
 
 

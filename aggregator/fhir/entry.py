@@ -25,7 +25,7 @@ def frame(base_url: str, vault: str) -> Frame:
 def entries(base_url: str, vault: str, shown: Iterable[Served], behind: bytes) -> Sequence[bytes]:
     """Each in its frame."""
     form, urls = b"%b%b" + _RESOURCE + b"%b" + behind, _Urls(base_url, vault)
-    return [form % (urls[kind], local.encode(), body) for kind, local, body in shown]
+    return [form % (urls[kind], local.encode(), body) for kind, local, body, _ in shown]
 
 
 class _Urls(dict[str, bytes]):

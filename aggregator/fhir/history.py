@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlencode
 
+from aggregator.fhir import security_labels
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import BadQuery, Gone, NotFound, UnknownParameter
 from aggregator.fhir.page import COUNT, DEFAULT_COUNT, PAGE, Links, Pairs, count, single
@@ -21,7 +22,7 @@ from aggregator.vault.envelope import Delete
 from aggregator.vault.fold import State
 from aggregator.vault.image import Image, Served
 from fhir_profiles.dates import EVER, stretch
-from fhir_profiles.text import dumps
+from fhir_profiles.text import dumps, peek
 
 PARAMETERS = (COUNT, "_since", "_at", PAGE)
 _UNHEARD = ("_format", "_pretty")
@@ -140,7 +141,8 @@ def _stretch(given: dict[str, str], name: str) -> tuple[int, int]:
 
 
 def _bundle(view: View, shown: Sequence[Past], urls: list[dict[str, str]], links: Links, total: int) -> bytes:
-    head = dumps({"resourceType": "Bundle", "type": "history", "total": total, "link": urls})
+    meta = security_labels.of_bodies(peek(past.shown()) for past in shown if past.body)
+    head = dumps({"resourceType": "Bundle", **meta, "type": "history", "total": total, "link": urls})
     entries = [_entry(f"{view.vault}.{past.local}", past, links.base_url) for past in shown]
     return b"".join([head[:-1], b',"entry":[' + b",".join(entries) + b"]" if entries else b"", b"}"])
 

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from aggregator.fhir import patient_summary_cells as cells
-from aggregator.fhir import query
+from aggregator.fhir import query, security_labels
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.clause import Condition
 from aggregator.fhir.last_n import dated, grouped
@@ -105,7 +105,7 @@ def summary(view: View, patient_id: str, making: Making) -> Answer:
     own = [_composition(patient_id, making, author, sections), _author(author)]
     bundle: Resource = {
         "resourceType": "Bundle",
-        "meta": {"profile": [f"{_GUIDE}Bundle-uv-ips"]},
+        "meta": {"profile": [f"{_GUIDE}Bundle-uv-ips"]} | record.labels(),
         "identifier": build.identifier(URI, making.id.urn),
         "type": "document",
         "timestamp": build.instant(making.now),
@@ -160,6 +160,11 @@ class _Record:
             targets = {target.decode() for body in bodies.values() for target in _REFERENCES(body)}
             bodies = self._found(targets - self.kept.keys())
             self.kept.update(bodies)
+
+    def labels(self) -> dict[str, Any]:
+        """`security` of the document's `meta`."""
+        rids = (self._rid(*name.partition("/")[::2]) for name in self.kept)
+        return dict(security_labels.of(self.view, [rid for rid in rids if rid]).get("meta", {}))
 
     def entries(self, making: Making) -> list[dict[str, Any]]:
         return [

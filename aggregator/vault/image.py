@@ -94,11 +94,12 @@ class Record:
 
 
 class Served(NamedTuple):
-    """Of a current resource what a page shows: made twenty times a search, so a tuple."""
+    """Of a current resource what a page shows: made twenty times a search, so a tuple. rid: its place in this image."""
 
     resource_type: str
     local: str
     body: bytes
+    rid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,7 +369,7 @@ class Image:
             if start not in within:
                 block, within = self._block(start)
             at = start - within.start
-            shown.append(Served(kind, local, block[at : at + size]))
+            shown.append(Served(kind, local, block[at : at + size], rid))
         return shown
 
     def stretch(self, rids: range) -> list[bytes]:

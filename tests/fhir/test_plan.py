@@ -41,4 +41,4 @@ def test_what_holds_of_all_is_not_asked(
     conditions = query.parse(["Observation"], pairs(asked), base_url=BASE, strict=True).conditions["Observation"]
     made = plan(view, "Observation", conditions)
     assert {table for table in ("posting", "link", "span", "resource") if f"{table} r" in made.rows} == tables
-    assert [local for _, local, _ in made.page(view.image, 0, 10)] == found
+    assert [one.local for one in made.page(view.image, 0, 10)] == found
