@@ -43,6 +43,7 @@ _SKEW = 30  # seconds that clocks may differ
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _NOT_VALID = "the token is not valid"
 _REFRESHED = frozenset({app_scopes.OFFLINE, app_scopes.ONLINE})
+_IDENTIFYING = frozenset({"client_id", "client_assertion"})
 _KEPT = ("client", "authorization", "scopes", "until", "patient", "key")  # what a refresh token stands for
 
 Form = Mapping[str, str]
@@ -93,17 +94,17 @@ class AppTokens:
 
         One transaction: whoever brings the same again waits for it, and then ends what came of it.
         """
-        client, grant = self.authenticate(form, audience), _GRANTS[form["grant_type"]]
+        grant = _GRANTS[form["grant_type"]]
+        named = grant.kind is not Kind.REFRESH or not form.keys().isdisjoint(_IDENTIFYING)
+        client = self.authenticate(form, audience) if named else None
         token = form.get(grant.parameter, "")
         try:
             with self._store.write(TOKENS) as session:
                 told = self._desk.take(session, grant.kind, token)
                 grant.check(form, told)
-                if not _is_for(client, told) or not self._stands(told["authorization"]):
-                    raise Refused("it is another client's, or the approval has ended")
-                if not _has_its_key(told, key):
-                    raise Refused("it is bound to another key")
-                return self._issue(session, grant.kind, client, told | {"key": key})
+                if not self._stands(told["authorization"]) or not _has_its_key(told, key):
+                    raise Refused("the approval has ended, or it is bound to another key")
+                return self._issue(session, grant.kind, self._whose(client, told), told | {"key": key})
         except Used:
             self._end(grant.kind, token)
             raise OAuthError("invalid_grant") from None
@@ -137,6 +138,13 @@ class AppTokens:
     def revoke(self, token: str) -> None:
         """End a refresh token, and all that came of the same approval; one that is unknown is ended already."""
         self._end(Kind.REFRESH, token)
+
+    def _whose(self, client: Client | None, told: Mapping[str, Any]) -> Client:
+        """Whose it is. A refresh token of an app without a key is enough to say so (RFC 6749, section 6)."""
+        owner = self._clients.get(told["client"])
+        if owner is None or not (_is_for(client, told) if client else _is_public(owner)):
+            raise Refused("it is another client's")
+        return owner
 
     def _end(self, kind: Kind, token: str) -> None:
         """What was handed out with this token, or for it."""

@@ -328,6 +328,13 @@ def test_an_app_that_registered_itself_waits_for_the_operator(fresh: HttpWorld) 
     assert app.authorize().status_code == 400
 
 
+def test_a_refresh_token_is_enough_where_there_is_no_key(fresh: HttpWorld) -> None:
+    """fhirclient.js sends nothing else; who has a key proves it here too."""
+    for client, status in (("app", 200), ("server-app", 400)):
+        form = {"grant_type": "refresh_token", "refresh_token": App(fresh, client=client).tokens()["refresh_token"]}
+        assert fresh.http.post("/auth/token", data=form).status_code == status
+
+
 def test_the_answer_goes_to_the_address_that_asked(shared: HttpWorld) -> None:
     told = App(shared).authorize(scope="patient/*.write")
     assert told.headers["location"].startswith(f"{REDIRECT}?error=invalid_scope&")
