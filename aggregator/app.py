@@ -144,7 +144,8 @@ def _compose(
 ) -> Service:
     keys = ring.worker_keys()
     table, registry = SectionTable.load(), Registry(config.sources)
-    fetch = Fetcher(loopback=config.http.fetch_loopback).get
+    web = Fetcher(loopback=config.http.fetch_loopback)
+    fetch = web.get
     registrations = Registrations(store, ring, clock, config.parties.most_pending)
     registered = ClientRegistry(register(config.clients, fetch, clock), registrations, fetch, clock)
     parties = Parties(registered, registrations, directory.read(config.parties.directory_files), fetch, clock)
@@ -207,6 +208,7 @@ def _compose(
         shares=shares,
         door=Door(store, ring, shares, clock),
         issuers=issuers.Issuers(issuers.trusted(config.cards.issuers), fetch),
+        web=web,
         connections=Connections(worker),
         worker=worker,
         receipts=receipts,

@@ -1,4 +1,4 @@
-"""GET from an address that somebody else has named: where a client's keys are, or what a sign-in provider offers.
+"""Asks an address that somebody else has named: where keys are, what a sign-in provider offers, where a link leads.
 
 Nobody may make this service speak to the network it stands in
 (https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Prevention_Cheat_Sheet.html): only https, no
@@ -26,6 +26,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 """(host, port) -> its addresses. Raises OSError."""
 
 _MAX_BYTES = 256 * 1024
+_ACCEPTED = "application/json, application/jose"
 _SECONDS = 5.0  # for all of it: somebody may wait
 _PUBLIC_IPV6 = ip_network("2000::/3")  # all else is this machine, this network, a group, or IPv4 in disguise
 _SPECIAL = tuple(
@@ -65,11 +66,18 @@ class Fetcher:
         self._resolve = resolve or _look_up
         self._trust = trust
 
-    def get(self, address: str) -> bytes:
-        """What is there: at most 256 KB, within seconds. Raises NeedsOperator, Transient; never in an event loop."""
+    def get(self, address: str, *, most: int = _MAX_BYTES) -> bytes:
+        """What is there: at most so many bytes, within seconds. Raises NeedsOperator, Transient; in no event loop."""
+        return self._ask(address, None, most)
+
+    def post(self, address: str, body: bytes, *, most: int = _MAX_BYTES) -> bytes:
+        """The same for who sends JSON there."""
+        return self._ask(address, body, most)
+
+    def _ask(self, address: str, body: bytes | None, most: int) -> bytes:
         url = _parsed(address)
         pinned = self._pinned(url)
-        return asyncio.run(self._exchange(url, pinned))
+        return asyncio.run(self._exchange(url, pinned, body, most))
 
     def _pinned(self, url: httpx.URL) -> str:
         """The one address that is connected to."""
@@ -84,13 +92,22 @@ class Fetcher:
             raise NeedsOperator("The address is not https.")
         return str(found[0])
 
-    async def _exchange(self, url: httpx.URL, pinned: str) -> bytes:
+    async def _exchange(self, url: httpx.URL, pinned: str, body: bytes | None, most: int) -> bytes:
         """The name stays in the Host header and in the certificate's check; it is not looked up again."""
         there = url.copy_with(host=pinned)
-        headers = {"Host": url.netloc.decode("ascii"), "Accept": "application/json", "Accept-Encoding": "gzip"}
+        headers = {"Host": url.netloc.decode("ascii"), "Accept": _ACCEPTED, "Accept-Encoding": "gzip"}
+        headers |= {} if body is None else {"Content-Type": "application/json"}
+        method, named = "GET" if body is None else "POST", _name(url)
         async with httpx.AsyncClient(verify=self._trust or True, trust_env=False) as client:
             answer = await exchange(
-                client, "GET", there, headers=headers, max_bytes=_MAX_BYTES, seconds=_SECONDS, server_name=_name(url)
+                client,
+                method,
+                there,
+                headers=headers,
+                content=body,
+                max_bytes=most,
+                seconds=_SECONDS,
+                server_name=named,
             )
         if not 200 <= answer.status < 300:
             raise Transient(f"The address answers {answer.status}: it is tried again.")

@@ -236,6 +236,7 @@ async def exchange(
     *,
     headers: Mapping[str, str],
     form: Mapping[str, str] | None = None,
+    content: bytes | None = None,
     max_bytes: int = MAX_BYTES,
     seconds: float | None = None,
     server_name: str | None = None,
@@ -251,7 +252,13 @@ async def exchange(
         async with (
             asyncio.timeout(seconds or EXCHANGE_SECONDS),
             client.stream(
-                method, url, headers=dict(headers), data=asked, extensions=named, follow_redirects=False
+                method,
+                url,
+                headers=dict(headers),
+                data=asked,
+                content=content,
+                extensions=named,
+                follow_redirects=False,
             ) as response,
         ):
             body = await _body(response, max_bytes) if response.is_success else b""

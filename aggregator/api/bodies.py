@@ -63,7 +63,12 @@ async def resource(request: Request, limit: int) -> Resource:
 async def json(request: Request, limit: int) -> dict[str, Any]:
     """A JSON object."""
     _expect(request, JSON_TYPES)
-    made = loads(await read(request, limit))
+    return parsed(await read(request, limit))
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises NotJson, CallerError."""
+    made = loads(body)
     if not isinstance(made, dict):
         raise CallerError("a JSON object is expected")
     return made

@@ -22,6 +22,7 @@ from aggregator.identity.signing import Signing
 from aggregator.identity.ways_in import WaysIn
 from aggregator.sharing.door import Door
 from aggregator.sharing.issuers import Issuers
+from aggregator.sharing.received import Web
 from aggregator.sharing.shares import Shares
 from aggregator.sync.connect import Connections
 from aggregator.sync.registry import Registry
@@ -61,6 +62,7 @@ class Service:
     shares: Shares
     door: Door
     issuers: Issuers
+    web: Web
     connections: Connections
     worker: Worker
     receipts: ReceiptWriter

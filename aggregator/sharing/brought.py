@@ -50,9 +50,15 @@ def changes(owner: Owner, brought: Brought, birth_date: str, now: datetime) -> l
     locals_ = {url: new_local() for url, one in brought.entries.items() if one["resourceType"] != _PATIENT}
     patient = f"{_PATIENT}/{owner.whole_patient}"
     targets = {url: _name(owner, brought.entries[url], local) for url, local in locals_.items()}
-    linking = Linking(base_url="", targets=dict.fromkeys(brought.entries, patient) | targets)
+    linking = Linking(base_url="", targets=_named(brought.entries, dict.fromkeys(brought.entries, patient) | targets))
     made = [_new(linking.relinked(brought.entries[url]), local, brought.verdict) for url, local in locals_.items()]
     return [*made, _new(_original(brought, patient, now), document(owner, brought.original), brought.verdict)]
+
+
+def _named(entries: Mapping[str, Resource], targets: Mapping[str, str]) -> dict[str, str]:
+    """What the entries call one another: by fullUrl, or by type and id. https://hl7.org/fhir/R4/bundle.html#references"""
+    relative = {f"{one['resourceType']}/{one['id']}": targets[url] for url, one in entries.items() if "id" in one}
+    return {**relative, **targets}
 
 
 def _name(owner: Owner, resource: Resource, local: str) -> str:

@@ -40,6 +40,7 @@ class Result(StrEnum):
     VERIFIED = "verified"
     UNKNOWN_ISSUER = "unknown-issuer"
     UNCHECKED = "unchecked"
+    UNSIGNED = "unsigned"
     WRONG = "wrong"
 
 
