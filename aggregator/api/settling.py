@@ -1,4 +1,4 @@
-"""After a sign-in: the keys are changed that had to wait for the owner."""
+"""After a sign-in: the keys are changed that had to wait for the owner, and live links show the record as it is now."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ async def settled(service: Service, owner: Owner) -> Owner:
     """
     try:
         await asyncio.to_thread(service.grants.settle, owner)
+        await asyncio.to_thread(service.shares.renew, owner)
     except (Tampered, RolledBack, Stale) as error:
-        logger.warning("sign-in: the keys of a vault could not be changed: %s", error)
+        logger.warning("sign-in: what waits for a vault's owner could not be done: %s", error)
     return owner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from aggregator.vault.store import Store
 from aggregator.vault.view import Reader, View, fresh_view
 from fhir_profiles import build
 from fhir_profiles.profiles import SECTIONS
-from fhir_profiles.text import Resource, dumps
+from fhir_profiles.text import Resource, dumps, peek
 
 SUMMARY, COLLECTION = "summary", "collection"
 """An International Patient Summary of what is chosen; or all of it, as it lies in the record."""
@@ -69,13 +69,13 @@ def _names(told: Mapping[str, Any], member: str) -> list[str]:
 def make(store: Store, indexer: Indexer, owner: Owner, content: Content, now: datetime, base_url: str) -> Answer:
     """The Bundle, and how many resources of the record it shows. base_url: of the FHIR service.
 
-    Raises CallerError for a resource that is not there, Tampered.
+    Raises Tampered.
     """
     view = fresh_view(store, owner.vault, _reader(owner, content), indexer)
     try:
         if content.form == SUMMARY:
             return summary(view, owner.whole_patient, Making(base_url=base_url, now=now, id=uuid.uuid4()))
-        return _collection(view, content, now, base_url)
+        return _collection(view, now, base_url)
     finally:
         view.close()
 
@@ -100,11 +100,10 @@ def _reader(owner: Owner, content: Content) -> Reader:
     )
 
 
-def _collection(view: View, content: Content, now: datetime, base_url: str) -> Answer:
+def _collection(view: View, now: datetime, base_url: str) -> Answer:
     image = view.image
     found = [one for rids in image.kinds.values() for one in image.served(rids)]
     entries = [(f"{one.resource_type}/{view.vault}.{one.local}", one.body) for one in found]
-    _refuse_missing(content.resources, {name for name, _ in entries})
     bundle: Resource = {
         "resourceType": "Bundle",
         "type": "collection",
@@ -114,7 +113,10 @@ def _collection(view: View, content: Content, now: datetime, base_url: str) -> A
     return Answer(dumps(bundle), len(entries))
 
 
-def _refuse_missing(wanted: Sequence[str], found: set[str]) -> None:
-    for name in wanted:
-        if name not in found:
-            raise CallerError.at("resources", f"there is no {name} in your record")
+def refuse_missing(content: Content, made: Answer) -> None:
+    """Raises CallerError for a resource that was named and is not in what was made."""
+    if content.resources:
+        found = {str(one["fullUrl"]) for one in peek(made.body)["entry"]}
+        for name in content.resources:
+            if not any(url.endswith(f"/{name}") for url in found):
+                raise CallerError.at("resources", f"there is no {name} in your record")

@@ -37,13 +37,14 @@ class Gate:
 class Note:
     """What its owner is told. content: as `Content.told`. grantee: the handle of who has it, in hex.
 
-    key: of a link whose file is made again, else empty.
+    position: of the log, from which the file was made. key: of a link whose file is made again, else empty.
     """
 
     label: str
     made: str
     content: Mapping[str, Any]
     grantee: str
+    position: int
     key: str = field(repr=False, default="")
 
 

@@ -18,6 +18,7 @@ from aggregator.sharing.content import Content
 from aggregator.sharing.link import DIRECT, LIVE, PASSCODE, Link
 from aggregator.sharing.rows import File, Gate, Note
 from aggregator.sharing.tables import Share, ShareTicket
+from aggregator.vault import truth
 from aggregator.vault.encoding import instant
 from aggregator.vault.index_rows import Indexer
 from aggregator.vault.key_service import KeyService
@@ -120,6 +121,7 @@ class Shares:
             made=instant(now),
             content=wish.content.told(),
             grantee=grantee.hex(),
+            position=self._position(owner),
             key=link.encoded(key) if wish.live else "",
         )
         row.note = rows.seal_note(owner.root, row, told)
@@ -154,17 +156,19 @@ class Shares:
         self._grants.destroy([intent])
 
     def renew(self, owner: Owner) -> int:
-        """Make the files of live links again, from the record as it is now; returns how many.
+        """Make the files of live links again, where the record has moved on since; returns how many.
 
         Under the key that each has, with a nonce of its own. Raises UnlockNeeded.
         """
         self._accounts.may_sign(owner)
+        position = self._position(owner)
         with self._store.read() as session:
-            found = rows.of_vault(session, owner.vault)
-        live = [row for row in found if rows.note(owner.root, row).key and self._state(row) == "open"]
-        for row in live:
-            self._renew(owner, row)
-        return len(live)
+            found = [row for row in rows.of_vault(session, owner.vault) if self._state(row) == "open"]
+        notes = {row.handle: rows.note(owner.root, row) for row in found}
+        old = [row for row in found if notes[row.handle].key and notes[row.handle].position < position]
+        for row in old:
+            self._renew(owner, row, replace(notes[row.handle], position=position))
+        return len(old)
 
     def sweep(self) -> int:
         """What has expired goes, with its keys, and so does a link for one opening whose file nobody fetched."""
@@ -199,22 +203,29 @@ class Shares:
         if row is not None and row.spent and left is None:
             self.spend(row)
 
-    def _renew(self, owner: Owner, before: Share) -> None:
-        now, told = self._clock(), rows.note(owner.root, before)
-        made = content.stated(told.content, self.table)
-        file = self._file(owner, made, link.decoded(told.key), now)
+    def _position(self, owner: Owner) -> int:
+        with self._store.read() as session:
+            return truth.head(session, owner.vault, owner.root.verification_key).log_position
+
+    def _renew(self, owner: Owner, before: Share, told: Note) -> None:
+        now, wanted = self._clock(), content.stated(told.content, self.table)
+        file = self._file(owner, wanted, link.decoded(told.key), now, again=True)
         with self._store.write(owner.vault) as session:
             row = session.get(Share, before.handle)
             if row is None or row.grant != before.grant:  # ended, or another session was faster
                 return
             intent = rows.intend(session, row.vault, row.grant)
+            row.note = rows.seal_note(owner.root, row, told)
             rows.register(self._key_service, owner.root, row, bytes.fromhex(told.grantee), now, file)
             session.add(row)
             self._receipt(session, owner, "shared", row, told.label, file.shown)
         self._grants.destroy([intent])
 
-    def _file(self, owner: Owner, wanted: Content, key: bytes, now: datetime) -> File:
+    def _file(self, owner: Owner, wanted: Content, key: bytes, now: datetime, *, again: bool = False) -> File:
+        """again: what has gone meanwhile is left out."""
         made = content.make(self._store, self._indexer, owner, wanted, now, f"{self._base_url}/fhir")
+        if not again:
+            content.refuse_missing(wanted, made)
         return File(jwe=encrypted_file.encrypt(key, made.body), updated=instant(now), shown=made.shown)
 
     def _listed(self, owner: Owner, row: Share) -> Listed:

@@ -10,6 +10,7 @@ from sqlmodel import select
 from aggregator.sharing.tables import Share
 from tests.api.http_world import HttpWorld
 from tests.api.receiver import PRACTICE, RIGHT, WRONG, is_closed, receipts, receive, share, shared_link
+from tests.api.ways_in import sign_in
 
 # What a link leads to.
 
@@ -160,21 +161,21 @@ def test_its_file_may_still_be_fetched_from_its_address_once(fresh: HttpWorld) -
         assert session.exec(select(Share.box)).one() == b""
 
 
+def allergy(world: HttpWorld) -> dict[str, Any]:
+    active = {"system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "code": "active"}
+    return {
+        "resourceType": "AllergyIntolerance",
+        "code": {"text": "Erdbeeren"},
+        "patient": {"reference": f"Patient/{world.patients['erika']}"},
+        "clinicalStatus": {"coding": [active]},
+    }
+
+
 def test_a_live_link_shows_the_record_as_it_was_when_its_owner_made_it_again(fresh: HttpWorld) -> None:
     live, fixed = shared_link(fresh, live=True, form="collection"), shared_link(fresh, form="collection")
     assert live.payload["flag"] == "L"
     before = len(live.open()["entry"])
-    allergy = {
-        "resourceType": "AllergyIntolerance",
-        "code": {"text": "Erdbeeren"},
-        "patient": {"reference": f"Patient/{fresh.patients['erika']}"},
-        "clinicalStatus": {
-            "coding": [
-                {"system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "code": "active"}
-            ]
-        },
-    }
-    assert fresh.http.post("/fhir/AllergyIntolerance", json=allergy, headers=fresh.owner()).status_code == 201
+    assert fresh.http.post("/fhir/AllergyIntolerance", json=allergy(fresh), headers=fresh.owner()).status_code == 201
     assert len(live.open()["entry"]) == before
     fresh.clock.advance(minutes=3)
     assert fresh.http.post("/app/links/renewals", headers=fresh.owner()).json() == {"renewed": 1}
@@ -182,6 +183,17 @@ def test_a_live_link_shows_the_record_as_it_was_when_its_owner_made_it_again(fre
     assert (file["status"], file["lastUpdated"]) == ("can-change", "2026-11-21T20:33:00.000Z")
     assert len(live.decrypt(file["embedded"])["entry"]) == before + 1
     assert len(fixed.open()["entry"]) == before
+    assert fresh.http.post("/app/links/renewals", headers=fresh.owner()).json() == {"renewed": 0}
+
+
+def test_it_is_made_again_when_its_owner_signs_in_without_what_is_gone(fresh: HttpWorld) -> None:
+    made = fresh.http.post("/fhir/AllergyIntolerance", json=allergy(fresh), headers=fresh.owner()).json()
+    live = shared_link(fresh, live=True, resources=[f"AllergyIntolerance/{made['id']}"])
+    assert "AllergyIntolerance" in kinds(live.open())
+    assert fresh.http.delete(f"/fhir/AllergyIntolerance/{made['id']}", headers=fresh.owner()).status_code == 204
+    assert "AllergyIntolerance" in kinds(live.open())
+    sign_in(fresh)
+    assert "AllergyIntolerance" not in kinds(live.open())
 
 
 @pytest.mark.parametrize(
