@@ -12,25 +12,30 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from aggregator.api import receipt_list
+from aggregator.api import owner_views, receipt_list
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Principal
 from aggregator.api.receipt_list import Line
 from aggregator.api.service import Service
 from aggregator.consent.decide import Party
 from aggregator.consent.provision import PURPOSE_PARENTS
-from aggregator.consent.sharing import Sharing, consent_of, sharing_of, who_is
-from aggregator.errors import CallerError
+from aggregator.consent.sharing import Sharing, Who, consent_of, sharing_of, who_is
+from aggregator.errors import CallerError, Refused
 from aggregator.fhir.bundle import Answer
 from aggregator.fhir.outcome import NotFound
-from aggregator.identity import notices, persons
+from aggregator.identity import notices
 from aggregator.identity.access_requests import AccessRequests, Asked, Wish
 from aggregator.identity.accounts import Owner
 from aggregator.identity.dry_run import DryRun, Told
 from aggregator.identity.notices import Kind
 from aggregator.identity.standing import Edition, Grantee, Standing
+from fhir_profiles.codes import PARTY_CLASS
 from fhir_profiles.text import Resource, loads
 
+ANY_PROVIDER = "any-provider"
+"""What the pages call whoever treats in an emergency: no party's id."""
+
+_ANYBODY = Party("", frozenset({(PARTY_CLASS, "provider")}))
 _WHOLE_ID = re.compile(r"[a-z2-7]{26}\.[a-z2-7]{26}")
 
 
@@ -54,16 +59,15 @@ class Desk:
         self._dry_run = DryRun(service.store, service.grants, service.table, service.clock)
 
     def party(self, party_id: str) -> Party:
-        """A registered client, or a person with a record here. Raises CallerError."""
-        client = self._service.registered.get(party_id)
-        found = client.party if client else persons.party_of(party_id)
+        """A grantee; ANY_PROVIDER is one of its class. Raises CallerError."""
+        found = _ANYBODY if party_id == ANY_PROVIDER else owner_views.party_of(self._service, party_id)
         if found is None:
             raise CallerError.at("party", "nobody is registered under this name")
         return found
 
     def names(self) -> Mapping[str, str]:
-        """Party id -> what people call it, of all who are registered."""
-        return {id_: client.settings.name for id_, client in self._service.registered.items()}
+        """Party id -> what people call it, of all who are registered: apps come by their own way."""
+        return {id_: one.settings.name for id_, one in self._service.registered.items() if not one.is_app}
 
     async def dry_run(self, principal: Principal, party_id: str, purpose: str, proposed: Resource | None) -> Told:
         """What would this party see of the owner's record, now and with a change? Raises CallerError, NotValid."""
@@ -77,6 +81,8 @@ class Desk:
     async def ask(self, principal: Principal, patient: str, told: Mapping[str, Any]) -> None:
         """A registered provider asks a patient to be let in. Says nothing of the patient. Raises CallerError."""
         client = principal.as_client().client
+        if client.is_app:
+            raise Refused("an app asks for its own approval")
         wish = Wish.stated(told, frozenset(client.settings.purposes))
         if not _WHOLE_ID.fullmatch(patient):
             raise CallerError.at("patient", "a whole Patient id is needed, as the patient gives it to you")
@@ -133,20 +139,34 @@ class Desk:
         owner, now = principal.as_owner(), self._service.clock()
         found = await asyncio.to_thread(self._simple, owner, party_id)
         sharing = Sharing(
-            who=who_is(self.party(party_id), self.names()[party_id]),
+            who=self._who(party_id),
             sections=sections,
+            purposes=_purposes(party_id),
             since=now.isoformat(timespec="seconds"),
             until=(now + timedelta(days=days)).isoformat(timespec="seconds"),
         )
         made = consent_of(sharing, owner.whole_patient, now, found[1] if found else None)
         return made, str(made["id"]).partition(".")[2] if found else None
 
+    def _who(self, party_id: str) -> Who:
+        if party_id == ANY_PROVIDER:
+            return Who(named=_ANYBODY.identifiers)
+        return who_is(self.party(party_id), self.names()[party_id])
+
     def _simple(self, owner: Owner, party_id: str) -> tuple[Sharing, Resource] | None:
         """The Consent that a change replaces: one that says nothing but which sections this party may read when."""
-        tokens = self.party(party_id).tokens
+        named = self._who(party_id).named
         found = [(said, one) for one in self._standing.signed(owner) if (said := sharing_of(one))]
-        plain = [(said, one) for said, one in found if _is_plain(said) and not said.who.named.isdisjoint(tokens)]
+        plain = [(said, one) for said, one in found if said == _plain(said, party_id) and said.who.named == named]
         return plain[0] if len(plain) == 1 else None
+
+    async def withdraw(self, principal: Principal, whole_id: str) -> None:
+        """A Consent counts no more; what it says stays. Raises NotFound, UnlockNeeded."""
+        signed = await asyncio.to_thread(self._standing.signed, principal.as_owner())
+        found = next((one for one in signed if one["id"] == whole_id), None)
+        if found is None:
+            raise NotFound
+        await self.sign(principal, found | {"status": "inactive"}, whole_id.partition(".")[2])
 
     async def sign(self, principal: Principal, consent: Resource, local: str | None = None) -> str:
         """Sign a Consent, or a new version of one; returns its whole id. Raises UnlockNeeded, NotValid, CallerError."""
@@ -227,5 +247,12 @@ class Desk:
         await self._access.answer(principal, principal.as_owner().vault, act, lambda _: Answer(b"", shown))
 
 
-def _is_plain(said: Sharing) -> bool:
-    return said == Sharing(who=said.who, sections=said.sections, since=said.since, until=said.until)
+def _plain(said: Sharing, party_id: str) -> Sharing:
+    """The same, with nothing that the pages do not ask for."""
+    return Sharing(
+        who=said.who, sections=said.sections, purposes=_purposes(party_id), since=said.since, until=said.until
+    )
+
+
+def _purposes(party_id: str) -> frozenset[str]:
+    return frozenset({"BTG" if party_id == ANY_PROVIDER else "TREAT"})

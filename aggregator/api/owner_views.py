@@ -20,7 +20,7 @@ from aggregator.audit.tables import Receipt
 from aggregator.consent.decide import Party, Reason
 from aggregator.consent.withheld import Withheld
 from aggregator.fhir import audit_event, provenance
-from aggregator.identity import persons
+from aggregator.identity import app_parties, persons
 from aggregator.identity.accounts import Owner
 from aggregator.identity.grant_archive import archived
 from aggregator.portability import closed_chains
@@ -128,10 +128,19 @@ def _withheld(service: Service, answers: Answers, entry: Mapping[str, Any]) -> d
     return answers.by_section(*question) if question else {}
 
 
+def party_of(service: Service, party_id: str) -> Party | None:
+    """A registered client, a person with a record here, or an app that a patient approved; None for nobody."""
+    client = service.registered.get(party_id)
+    if client is not None and not client.is_app:
+        return client.party
+    if party_id.startswith(app_parties.APP):
+        return app_parties.party(party_id.removeprefix(app_parties.APP))
+    return persons.party_of(party_id)
+
+
 def _question(service: Service, entry: Mapping[str, Any]) -> tuple[Party, str, datetime, int, int, str] | None:
     """What a receipt asks of them; nothing where it answered nobody who is known."""
-    client = service.registered.get(entry["party"])
-    party = client.party if client else persons.party_of(entry["party"])
+    party = party_of(service, entry["party"])
     if party is None or entry["kind"] != "answered":
         return None
     at = datetime.fromisoformat(entry["at"])

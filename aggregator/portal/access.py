@@ -28,6 +28,7 @@ class AccessPages:
         add: Callable[..., Any] = router.add_api_route
         add("", self._frame.owner(self.show), methods=["GET"])
         add("/end", self._frame.owner(self.end), methods=["POST"])
+        add("/withdraw", self._frame.signing(self.withdraw), methods=["POST"])
         add("/consent", self._frame.owner(self.consent), methods=["GET"])
         return router
 
@@ -48,6 +49,11 @@ class AccessPages:
     async def end(self, visit: Visit) -> Response:
         """Everything that a grantee may do ends now."""
         await self._desk.end(visit.principal, visit.field("party"))
+        return visit.go("/app/access")
+
+    async def withdraw(self, visit: Visit) -> Response:
+        """A Consent counts no more."""
+        await self._desk.withdraw(visit.principal, visit.field("consent"))
         return visit.go("/app/access")
 
     async def consent(self, visit: Visit) -> Response:

@@ -93,3 +93,16 @@ def test_what_happened_is_told_first(page: Page, world: HttpWorld, axe: str) -> 
     assert wrong_with(page, axe) == []
     page.get_by_role("button", name="Gelesen").click()
     expect(page.get_by_text("Jemand hat zum ersten Mal")).to_have_count(0)
+
+
+def test_an_emergency_is_allowed_and_taken_back(page: Page) -> None:
+    sign_in(page, "berta", at="/app/what-if")
+    page.get_by_label("Wem").select_option("any-provider")
+    page.get_by_role("button", name="Ansehen").click()
+    expect(page.get_by_text("Nur im Notfall: jede hier angemeldete Praxis oder Klinik sähe")).to_be_visible()
+    page.get_by_role("button", name="So unterschreiben").click()
+    card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="jede hier angemeldete"))
+    card.get_by_role("link", name="Ihre Einwilligung").click()
+    expect(page.get_by_text("Zweck: Notfallzugriff ohne Rückfrage")).to_be_visible()
+    page.get_by_role("button", name="Einwilligung zurücknehmen").click()
+    expect(page.get_by_role("heading", name="jede hier angemeldete")).to_have_count(0)
