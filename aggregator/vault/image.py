@@ -47,6 +47,9 @@ _HEADER = struct.Struct("<4sIIII")
 _BLOCK_SIZE = struct.Struct("<II")
 _BLOCK = 1024 * 1024  # raw bytes at which a block closes; a larger body has a block of its own
 _LEVEL = 9
+_MOST_UNPACKED = 16 * 1024 * 1024
+"""Raw bytes of blocks that an open image holds, or one block: an export of any length keeps no more of it. A record of
+9,000 resources (13 MB) is held whole; of a larger one a body may cost a block's unpacking, 0.5 ms, again."""
 _MOST_LOCALS = 4096  # ids of 26 characters that an open image remembers: half a megabyte at the most
 
 _SCHEMA = """
@@ -243,12 +246,13 @@ class Image:
         self._behind = behind
         self._connection = connection
         self.size = 0
-        """Bytes that it may take in memory: as it came, its database, and all blocks or texts unpacked."""
+        """Bytes that it may take in memory: as it came, its database, and as much unpacked as it holds."""
         self.measure(Meter())
         weakref.finalize(self, connection.close)  # an image that is dropped unclosed lets go as well
         self._unpack = [unpack for _, unpack in blocks]
         self._starts = list(accumulate((raw for raw, _ in blocks), initial=0))[:-1]
         self._unpacked: dict[int, bytes] = {}
+        self._held = 0
         self._locals: dict[int, str] = {}
         self.kinds: dict[str, range] = {
             kind: range(first, last + 1) for kind, first, last in self.select("SELECT * FROM kind")
@@ -281,13 +285,15 @@ class Image:
             connection.close()
             raise
         image = cls(index_version, connection, blocks, behind if number else 0)
-        image.size = len(data) + len(database) + sum(raw for raw, _ in blocks)
+        sizes = [raw for raw, _ in blocks]
+        image.size = len(data) + len(database) + min(sum(sizes), max(_MOST_UNPACKED, *sizes, 0))
         return image
 
     def close(self) -> None:
         """Let go of all that was read. The image answers nothing more."""
         self._connection.close()
         self._unpacked.clear()
+        self._held = 0
         self._unpack.clear()
         self._locals.clear()
 
@@ -446,9 +452,17 @@ class Image:
         number = bisect_right(self._starts, start) - 1
         block = self._unpacked.get(number)
         if block is None:
-            block = self._unpacked[number] = self._unpack[number]()
+            block = self._unpack[number]()
+            self._make_room(len(block))
+            self._unpacked[number] = block
         first = self._starts[number]
         return block, range(first, first + len(block))
+
+    def _make_room(self, size: int) -> None:
+        """The block that was unpacked first goes first: what reads on and on never comes back to it."""
+        self._held += size
+        while self._unpacked and self._held > _MOST_UNPACKED:
+            self._held -= len(self._unpacked.pop(next(iter(self._unpacked))))
 
 
 def _packed(data: memoryview, start: int, number: int) -> Iterator[tuple[int, memoryview]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import tracemalloc
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -105,6 +106,21 @@ def test_a_stretch_is_its_bodies_in_their_frames() -> None:
     assert image.fetch([1, 2, 3, 4, 5, 6]) == every
     assert image.framed
     assert not opened(*every).framed
+
+
+def test_what_is_read_on_and_on_is_not_held() -> None:
+    every = [record("Patient", "a" * (at + 1), b'{"text":"%b"}' % (b"x" * 3_000_000)) for at in range(12)]
+    data = build(every, Letters())
+    image = Image.open(data)
+    tracemalloc.start()
+    try:
+        for one in (*every, *reversed(every)):
+            assert image.read("Patient", one.local) == one
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 1024 * 1024 + 4 * 3_000_000 < 36_000_000
+    assert image.size < len(data) + 17 * 1024 * 1024
 
 
 def test_a_number_beyond_floats_is_no_obstacle() -> None:
