@@ -7,7 +7,9 @@ https://hl7.org/fhir/R4/consent.html, with these rules where it leaves room:
 - Within one Consent the deepest matching provision decides; among siblings a deny wins. No effect is flipped by depth.
 - In an element a list is OR; between elements, and down the path of nested provisions, AND. Each match is yes, no or
   unknown: a permit counts when its whole path is yes, a deny when its path is not no.
-- A permit names its grantee somewhere on its path; a deny without actor is for everyone.
+- A permit names its grantee somewhere on its path; a deny without actor is for everyone. A class of grantees is an
+  identifier that all of them have (fhir_profiles.codes.PARTY_CLASS). Consent.verification decides nothing: what counts
+  is that the patient signed it here.
 - Without purpose a permit is for every known purpose but HMARKT and BTG, which must be named. Purposes are compared
   exactly by a permit; a deny of a purpose covers those below it (TREAT covers ETREAT).
 - A permit is tested against the section a resource lies in, its classifying codes, and dates wholly inside dataPeriod;
