@@ -111,7 +111,7 @@ def unknown(error: Exception) -> Response:
 
 def status(error: Exception) -> int:
     """The HTTP status of an error."""
-    return _row(error)[0]
+    return error.status if isinstance(error, FhirError) else _row(error)[0]
 
 
 def _row(error: Exception) -> tuple[int, str]:

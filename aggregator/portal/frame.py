@@ -147,7 +147,9 @@ class Frame:
 
 
 def _sign_in_first(visit: Visit) -> Response:
-    wanted = visit.request.url.path + (f"?{visit.request.url.query}" if visit.request.url.query else "")
+    """On the spot. A form is not kept: somebody else may sign in, and would send it as theirs."""
+    url = visit.request.url
+    wanted = url.path + (f"?{url.query}" if url.query else "") if visit.request.method == "GET" else "/app"
     return visit.page("sign-in", 403, wanted=wanted, problem="", login="")
 
 

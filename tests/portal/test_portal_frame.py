@@ -1,4 +1,4 @@
-"""What the pages' cookies are over TLS and on this machine, whose form it is, and that files are kept by their hash."""
+"""Cookies over TLS and on this machine, whose form it is, files kept by their hash, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.portal.cookies import Cookies
-from tests.api.http_world import HttpWorld
+from tests.api.http_world import PASSWORD, HttpWorld
 from tests.portal.tab import Tab
 from tests.weaken import weakens
 
@@ -60,6 +60,18 @@ def test_files_are_kept_for_ever_and_none_of_another_version_is_there(world: Htt
     version = address.split("/")[3]
     for other in (f"/app/static/{version}/passwd", f"/app/static/{'0' * 16}/portal.css"):
         assert tab.ask("GET", other).status_code == 404
+
+
+def test_a_form_of_a_session_that_ended_is_not_done_by_whoever_signs_in_next(world: HttpWorld) -> None:
+    tab, other = Tab(world), Tab(world)
+    tab.sign_in()
+    tab.page = tab.get("/app/ways-in")
+    other.sign_in("erika")
+    other.get("/app/devices")
+    other.send("/app/devices", session="others")
+    tab.page = tab.send("/app/ways-in/code")
+    assert (tab.page.status_code, 'name="wanted" value="/app"' in tab.page.text) == (403, True)
+    assert tab.send("/app/sign-in", login="berta", unlock_password=PASSWORD).headers["location"] == "/app"
 
 
 @pytest.mark.attack(44)
