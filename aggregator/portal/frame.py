@@ -148,9 +148,7 @@ class Frame:
 
 def _sign_in_first(visit: Visit) -> Response:
     """On the spot. A form is not kept: somebody else may sign in, and would send it as theirs."""
-    url = visit.request.url
-    wanted = url.path + (f"?{url.query}" if url.query else "") if visit.request.method == "GET" else "/app"
-    return visit.page("sign-in", 403, wanted=wanted, problem="", login="")
+    return visit.page("sign-in", 403, wanted=visit.back, problem="", login="")
 
 
 def _unlock_first(visit: Visit, problem: str) -> Response:

@@ -62,6 +62,12 @@ class Visit:
         """Where this language stands in a pair of German and English."""
         return LANGUAGES.index(self.language)
 
+    @property
+    def back(self) -> str:
+        """The address that shows this page again; home's, where a form made it."""
+        url = self.request.url
+        return url.path + (f"?{url.query}" if url.query else "") if self.request.method == "GET" else "/app"
+
     def field(self, name: str) -> str:
         """A field of the form, without blanks around; empty where there is none."""
         return next((value for key, value in self.form if key == name), "").strip()
@@ -122,4 +128,5 @@ class Visit:
             "owner": self.known.owner if self.known else None,
             "proof": proof(self.secret),
             "here": self.request.url.path,
+            "back": self.back,
         }

@@ -34,7 +34,8 @@ class Tab:
 
     def send(self, path: str, headers: dict[str, str] | None = None, **fields: str) -> httpx.Response:
         """A form of the page that is open, with its hidden fields."""
-        hidden = {name: html.unescape(value) for name, value in _HIDDEN.findall(self.page.text)}
+        found = reversed(_HIDDEN.findall(self.page.text))  # the first of a name counts: the footer has a form as well
+        hidden = {name: html.unescape(value) for name, value in found}
         headers = {"Sec-Fetch-Site": "same-origin"} | (headers or {})
         return self.ask("POST", path, data=hidden | fields, headers=headers)
 

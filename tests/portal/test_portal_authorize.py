@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.api.app_world import App, answered, bearer
 from tests.api.http_world import PASSWORD, REDIRECT, HttpWorld
-from tests.portal.browsing import press, shows, sign_in
+from tests.portal.browsing import press, shows, sign_in, speak
 
 
 def _asked(page: Page, app: App) -> None:
@@ -54,6 +54,12 @@ def test_allowing_asks_who_it_is_and_keeps_what_was_ticked(world: HttpWorld, pag
     page.wait_for_url(f"{REDIRECT}*")
     tokens = app.redeem(answered(page.url)["code"]).json()
     assert world.get(f"/fhir/MedicationRequest?patient={tokens['patient']}", bearer(tokens)).json()["total"] == 0
+
+
+def test_another_language_is_of_the_same_question(world: HttpWorld, page: Page) -> None:
+    _asked(page, App(world))
+    speak(page, "English")
+    shows(page, "May this app read your record?")
 
 
 def test_where_nothing_is_left_the_patient_is_asked_again(world: HttpWorld, page: Page) -> None:
