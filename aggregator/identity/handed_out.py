@@ -1,8 +1,8 @@
 """What the authorization server hands out and takes back: requests, launches, codes, refresh tokens.
 
 Each is 256 random bits; its row is found by a handle and lies under a key of the token and of the key service
-together, so that nobody makes one by writing into the database. Of a kind that is used once, the row stays, used, until
-it expires: who brings it again is noticed.
+together, so that nobody makes one by writing into the database. Of what is used up the row stays, empty, until it
+expires: who brings it again is noticed.
 """
 
 from __future__ import annotations
@@ -57,16 +57,15 @@ class Desk:
     def look(self, session: Session, kind: Kind, token: str) -> dict[str, Any]:
         """What a token stands for. Raises Used, or Refused where there is no such token now."""
         row = session.get(HandedOut, self._id(kind, token))
-        told = self._open(kind, token, row)
-        if row is None or row.used:
+        if row is not None and row.used:
             raise Used("this was used before")
-        return told
+        return self._open(kind, token, row)
 
     def take(self, session: Session, kind: Kind, token: str) -> dict[str, Any]:
         """The same, and it is used. Raises the same."""
         told = self.look(session, kind, token)
         here = (col(HandedOut.token) == self._id(kind, token), col(HandedOut.used).is_(False))
-        if session.exec(update(HandedOut).where(*here).values(used=True)).rowcount != 1:
+        if session.exec(update(HandedOut).where(*here).values(used=True, box=b"")).rowcount != 1:
             raise Used("this was used before")
         return told
 

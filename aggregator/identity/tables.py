@@ -97,13 +97,16 @@ class AccessToken(SQLModel, table=True):
 
 
 class HandedOut(SQLModel, table=True):
-    """A request, launch, code or refresh token of an app (handed_out.py), by its handle. family: as above."""
+    """A request, launch, code or refresh token of an app (handed_out.py), by its handle. family: as above.
+
+    used: once, and brought again it is noticed; its box is empty then.
+    """
 
     __tablename__ = "handed_out"
     token: bytes = Field(primary_key=True)
     family: bytes = Field(index=True)
     box: bytes
-    expires: int = Field(sa_type=BigInteger)
+    expires: int = Field(sa_type=BigInteger, index=True)
     used: bool = False
 
 

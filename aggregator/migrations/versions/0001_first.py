@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_e4b322d6380a"
+revision = "0001_cf09ec477137"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -196,6 +196,7 @@ def upgrade() -> None:
         sa.Column("used", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("token"),
     )
+    op.create_index(op.f("ix_handed_out_expires"), "handed_out", ["expires"], unique=False)
     op.create_index(op.f("ix_handed_out_family"), "handed_out", ["family"], unique=False)
     op.create_table(
         "hold",
