@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import uuid
 from collections.abc import Mapping
@@ -224,6 +225,21 @@ def test_the_session_stands_in_no_address_and_no_page(tab: Tab) -> None:
     refused = tab.send("/app/devices", proof="wrong", session=tab.session)
     assert tab.session not in refused.text
     assert tab.session not in tab.sign_in().headers["location"]
+
+
+@pytest.mark.attack(44)
+def test_nothing_of_a_sign_in_stands_in_a_log(world: HttpWorld, caplog: pytest.LogCaptureFixture) -> None:
+    login, tab, wrong = _new(world), Tab(world), "falsch, ganz falsch"
+    with caplog.at_level(logging.INFO):
+        tab.sign_in(login, wrong)
+        tab.sign_in(login)
+        session = tab.session
+        world.clock.advance(minutes=6)
+        tab.get("/app/ways-in/password")
+        tab.send("/app/ways-in/code", unlock_password=PASSWORD)
+        tab.send("/app/devices", proof="wrong")
+    for secret in (login, wrong, PASSWORD, session, tab.session):
+        assert secret not in caplog.text
 
 
 @pytest.mark.attack(47)

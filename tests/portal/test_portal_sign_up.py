@@ -64,7 +64,7 @@ def test_who_was_invited_signs_up_once(world: HttpWorld, page: Page, monkeypatch
     _sign_up(page, "ida", invitation="ABCD-EFGH")
     expect(page.get_by_role("alert")).to_contain_text("Einladungscode")
     _sign_up(page, "ida", invitation=code.lower())
-    shows(page, "Ihr Wiederherstellungs\u00adcode")
+    shows(page, "Ihr Wiederher\u00adstellungs\u00adcode")
     _sign_up(page, "ina", invitation=code)
     expect(page.get_by_role("alert")).to_contain_text("Einladungscode")
 

@@ -29,7 +29,7 @@ def test_a_change_waits_for_an_unlock_and_is_done_then(world: HttpWorld, page: P
     sign_in(page, "paula")
     world.clock.advance(minutes=10)
     page.goto("/app/ways-in")
-    press(page, "Neuer Wiederherstellungs\u00adcode")
+    press(page, "Neuer Wiederher\u00adstellungs\u00adcode")
     shows(page, "Sind Sie es?")
     page.get_by_label("Ihr Passwort").fill("falsch, ganz falsch")
     press(page, "Weiter")
