@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from aggregator.consent.decide import Party, boundaries, openable, parse
+from aggregator.consent.decide import Occasion, Party, boundaries, occasions, openable, parse
+from aggregator.consent.facts import FIRST
+from aggregator.consent.reach import named_values
 from fhir_profiles import codes
 from fhir_profiles.profiles import SECTIONS
 from fhir_profiles.text import Resource
@@ -14,6 +16,7 @@ from tests.consent.decide_world import (
     DR_B,
     INSURER,
     NOW,
+    action,
     actor,
     concept,
     consent,
@@ -75,6 +78,13 @@ def test_an_inactive_consent_catches_nothing() -> None:
     assert openable([parse(consent(permit(), status="draft"))], DR_B, frozenset(SECTIONS), NOW) == frozenset()
 
 
+def test_a_permit_whose_time_is_over_catches_nothing() -> None:
+    """Who has a section's key by it alone has it no longer."""
+    ends, midnight = [parse(consent(permit(period={"end": "2026-11-21"})))], _at("2026-11-22T00:00+01:00")
+    assert openable(ends, DR_B, frozenset(SECTIONS), midnight) == frozenset()
+    assert openable(ends, DR_B, frozenset(SECTIONS), midnight - timedelta(microseconds=1)) == OPEN
+
+
 @pytest.mark.parametrize(
     ("criteria", "sections"), [({}, {"insurance", "directory"}), ({"class_": section("results")}, RESULTS)]
 )
@@ -107,3 +117,43 @@ def test_a_boundary_that_is_now_has_passed() -> None:
     midnight = datetime.fromisoformat("2026-11-22T00:00:00+01:00")
     assert boundaries(ends, midnight) is None
     assert boundaries(ends, midnight - timedelta(microseconds=1)) == midnight
+
+
+def test_an_occasion_is_a_time_and_its_purposes() -> None:
+    (one,) = occasions(
+        [parse(consent(permit(period={"start": "2026", "end": "2026-11"}, purpose=purpose("TREAT"))))], DR_B
+    )
+    assert one == Occasion(_at("2026-01-01T00:00+01:00"), _at("2026-12-01T00:00+01:00"), frozenset({"TREAT"}))
+    assert [one.covers(now, "TREAT") for now in (one.low, NOW, one.high)] == [True, True, False]
+    assert not one.covers(one.low - timedelta(microseconds=1), "TREAT")
+    assert not one.covers(NOW, "HPAYMT")
+
+
+def test_occasions_are_those_of_permits_that_mean_the_party_and_the_act() -> None:
+    later, always = permit(period={"start": "2027"}), permit(action=action("collect"))
+    policies = [parse(consent(one)) for one in (later, always, permit(actor=[actor("praxis-c")]), deny())]
+    assert [one.low for one in occasions(policies, DR_B)] == [_at("2027-01-01T00:00+01:00")]
+    assert [one.low for one in occasions(policies, DR_B, "collect")] == [FIRST]
+    assert occasions(policies, Party("another")) == []
+
+
+def test_an_occasion_lies_in_every_period_of_its_path_and_never_nowhere() -> None:
+    inner = permit(period={"start": "2026-06", "end": "2028"}, actor=None)
+    around = frame(inner, actor=[actor()], period={"start": "2025", "end": "2027"})
+    (one,) = occasions([parse(consent(around))], DR_B)
+    assert (one.low, one.high) == (_at("2026-06-01T00:00+02:00"), _at("2028-01-01T00:00+01:00"))
+    apart = frame(inner, actor=[actor()], period={"end": "2025"})
+    assert occasions([parse(consent(apart))], DR_B) == []
+    both = [parse(consent(permit(period={"start": year}))) for year in ("2029-06", "2028-06")]
+    assert [one.low.year for one in occasions(both, DR_B)] == [2028, 2029]
+
+
+def test_named_values_are_those_of_the_actors_anywhere() -> None:
+    named = actor() | {"reference": {"identifier": {"system": codes.BSNR, "value": "721111100"}}}
+    other = actor() | {"reference": {"identifier": {"system": codes.IKNR, "value": "109500969"}}}
+    given = [consent(frame(permit(actor=[named, other]), permit(mood="good", actor=None))), consent(None)]
+    assert named_values(given, codes.BSNR) == {"721111100"}
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -159,6 +159,7 @@ def main() -> int:
     asked = parser.parse_args()
     explained: dict[str, str] = tomllib.loads(EXPLAINED.read_text())
     run = Run(asked.only, asked.sample, explained)
+    os.environ.setdefault("AGGREGATOR_POLICIES", "30")
     settings.register_profile("mutants", max_examples=30, derandomize=True, database=None, deadline=None)
     settings.load_profile("mutants")
     files = sorted({file for name, some in TESTS.items() if name.endswith(asked.only) for file in some})
