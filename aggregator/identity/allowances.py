@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlmodel import Session, col, delete
 
@@ -53,10 +53,14 @@ class _Limit:
 
 @dataclass(slots=True)
 class _Purse:
-    """What this server has left of what it took out of a window, which ends then (Unix seconds)."""
+    """What this server has left of what it took out of a window, which ends then (Unix seconds).
 
+    turn: to take more, one at a time: who waits finds what the first one took.
+    """
+
+    until: int
     left: int = 0
-    until: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 _Key = tuple[str, str, str]
@@ -93,8 +97,11 @@ class Allowances:
 
     async def _fill(self, limit: _Limit, party: str, vault: str) -> None:
         purse = self._purse(limit, party, vault)
-        while purse.left <= 0:
-            purse.left += await asyncio.to_thread(self._take, limit, _key(limit, party, vault))
+        if purse.left > 0:
+            return
+        async with purse.turn:
+            while purse.left <= 0:
+                purse.left += await asyncio.to_thread(self._take, limit, _key(limit, party, vault))
 
     def _purse(self, limit: _Limit, party: str, vault: str) -> _Purse:
         """That of the present window."""

@@ -117,7 +117,8 @@ def test_bulk_export(taken: tuple[Figure, Installation, list[Resource]]) -> None
 def test_a_filtered_view(taken: tuple[Figure, Installation, list[Resource]]) -> None:
     """Behind what the provider asks over HTTP: it is denied something."""
     figures = list(vault_figures.filtered(taken[1], NUMBER, 2))
-    assert [figure.unit for figure in figures] == ["ms", "ms"]
+    assert [figure.unit for figure in figures] == ["ms", "ms", "decisions"]
+    assert figures[-1].value == 0
 
 
 def test_appending(taken: tuple[Figure, Installation, list[Resource]]) -> None:

@@ -10,6 +10,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -47,6 +48,8 @@ LIMITS = {640: 0.003, 9000: 0.025, 100_000: 0.3}
 
 FILTERED = {640: 0.008, 9000: 0.06}
 """The same for a view from which sections are left out."""
+
+REQUESTS = 1000
 
 DENIED = ("encounters", "immunizations", "insurance")
 
@@ -126,15 +129,47 @@ def openings(installation: Installation, number: int, runs: int) -> Iterator[Fig
 
 
 def filtered(installation: Installation, number: int, runs: int) -> Iterator[Figure]:
-    """The provider once the patient has denied it some sections: what is opened no longer holds them."""
+    """The provider once the patient has denied it some sections: what is opened no longer holds them. In CPU time.
+
+    Three things: to build what it sees from the truth, to open that image once it is there, and to decide, which is
+    done while it is built and never again.
+    """
     denied = [coding(SECTION_SYSTEM, name) for name in DENIED]
     installation.permit(provision=[{"type": "deny", "class": denied}])
     reader = grantee(installation)
     name = f"{number}, grantee with {len(DENIED)} sections denied"
-    yield _milliseconds(f"build the image of {name}", [timed(lambda: _built(installation, reader))[0]])
-    cold = repeated(lambda: _first_answer(installation, reader), runs)
-    limit = FILTERED.get(number)
-    yield _milliseconds(f"cold open {name}, median", [middle(cold)], limit)
+    built = timed(lambda: _built(installation, reader), time.process_time)[0]
+    yield _milliseconds(f"CPU to build the image of {name}", [built])
+    cold = repeated(lambda: _first_answer(installation, reader), runs, time.process_time)
+    yield _milliseconds(
+        f"CPU of a cold open of {name}, its image at rest, median", [middle(cold)], FILTERED.get(number)
+    )
+    decided = _decisions(installation, reader)
+    yield Figure(
+        name=f"decisions while {REQUESTS} requests are answered of {name}",
+        value=decided,
+        unit="decisions",
+        better="lower",
+        target=0,
+    )
+
+
+def _decisions(installation: Installation, reader: Reader) -> int:
+    """How often a resource is decided on once the view is open."""
+    decided, permits = 0, reader.permits
+
+    def counted(section: str, resource: Resource) -> bool:
+        nonlocal decided
+        decided += 1
+        return permits is not None and permits(section, resource)
+
+    service, vault = installation.service, installation.owner.vault
+    opened = view.open_view(service.store, vault, replace(reader, permits=counted), service.indexer)
+    decided = 0
+    for _ in range(REQUESTS):
+        search(opened, "Observation", QUERY, _LINKS)
+    opened.close()
+    return decided
 
 
 def grantee(installation: Installation) -> Reader:

@@ -70,6 +70,17 @@ def test_so_many_requests_in_a_minute_of_one_record_and_in_all(world: World) -> 
     assert admitted(one, "praxis", "v1") == 40
 
 
+def test_many_at_once_take_it_out_together(world: World) -> None:
+    """Not a part of the window each, and none of them is refused while there is some left."""
+    one = server(world)
+
+    async def ask() -> None:
+        await asyncio.gather(*(one.admit("praxis", "v1") for _ in range(40)))
+
+    asyncio.run(ask())
+    assert not any(one.refused.values())
+
+
 @pytest.mark.attack(10)
 def test_a_limit_says_when_there_is_more(world: World) -> None:
     one = server(world)
