@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import re
 import uuid
@@ -18,7 +19,9 @@ from aggregator.api.caller import Callers, Principal
 from aggregator.identity import unlockers
 from aggregator.portal import frame as frames
 from aggregator.portal.visit import Visit
+from tests.api import ways_in
 from tests.api.http_world import PASSWORD, HttpWorld
+from tests.identity.authenticator import Authenticator
 from tests.portal.tab import Tab
 from tests.weaken import weakens
 
@@ -132,6 +135,23 @@ def test_who_holds_a_session_does_not_guess_the_password(world: HttpWorld) -> No
         tab.get("/app/ways-in/password")
         answers.append(tab.send("/app/ways-in/code", unlock_password=password).status_code)
     assert answers == [403] * 7
+
+
+@pytest.mark.attack(47)
+@weakens("aggregator.identity.ways_in.WaysIn", "unlock_again", lambda self, _, *more: self.sign_in(*more))
+def test_a_passkey_of_another_record_unlocks_nothing(world: HttpWorld) -> None:
+    device, login = Authenticator(world.service.base_url), _new(world)
+    assert ways_in.register(world, device, world.owner(login)).status_code == 201
+    mine, others = Tab(world), Tab(world)
+    mine.sign_in(login)
+    others.sign_in(_new(world))
+    world.clock.advance(minutes=6)
+    answers = []
+    for tab in (others, mine):
+        tab.get("/app/ways-in/password")
+        asserted = json.dumps(device.get(ways_in.challenge(world)))
+        answers.append(tab.send("/app/ways-in/code", unlock_assertion=asserted).status_code)
+    assert answers == [403, 200]
 
 
 def _told(world: HttpWorld, path: str, login: str, **fields: str) -> tuple[int, str, int]:
