@@ -126,9 +126,10 @@ class AppTokens:
             return {"active": False}
         if admission.client != client.id:
             return {"active": False}
-        vault = app_parties.vault_of(_authorization(admission))
         told = {"active": True, "client_id": client.id, "scope": " ".join(admission.scopes), "exp": admission.expires}
-        told |= {"token_type": _type(admission), "sub": self._id_tokens.subject(client.id, vault)}
+        told |= {"token_type": _type(admission), "patient": admission.patient}
+        vault = app_parties.vault_of(_authorization(admission))
+        told |= self._id_tokens.who(client.id, vault, admission.patient, admission.scopes)
         return told | ({"cnf": {"jkt": admission.key}} if admission.key else {})
 
     def keys(self) -> dict[str, Any]:
@@ -141,10 +142,10 @@ class AppTokens:
 
     def _whose(self, client: Client | None, told: Mapping[str, Any]) -> Client:
         """Whose it is. A refresh token of an app without a key is enough to say so (RFC 6749, section 6)."""
-        owner = self._clients.get(told["client"])
-        if owner is None or not (_is_for(client, told) if client else _is_public(owner)):
+        found = self._clients.get(told["client"])
+        if found is None or not (_is_for(client, told) if client else _is_public(found)):
             raise Refused("it is another client's")
-        return owner
+        return found
 
     def _end(self, kind: Kind, token: str) -> None:
         """What was handed out with this token, or for it."""
@@ -183,6 +184,7 @@ class AppTokens:
             scopes=scopes,
             expires=expires,
             client=client.id,
+            patient=told["patient"],
             key=told["key"],
         )
         token = secrets.token_urlsafe(32)

@@ -16,7 +16,7 @@ For whoever shows it to a patient (pages, native apps):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -251,9 +251,9 @@ def _usual() -> list[str]:
     return [name for name in OFFERED if not SECTIONS[name].sensitive]
 
 
-def _kept(choice: Mapping[str, Any], name: str, offered: Any, usual: Any) -> list[str]:
+def _kept(choice: Mapping[str, Any], name: str, offered: Collection[str], usual: Iterable[str]) -> list[str]:
     """What the patient leaves of what is offered. Raises CallerError for what is not, and where nothing is left."""
-    kept: Sequence[str] = choice.get(name, list(usual))
+    kept = choice.get(name, list(usual))
     if not isinstance(kept, list) or not kept or not all(isinstance(one, str) and one in offered for one in kept):
         raise CallerError.at(name, "a list of what is asked is needed, at least one of it")
     return [one for one in offered if one in kept]

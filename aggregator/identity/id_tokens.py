@@ -8,7 +8,7 @@ The signing key is derived from a key of the key ring and is nowhere stored; who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -51,17 +51,17 @@ class IdTokens:
         """The JWK set that verifies them: https://www.rfc-editor.org/rfc/rfc7517#section-5"""
         return {"keys": [self._key.as_dict(private=False)]}
 
-    def subject(self, client: str, vault: str) -> str:
-        """The patient, by a name that is for this app alone."""
-        return self._key_service.handle("subject", client, vault).hex()
+    def who(self, client: str, vault: str, patient: str, scopes: Collection[str]) -> dict[str, str]:
+        """The claims about who approved. sub: by a name that is for this app alone; patient: the Patient's whole id."""
+        told = {"iss": self._issuer, "sub": self._key_service.handle("subject", client, vault).hex()}
+        return told | ({"fhirUser": f"{self._issuer}/fhir/Patient/{patient}"} if FHIR_USER in scopes else {})
 
     def issue(self, told: Mapping[str, Any]) -> str:
         """told: what an authorization code stands for."""
         now = int(self._clock().timestamp())
-        claims = {"iss": self._issuer, "aud": told["client"], "iat": now, "exp": now + _SECONDS}
-        claims["sub"] = self.subject(told["client"], app_parties.vault_of(told["authorization"]))
+        client, vault = told["client"], app_parties.vault_of(told["authorization"])
+        claims: dict[str, Any] = {"aud": client, "iat": now, "exp": now + _SECONDS}
+        claims |= self.who(client, vault, told["patient"], told["scopes"])
         if told["nonce"]:
             claims["nonce"] = told["nonce"]
-        if FHIR_USER in told["scopes"]:
-            claims["fhirUser"] = f"{self._issuer}/fhir/Patient/{told['patient']}"
         return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid}, claims, self._key, algorithms=[ALGORITHM])

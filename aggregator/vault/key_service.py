@@ -16,8 +16,9 @@ from aggregator.vault.seal import PrivateKey, PublicKey, header
 class Admission:
     """Whom a token stands for: a party, for one purpose of use and these scopes, until `expires` (Unix seconds).
 
-    client: of an app's token the app; the party is then one patient's approval of it. key: the thumbprint of the key
-    that whoever brings the token must prove to hold; "" where it need not.
+    client: of an app's token the app; the party is then one patient's approval of it. patient: the Patient whom it is
+    about, by their whole id. key: the thumbprint of the key that whoever brings the token must prove to hold; "" where
+    it need not.
     """
 
     party: str
@@ -25,6 +26,7 @@ class Admission:
     scopes: tuple[str, ...]
     expires: int
     client: str = ""
+    patient: str = ""
     key: str = ""
 
 

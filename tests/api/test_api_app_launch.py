@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from fhir_profiles.codes import APP_AUTHORIZATION
 from fhir_profiles.text import Resource
 from tests.api.app_world import App, answered, bearer
 from tests.api.http_world import ASSERTION, PASSWORD, REDIRECT, HttpWorld, classes
+from tests.api.second_server import second_server
 
 LABORATORY = "http://terminology.hl7.org/CodeSystem/observation-category|laboratory"
 
@@ -182,6 +184,8 @@ def test_a_client_learns_of_its_own_tokens_alone(fresh: HttpWorld) -> None:
     assert len(told.pop("sub")) == 32
     expires = int(fresh.clock().timestamp()) + 3600
     assert told == {
+        "iss": fresh.service.base_url,
+        "patient": fresh.patients["erika"],
         "active": True,
         "client_id": "server-app",
         "scope": "patient/Observation.rs",
@@ -326,6 +330,16 @@ def test_an_app_that_registered_itself_waits_for_the_operator(fresh: HttpWorld) 
     fresh.clock.now += timedelta(seconds=10)
     assert app.refresh(tokens["refresh_token"]).json() == {"error": "invalid_client"}
     assert app.authorize().status_code == 400
+
+
+def test_a_request_is_answered_through_another_process(fresh: HttpWorld, tmp_path: Path) -> None:
+    app = App(fresh)
+    handle = app.ask()
+    with second_server(fresh.service.config, tmp_path) as other:
+        told = other.post(f"/app/authorizations/{handle}", json={}, headers=fresh.owner()).json()
+        tokens = app.redeem(answered(told["redirect"])["code"]).json()
+        path = f"/fhir/Observation?patient={tokens['patient']}"
+        assert other.get(path, headers=bearer(tokens)).json()["total"] == 3
 
 
 def test_a_refresh_token_is_enough_where_there_is_no_key(fresh: HttpWorld) -> None:
