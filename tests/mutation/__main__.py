@@ -38,6 +38,7 @@ DECISIONS = (
     "tests/consent/test_decide.py",
     "tests/consent/test_decide_not_understood.py",
     "tests/consent/test_decide_reach.py",
+    "tests/consent/test_decide_context.py",
     "tests/consent/test_decide_laws.py",
 )
 TESTS: dict[str, tuple[str, ...]] = {
