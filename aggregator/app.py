@@ -28,6 +28,8 @@ from aggregator.identity.grants import Grants
 from aggregator.identity.handed_out import Desk
 from aggregator.identity.id_tokens import IdTokens
 from aggregator.identity.notices import Notices
+from aggregator.identity.openid_provider import Provider
+from aggregator.identity.openid_sign_in import OpenIdSignIn
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.parties import Parties
 from aggregator.identity.passkeys import Passkeys
@@ -149,6 +151,7 @@ def _compose(
     registrations = Registrations(store, ring, clock, config.parties.most_pending)
     registered = ClientRegistry(register(config.clients, fetch, clock), registrations, fetch, clock)
     parties = Parties(registered, registrations, directory.read(config.parties.directory_files), fetch, clock)
+    providers = {name: Provider(name, one, web, clock) for name, one in config.openid.items()}
     session = config.session
     base_url = (config.http.base_url or f"http://{config.http.host}:{config.http.port}").rstrip("/")
     accounts = Accounts(
@@ -205,6 +208,7 @@ def _compose(
         authorizations=Authorizations(store, desk, registered, parties, accounts, signing, clock, base_url),
         app_tokens=AppTokens(store, ring, desk, registered, IdTokens(ring, clock, base_url), clock),
         proofs=Proofs(store, ring, clock),
+        openid=OpenIdSignIn(store, ring, desk, accounts, providers, clock, base_url),
         shares=shares,
         door=Door(store, ring, shares, clock),
         issuers=issuers.Issuers(issuers.trusted(config.cards.issuers), fetch),

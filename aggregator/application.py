@@ -32,6 +32,7 @@ from aggregator.api.fhir.router import PREFIX
 from aggregator.api.headers import Guarded
 from aggregator.api.link_routes import LinkRoutes
 from aggregator.api.oauth_routes import OAuthRoutes
+from aggregator.api.openid_routes import OpenIdRoutes
 from aggregator.api.party_routes import PartyRoutes
 from aggregator.api.service import Service
 from aggregator.api.shl_routes import ShlRoutes
@@ -80,6 +81,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(BroughtRoutes(service, callers, access).router())
     app.include_router(LinkRoutes(service, callers).router())
     app.include_router(ShlRoutes(service).router())
+    app.include_router(OpenIdRoutes(service, callers, turns).router())
     app.include_router(PartyRoutes(service, callers).router())
     app.include_router(AppRoutes(service, callers, access).router())
     app.include_router(ConsentRoutes(callers, Desk(service, access)).router())

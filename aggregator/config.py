@@ -193,6 +193,16 @@ class ClientSettings(_Section):
     launch_uri: str = ""
 
 
+class OpenIdSettings(_Section):
+    """A sign-in provider that says who a patient is."""
+
+    title: str
+    issuer: str
+    client_id: str
+    client_secret_file: Path | None = None
+    private_key_file: Path | None = None
+
+
 class PartiesSettings(_Section):
     """Whom Consents can name beside the clients here: FHIR files, and how many may wait for the operator's approval."""
 
@@ -218,6 +228,7 @@ class Config(BaseSettings):
     sources: dict[str, SourceSettings] = {}
     clients: dict[str, ClientSettings] = {}
     parties: PartiesSettings = PartiesSettings()
+    openid: dict[str, OpenIdSettings] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -279,10 +290,10 @@ def _explain(file: Path | None, error: ValidationError) -> str:
 
 def _known(path: tuple[int | str, ...]) -> str:
     model: Any = Config
-    tables: dict[str, type[BaseModel]] = {"sources": SourceSettings, "clients": ClientSettings}
+    named = {"sources": SourceSettings, "clients": ClientSettings, "openid": OpenIdSettings}
     for part in path:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        model = field.annotation if field else tables.get(str(path[0]))
+        model = field.annotation if field else named.get(str(path[0]))
     return ", ".join(getattr(model, "model_fields", {}))
 
 
@@ -291,6 +302,10 @@ def _anchored(config: Config, folder: Path) -> Config:
     clients = {
         name: client.model_copy(update={"jwks_file": client.jwks_file and folder / client.jwks_file})
         for name, client in config.clients.items()
+    }
+    openid = {
+        name: one.model_copy(update={key: file and folder / file for key, file in one if key.endswith("_file")})
+        for name, one in config.openid.items()
     }
     return config.model_copy(
         update={
@@ -304,6 +319,7 @@ def _anchored(config: Config, folder: Path) -> Config:
                 }
             ),
             "clients": clients,
+            "openid": openid,
             "parties": config.parties.model_copy(
                 update={"directory_files": [folder / one for one in config.parties.directory_files]}
             ),

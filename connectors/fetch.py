@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import httpx
@@ -27,6 +27,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 _MAX_BYTES = 256 * 1024
 _ACCEPTED = "application/json, application/jose"
+_JSON = {"Content-Type": "application/json"}
 _SECONDS = 5.0  # for all of it: somebody may wait
 _PUBLIC_IPV6 = ip_network("2000::/3")  # all else is this machine, this network, a group, or IPv4 in disguise
 _SPECIAL = tuple(
@@ -68,16 +69,18 @@ class Fetcher:
 
     def get(self, address: str, *, most: int = _MAX_BYTES) -> bytes:
         """What is there: at most so many bytes, within seconds. Raises NeedsOperator, Transient; in no event loop."""
-        return self._ask(address, None, most)
+        return self._ask(address, None, most, {})
 
-    def post(self, address: str, body: bytes, *, most: int = _MAX_BYTES) -> bytes:
-        """The same for who sends JSON there."""
-        return self._ask(address, body, most)
+    def post(
+        self, address: str, body: bytes, *, most: int = _MAX_BYTES, headers: Mapping[str, str] = _JSON
+    ) -> bytes:
+        """The same for who sends something there: JSON, where the headers do not say otherwise."""
+        return self._ask(address, body, most, headers)
 
-    def _ask(self, address: str, body: bytes | None, most: int) -> bytes:
+    def _ask(self, address: str, body: bytes | None, most: int, headers: Mapping[str, str]) -> bytes:
         url = _parsed(address)
         pinned = self._pinned(url)
-        return asyncio.run(self._exchange(url, pinned, body, most))
+        return asyncio.run(self._exchange(url, pinned, body, most, headers))
 
     def _pinned(self, url: httpx.URL) -> str:
         """The one address that is connected to."""
@@ -92,11 +95,12 @@ class Fetcher:
             raise NeedsOperator("The address is not https.")
         return str(found[0])
 
-    async def _exchange(self, url: httpx.URL, pinned: str, body: bytes | None, most: int) -> bytes:
+    async def _exchange(
+        self, url: httpx.URL, pinned: str, body: bytes | None, most: int, more: Mapping[str, str]
+    ) -> bytes:
         """The name stays in the Host header and in the certificate's check; it is not looked up again."""
         there = url.copy_with(host=pinned)
-        headers = {"Host": url.netloc.decode("ascii"), "Accept": _ACCEPTED, "Accept-Encoding": "gzip"}
-        headers |= {} if body is None else {"Content-Type": "application/json"}
+        headers = {"Host": url.netloc.decode("ascii"), "Accept": _ACCEPTED, "Accept-Encoding": "gzip", **more}
         method, named = "GET" if body is None else "POST", _name(url)
         async with httpx.AsyncClient(verify=self._trust or True, trust_env=False) as client:
             answer = await exchange(

@@ -16,6 +16,7 @@ from aggregator.identity.clients import Clients
 from aggregator.identity.dpop import Proofs
 from aggregator.identity.grants import Grants
 from aggregator.identity.notices import Notices
+from aggregator.identity.openid_sign_in import OpenIdSignIn
 from aggregator.identity.owner_writing import OwnerWriting
 from aggregator.identity.parties import Parties
 from aggregator.identity.signing import Signing
@@ -50,6 +51,7 @@ class Service:
     registry: Registry
     registered: Mapping[str, Client]
     parties: Parties
+    openid: OpenIdSignIn
     accounts: Accounts
     ways_in: WaysIn
     grants: Grants

@@ -169,7 +169,7 @@ class Accounts:
     def prove_own_recovery(self, owner: Owner, code: str) -> None:
         """The same by who is signed in. Raises CallerError for a slip, SignInFailed."""
         unlockers.parse_code(code)
-        found, _ = self._opened_by(self._unlockers_of(owner, unlockers.RECOVERY), code)
+        found, _ = self._opened_by(self._unlockers_of(owner.vault, unlockers.RECOVERY), code)
         self._prove(found)
 
     def _prove(self, found: Unlocker) -> None:
@@ -195,12 +195,16 @@ class Accounts:
 
         Raises SignInFailed, CallerError.
         """
-        handle, device = self._key_service.handle("unlock", owner.vault), labels.stated(device)
-        self._count(handle)
-        row, root = self._opened_by(self._unlockers_of(owner, unlockers.PASSWORD), password)
-        made = self.open_session(row, root, device, handle)
+        made = self.sign_in_as(owner.vault, password, device)
         self.sign_out(owner.token)
         return made
+
+    def sign_in_as(self, vault: str, password: str, device: str = "") -> Owner:
+        """The same for whoever is known already to own this vault: by a session, or a sign-in provider's word."""
+        handle, device = self._key_service.handle("unlock", vault), labels.stated(device)
+        self._count(handle)
+        row, root = self._opened_by(self._unlockers_of(vault, unlockers.PASSWORD), password)
+        return self.open_session(row, root, device, handle)
 
     def sign_in_by_code(self, login: str, code: str, device: str = "") -> Owner:
         """The same by recovery code, for who has just that. Raises CallerError."""
@@ -332,9 +336,9 @@ class Accounts:
                 return row, unlockers.unlock(self._key_service, row, secret)
         raise SignInFailed("login or password is wrong")
 
-    def _unlockers_of(self, owner: Owner, kind: str) -> list[Unlocker]:
+    def _unlockers_of(self, vault: str, kind: str) -> list[Unlocker]:
         with self._store.read() as session:
-            return [row for row in self.unlockers(session, owner.vault) if row.kind == kind]
+            return [row for row in self.unlockers(session, vault) if row.kind == kind]
 
     def _count(self, handle: bytes) -> None:
         """One more try, counted before it is made. Raises SignInFailed where it comes too early."""

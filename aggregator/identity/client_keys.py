@@ -49,10 +49,13 @@ class FixedKeys:
 
 
 class FetchedKeys:
-    """Keys at an address of the client's own, which it may change there at any time. One thread fetches."""
+    """Keys at an address of somebody's own, who may change them there at any time. One thread fetches.
 
-    def __init__(self, name: str, address: str, fetch: Fetch, clock: Clock) -> None:
-        self._name = name
+    place: the setting that names the address, for what is logged.
+    """
+
+    def __init__(self, place: str, address: str, fetch: Fetch, clock: Clock) -> None:
+        self._place = place
         self._address = address
         self._fetch = fetch
         self._clock = clock
@@ -84,14 +87,13 @@ class FetchedKeys:
 
     def _renew(self) -> None:
         now = self._clock().timestamp()
-        place = f"clients.{self._name}.jwks_uri: what is there"
         try:
-            self._keys = key_set(_json(self._fetch(self._address)), place)
+            self._keys = key_set(_json(self._fetch(self._address)), f"{self._place}: what is there")
             self._fetched = now
         except OperatorError as error:
             logger.warning("%s", error)
         except ConnectorError as error:
-            logger.warning("clients.%s.jwks_uri: %s", self._name, error)
+            logger.warning("%s: %s", self._place, error)
         self._tried = now  # not before: those who have no key yet wait for this one
 
 

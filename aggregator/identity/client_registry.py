@@ -132,7 +132,7 @@ _RULES: tuple[tuple[Callable[[ClientSettings], bool], str], ...] = (
 
 def _keys(name: str, settings: ClientSettings, fetch: Fetch, clock: Clock) -> Keys | None:
     if settings.jwks_uri:
-        return FetchedKeys(name, settings.jwks_uri, fetch, clock)
+        return FetchedKeys(f"clients.{name}.jwks_uri", settings.jwks_uri, fetch, clock)
     if settings.jwks:
         return FixedKeys(key_set(settings.jwks, f"clients.{name}.jwks: the setting"))
     if settings.jwks_file is None:

@@ -1,4 +1,4 @@
-"""What the authorization server hands out and takes back: requests, launches, codes, refresh tokens.
+"""What the service hands out and takes back: requests, launches, codes, refresh tokens, sign-ins elsewhere.
 
 Each is 256 random bits; its row is found by a handle and lies under a key of the token and of the key service
 together, so that nobody makes one by writing into the database. Of what is used up the row stays, empty, until it
@@ -31,6 +31,8 @@ class Kind(StrEnum):
     LAUNCH = "launch"
     CODE = "authorization-code"
     REFRESH = "refresh-token"
+    OPENID = "openid-attempt"
+    IDENTIFIED = "openid-identified"
 
 
 class Used(Refused):

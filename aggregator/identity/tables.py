@@ -160,3 +160,12 @@ class RegisteredClient(SQLModel, table=True):
     at: int = Field(sa_type=BigInteger)
     told: str
     seal: bytes
+
+
+class OpenIdLink(SQLModel, table=True):
+    """Whose record a sign-in provider's word finds: issuer and subject as a handle. provider: its name here."""
+
+    __tablename__ = "openid_link"
+    subject: bytes = Field(primary_key=True)
+    vault: str = Field(index=True)
+    provider: str

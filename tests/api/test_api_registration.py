@@ -117,18 +117,21 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.attack(3, 37)
-@pytest.mark.parametrize(("told", "code", "text"), WRONG, ids=lambda one: one if isinstance(one, str) else "")
-def test_what_is_wrong_has_oauths_own_form(fresh: HttpWorld, told: dict[str, Any], code: str, text: str) -> None:
-    answer = fresh.http.post("/auth/register", json=told)
-    assert (answer.status_code, answer.json()["error"]) == (400, code)
-    assert answer.json()["error_description"].startswith(text)
+def test_what_is_wrong_has_oauths_own_form(fresh: HttpWorld) -> None:
+    for told, code, text in WRONG:
+        answer = fresh.http.post("/auth/register", json=told)
+        assert (answer.status_code, answer.json()["error"]) == (400, code)
+        assert answer.json()["error_description"].startswith(text)
+
+
+NO_OBJECTS = [b"", b"{", b"[]", b"null", b'{"a": "\xff"}', b"[" * 10_000, b'{"a":1,"a":2}']
 
 
 @pytest.mark.attack(46)
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"a": "\xff"}', b"[" * 10_000, b'{"a":1,"a":2}'])
-def test_what_is_no_object_is_refused(fresh: HttpWorld, body: bytes) -> None:
-    answer = fresh.http.post("/auth/register", content=body, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+def test_what_is_no_object_is_refused(fresh: HttpWorld) -> None:
+    for body in NO_OBJECTS:
+        answer = fresh.http.post("/auth/register", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata"), body[:20]
 
 
 @pytest.mark.attack(3)

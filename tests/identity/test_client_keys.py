@@ -57,7 +57,7 @@ def clock() -> FrozenClock:
 
 @pytest.fixture
 def keys(site: Site, clock: FrozenClock) -> FetchedKeys:
-    return FetchedKeys("praxis", ADDRESS, site.get, clock)
+    return FetchedKeys("clients.praxis.jwks_uri", ADDRESS, site.get, clock)
 
 
 def kids(keys: FetchedKeys, kid: str | None = "old") -> list[str | None]:
@@ -146,7 +146,7 @@ def test_while_one_fetches_the_others_go_on_with_what_there_is(clock: FrozenCloc
             assert done.wait(10)
         return site.get(address)
 
-    keys = FetchedKeys("praxis", ADDRESS, slow, clock)
+    keys = FetchedKeys("clients.praxis.jwks_uri", ADDRESS, slow, clock)
     kids(keys)
     clock.advance(seconds=600)
     with ThreadPoolExecutor(1) as pool:

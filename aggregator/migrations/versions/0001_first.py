@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_cf09ec477137"
+revision = "0001_4c992bc6c172"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -270,6 +270,14 @@ def upgrade() -> None:
         sa.Column("box", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("vault", "what"),
     )
+    op.create_table(
+        "openid_link",
+        sa.Column("subject", sa.LargeBinary(), nullable=False),
+        sa.Column("vault", sa.String(), nullable=False),
+        sa.Column("provider", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("subject"),
+    )
+    op.create_index(op.f("ix_openid_link_vault"), "openid_link", ["vault"], unique=False)
     op.create_table(
         "owner_session",
         sa.Column("token", sa.LargeBinary(), nullable=False),
