@@ -71,9 +71,7 @@ class Fetcher:
         """What is there: at most so many bytes, within seconds. Raises NeedsOperator, Transient; in no event loop."""
         return self._ask(address, None, most, {})
 
-    def post(
-        self, address: str, body: bytes, *, most: int = _MAX_BYTES, headers: Mapping[str, str] = _JSON
-    ) -> bytes:
+    def post(self, address: str, body: bytes, *, most: int = _MAX_BYTES, headers: Mapping[str, str] = _JSON) -> bytes:
         """The same for who sends something there: JSON, where the headers do not say otherwise."""
         return self._ask(address, body, most, headers)
 
