@@ -219,7 +219,7 @@ def test_a_wrong_recovery_code_says_the_same_to_known_and_unknown_logins(world: 
 
 
 @pytest.mark.attack(47)
-@weakens("aggregator.identity.attempts", "_wait", lambda _: 0.0)
+@weakens("aggregator.identity.attempts", "_wait", lambda *_: 0.0)
 @pytest.mark.parametrize("login", [LOGIN, "nobody"])
 def test_after_five_tries_one_waits_and_the_wait_doubles(world: World, login: str) -> None:
     waits = []
