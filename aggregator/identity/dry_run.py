@@ -7,13 +7,14 @@ own section keys and its own decision (`vault.view.look`). A section whose key t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session
 
 from aggregator.consent.decide import Deny, Party, Reason
+from aggregator.consent.grant import Decides
 from aggregator.consent.section_table import DIRECTORY, SectionTable
 from aggregator.fhir.short import title, when
 from aggregator.identity import signed_consents
@@ -26,7 +27,7 @@ from aggregator.vault.mask import part_of
 from aggregator.vault.store import Store
 from connectors.contract import Clock
 from fhir_profiles.profiles import SECTIONS
-from fhir_profiles.text import Resource, loads
+from fhir_profiles.text import Resource, reread
 
 Name = str
 """Of a resource: "Type/id"."""
@@ -135,17 +136,24 @@ class _Asking:
     def outlook(self, consents: Sequence[Resource], named: frozenset[str]) -> Outlook:
         opened = self.grants.prospect(self.session, self.row, self.owner, self.party, consents, named)
         asked = (self.party, self.purpose, self.now, self.table)
-        decide = opened.decides(*asked)
-        decisions = {name: decide(*place) for name, place in self.current.items() if place[0] != DIRECTORY}
-        withheld = {name: one.reason for name, one in decisions.items() if isinstance(one, Deny)}
         found = view.look(self.session, self.row, opened.reader(*asked)) if opened.seeds else []
-        names = frozenset(f"{one.resource_type}/{self.row.id}.{one.local}" for one in found) & self.current.keys()
-        return Outlook(seen=names - withheld.keys(), withheld=withheld)  # a Patient that is shut is there, but bare
+        held = frozenset(f"{one.resource_type}/{self.row.id}.{one.local}" for one in found) & self.current.keys()
+        withheld = dict(self._withheld(opened.decides(*asked), held))
+        return Outlook(seen=held - withheld.keys(), withheld=withheld)
+
+    def _withheld(self, decide: Decides, held: frozenset[Name]) -> Iterator[tuple[Name, Reason]]:
+        """Why not the rest; and the Patient, who is in every view, but bare where that is shut."""
+        patient = f"Patient/{self.row.id}.{self.owner.patient}"
+        for name, (section, resource) in self.current.items():
+            if section != DIRECTORY and (name not in held or name == patient):
+                decision = decide(section, resource)
+                if isinstance(decision, Deny):
+                    yield name, decision.reason
 
 
 def _current(state: State) -> dict[Name, tuple[str, Resource]]:
     """Without parts, which come and go with their wholes."""
-    found = ((section, loads(put.resource)) for section, put in state.current())
+    found = ((section, reread(put.resource)) for section, put in state.current())
     return {f"{one['resourceType']}/{one['id']}": (section, one) for section, one in found if part_of(one) is None}
 
 
