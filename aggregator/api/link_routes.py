@@ -92,9 +92,9 @@ def wish(told: Mapping[str, Any], table: SectionTable) -> Wish:
 def _told(one: Listed) -> dict[str, Any]:
     return {
         "id": one.id,
-        "label": one.note.label,
-        "made": one.note.made,
-        "content": one.note.content,
+        "label": one.label,
+        "made": one.made,
+        "content": one.content,
         "flag": one.flag,
         "once": one.once,
         "attempts": one.attempts if "P" in one.flag else None,

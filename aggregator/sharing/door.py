@@ -91,6 +91,12 @@ class Door:
             ticket = session.get(ShareTicket, rows.handle(token))
         if ticket is None or ticket.expires <= self._clock().timestamp():
             return self._refuse(None, "", "there is no such file, or not any more")
+        try:
+            return self._fetched(token, ticket)
+        except (Refused, Tampered) as error:
+            return self._refuse(None, "", str(error))
+
+    def _fetched(self, token: str, ticket: ShareTicket) -> File | Closed:
         told = orjson.loads(self._key_service.unlock(ticket.vault, _bound(ticket), ticket.note))
         found = self._enter(ticket.share, told["recipient"], lambda session: _take(session, ticket))
         if found is None:

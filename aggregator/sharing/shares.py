@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, col, delete, select
 
 from aggregator.consent.section_table import SectionTable
-from aggregator.errors import CallerError
+from aggregator.errors import CallerError, Tampered
 from aggregator.identity.accounts import Accounts, Owner
 from aggregator.identity.grants import Grants
 from aggregator.sharing import content, encrypted_file, link, receipt, rows
@@ -66,15 +68,20 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A link as its owner sees it. state: open, used, locked by wrong passcodes, expired. expires: Unix seconds."""
+    """A link as its owner sees it. expires: Unix seconds.
+
+    state: open, used, locked by wrong passcodes, expired, or damaged: then nothing else is known of it.
+    """
 
     id: str
-    note: Note
-    flag: str
-    once: bool
-    attempts: int
-    state: str
     expires: int
+    label: str = ""
+    made: str = ""
+    content: Mapping[str, Any] = field(default_factory=dict)
+    flag: str = ""
+    once: bool = False
+    attempts: int = 0
+    state: str = "damaged"
 
 
 class Shares:
@@ -150,15 +157,15 @@ class Shares:
         with self._store.write(owner.vault) as session:
             row = _find(session, owner, link_id)
             intent = rows.retire(session, row)
-            label = rows.note(owner.root, row).label
             session.delete(row)
-            self._receipt(session, owner, "unshared", row, label)
+            self._receipt(session, owner, "unshared", row, self._listed(owner, row).label)
         self._grants.destroy([intent])
 
     def renew(self, owner: Owner) -> int:
         """Make the files of live links again, where the record has moved on since; returns how many.
 
-        Under the key that each has, with a nonce of its own. Raises UnlockNeeded.
+        Under the key that each has, with a nonce of its own. One that has grown too long stays as it was. Raises
+        UnlockNeeded, Tampered.
         """
         self._accounts.may_sign(owner)
         position = self._position(owner)
@@ -166,9 +173,7 @@ class Shares:
             found = [row for row in rows.of_vault(session, owner.vault) if self._state(row) == "open"]
         notes = {row.handle: rows.note(owner.root, row) for row in found}
         old = [row for row in found if notes[row.handle].key and notes[row.handle].position < position]
-        for row in old:
-            self._renew(owner, row, replace(notes[row.handle], position=position))
-        return len(old)
+        return sum(self._renew(owner, row, replace(notes[row.handle], position=position)) for row in old)
 
     def sweep(self) -> int:
         """What has expired goes, with its keys, and so does a link for one opening whose file nobody fetched."""
@@ -207,19 +212,24 @@ class Shares:
         with self._store.read() as session:
             return truth.head(session, owner.vault, owner.root.verification_key).log_position
 
-    def _renew(self, owner: Owner, before: Share, told: Note) -> None:
-        now, wanted = self._clock(), content.stated(told.content, self.table)
-        file = self._file(owner, wanted, link.decoded(told.key), now, again=True)
+    def _renew(self, owner: Owner, before: Share, told: Note) -> bool:
+        now = self._clock()
+        try:
+            wanted = content.stated(told.content, self.table)
+            file = self._file(owner, wanted, link.decoded(told.key), now, again=True)
+        except CallerError:
+            return False
         with self._store.write(owner.vault) as session:
             row = session.get(Share, before.handle)
             if row is None or row.grant != before.grant:  # ended, or another session was faster
-                return
+                return False
             intent = rows.intend(session, row.vault, row.grant)
             row.note = rows.seal_note(owner.root, row, told)
             rows.register(self._key_service, owner.root, row, bytes.fromhex(told.grantee), now, file)
             session.add(row)
             self._receipt(session, owner, "shared", row, told.label, file.shown)
         self._grants.destroy([intent])
+        return True
 
     def _file(self, owner: Owner, wanted: Content, key: bytes, now: datetime, *, again: bool = False) -> File:
         """again: what has gone meanwhile is left out."""
@@ -229,16 +239,14 @@ class Shares:
         return File(jwe=encrypted_file.encrypt(key, made.body), updated=instant(now), shown=made.shown)
 
     def _listed(self, owner: Owner, row: Share) -> Listed:
-        asked = rows.gate(self._key_service, row)
-        return Listed(
-            id=rows.link_id(row),
-            note=rows.note(owner.root, row),
-            flag=asked.flag,
-            once=asked.once,
-            attempts=row.attempts,
-            state=self._state(row),
-            expires=row.expires,
-        )
+        """Whoever damages a row keeps its owner neither from seeing nor from ending the others, or this one."""
+        made = Listed(id=rows.link_id(row), expires=row.expires)
+        try:
+            asked, told = rows.gate(self._key_service, row), rows.note(owner.root, row)
+        except Tampered:
+            return made
+        known = replace(made, label=told.label, made=told.made, content=told.content)
+        return replace(known, flag=asked.flag, once=asked.once, attempts=row.attempts, state=self._state(row))
 
     def _state(self, row: Share) -> str:
         if row.expires <= self._clock().timestamp():

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from aggregator.sharing.door import Asked, Closed, Door, Opened
 from aggregator.sharing.shares import ATTEMPTS, Shares
-from aggregator.sharing.tables import Share
+from aggregator.sharing.tables import Share, ShareTicket
 from aggregator.vault.seal import header
 from tests import databases
 from tests.api.http_world import HttpWorld
@@ -248,6 +248,28 @@ def test_no_link_lasts_longer_than_its_owner_signed(fresh: HttpWorld) -> None:
     change(fresh, expires=rows(fresh)[0].expires + 86_400)
     fresh.clock.advance(hours=2)
     assert is_closed(link.ask())
+
+
+@pytest.mark.attack(24)
+def test_an_address_that_comes_back_leads_to_no_file_of_a_used_link(fresh: HttpWorld) -> None:
+    (file,) = shared_link(fresh, once=True).ask(embeddedLengthMax=0).json()["files"]
+    with fresh.service.store.read() as session:
+        ticket, before = session.exec(select(ShareTicket)).one(), session.exec(select(Share)).one()
+    assert fresh.http.get(file["location"]).status_code == 200
+    put_back(fresh, before)
+    with fresh.service.store.write() as session:
+        session.merge(ShareTicket(**ticket.model_dump()))
+    assert is_closed(fresh.http.get(file["location"]))
+
+
+@pytest.mark.attack(21)
+def test_a_damaged_link_is_told_and_can_be_ended(fresh: HttpWorld) -> None:
+    made = share(fresh)
+    change(fresh, note=b"PRW1")
+    (told_,) = fresh.get("/app/links", fresh.owner()).json()["links"]
+    assert (told_["id"], told_["state"]) == (made["id"], "damaged")
+    assert fresh.http.delete(f"/app/links/{made['id']}", headers=fresh.owner()).status_code == 204
+    assert is_closed(receive(fresh, made).ask())
 
 
 @pytest.mark.attack(31)

@@ -196,6 +196,16 @@ def test_it_is_made_again_when_its_owner_signs_in_without_what_is_gone(fresh: Ht
     assert "AllergyIntolerance" not in kinds(live.open())
 
 
+def test_what_has_grown_too_long_keeps_nobody_from_signing_in(
+    fresh: HttpWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = shared_link(fresh, live=True)
+    assert fresh.http.post("/fhir/AllergyIntolerance", json=allergy(fresh), headers=fresh.owner()).status_code == 201
+    monkeypatch.setattr("aggregator.sharing.encrypted_file.MOST", 100)
+    assert sign_in(fresh).status_code == 200
+    assert live.ask().json()["files"][0]["lastUpdated"] == "2026-11-21T20:30:00.000Z"
+
+
 @pytest.mark.parametrize(
     "asked",
     [
