@@ -78,6 +78,12 @@ def test_an_inactive_consent_catches_nothing() -> None:
     assert openable([parse(consent(permit(), status="draft"))], DR_B, frozenset(SECTIONS), NOW) == frozenset()
 
 
+def test_a_consent_without_provision_catches_nothing() -> None:
+    empty = [parse(consent(None))]
+    assert openable(empty, DR_B, frozenset(SECTIONS), NOW) == frozenset()
+    assert (occasions(empty, DR_B), boundaries(empty, NOW)) == ([], None)
+
+
 def test_a_permit_whose_time_is_over_catches_nothing() -> None:
     """Who has a section's key by it alone has it no longer."""
     ends, midnight = [parse(consent(permit(period={"end": "2026-11-21"})))], _at("2026-11-22T00:00+01:00")

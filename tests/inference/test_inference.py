@@ -30,8 +30,9 @@ from aggregator.vault.view import Reader
 from fhir_profiles.text import Resource, dumps, loads
 from tests.inference import requests, twins
 from tests.inference.asking import Routes, conversation
+from tests.inference.drawer import Drawer
 from tests.inference.record import UPDATED, Ids, Thing, things
-from tests.inference.requests import CHOSEN, ROUTES, Drawer
+from tests.inference.requests import CHOSEN, ROUTES
 from tests.vault.world import World, copy
 from tests.weaken import weakens
 

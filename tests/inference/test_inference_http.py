@@ -19,8 +19,9 @@ from fhir_profiles.text import Resource
 from tests.api.http_world import HttpWorld, consent, http_world
 from tests.inference import requests, twins
 from tests.inference.asking import conversation, over_http
+from tests.inference.drawer import Drawer
 from tests.inference.record import Ids, things
-from tests.inference.requests import CHOSEN, Drawer
+from tests.inference.requests import CHOSEN
 from tests.inference.twins import Envelopes
 
 PATIENTS = [f"patient-{number}" for number in range(int(os.environ.get("AGGREGATOR_INFERENCE", "300")) // 50)]
