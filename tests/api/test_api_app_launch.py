@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,19 @@ def test_receipts_name_the_app(fresh: HttpWorld) -> None:
     details = [detail for one in mine for detail in one["entity"][0]["detail"]]
     assert {one["valueString"] for one in details if one["type"] == "consent"} == {f"Consent/{signed['id']}"}
     assert signed["provision"]["actor"][0]["reference"]["display"] == "Blutdruck-Tagebuch"
+
+
+def test_the_patient_finds_it_among_who_may_read_and_ends_it_there(fresh: HttpWorld) -> None:
+    tokens = App(fresh).tokens()
+    observations(fresh, tokens)
+    told = fresh.get("/app/grantees", fresh.owner()).json()["grantees"]
+    (mine,) = (one for one in told if one["name"] == "Blutdruck-Tagebuch")
+    assert mine["standing"]
+    assert datetime.fromisoformat(mine["until"]) == fresh.clock() + timedelta(days=90, seconds=1)  # that one is in it
+    (notice,) = fresh.get("/app/notices", fresh.owner()).json()["notices"]
+    assert notice["kind"] == "first"
+    assert fresh.http.delete(f"/app/grants/{mine['party']}", headers=fresh.owner()).json() == {"ended": 1}
+    assert observations(fresh, tokens)[0] in (401, 404)
 
 
 @pytest.mark.parametrize("way", ["consent", "grant"])
