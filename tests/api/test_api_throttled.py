@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.bulk_client import BulkClient
 from tests.api.http_world import HttpWorld, http_world
 from tests.weaken import weakens
 
@@ -56,6 +57,20 @@ def test_so_many_records_an_hour(strict: HttpWorld) -> None:
     later = strict.token("praxis")
     assert strict.get(f"/fhir/Patient/{strict.patients['berta']}", later).status_code == 200
     assert strict.get(f"/fhir/Patient/{strict.patients['erika']}", later).status_code == 200
+
+
+@pytest.mark.attack(10)
+def test_an_export_goes_on_when_there_is_more(strict: HttpWorld) -> None:
+    """What it has looked at is not lost, and is not counted again for its files."""
+    strict.consent("praxis", "berta")
+    asking = BulkClient(strict.http, lambda: strict.token("praxis"))
+    place = asking.kick_off()
+    assert [asking.poll(place).status_code for _ in range(2)] == [202, 429]
+    assert asking.progress == ["1 of 2 records"]
+    strict.clock.advance(hours=1)
+    later = BulkClient(strict.http, lambda: strict.token("praxis"))
+    patients = next(one for one in later.manifest(place)["output"] if one["type"] == "Patient")
+    assert len({one["id"].partition(".")[0] for one in later.download(patients)}) == 2
 
 
 @pytest.mark.attack(10)
