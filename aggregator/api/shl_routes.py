@@ -7,9 +7,10 @@ one way, whatever became of it. Any page may ask, since nothing but what the lin
 from __future__ import annotations
 
 import asyncio
+import re
 import unicodedata
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter
@@ -24,6 +25,8 @@ from aggregator.sharing.encrypted_file import FHIR_JSON
 
 _LIMIT = 16 * 1024
 _LONGEST_NAME = 200
+_NAME = re.compile(r"[A-Za-z0-9_-]{43}")
+_Found = TypeVar("_Found")
 _JOSE, _FHIR_VERSION = "application/jose", "4.0.1"
 _ANYBODY = {"Access-Control-Allow-Origin": "*"}
 _PREFLIGHT = _ANYBODY | {
@@ -58,7 +61,7 @@ class ShlRoutes:
         """{recipient, passcode?, embeddedLengthMax?} -> the manifest, whose one file is encrypted."""
         told = await bodies.json(request, _LIMIT)
         asked = Asked(recipient=_recipient(told.get("recipient")), passcode=_passcode(told), most=_most(told))
-        found = await asyncio.to_thread(self._service.door.manifest, name, asked)
+        found = await self._ask(self._service.door.manifest, name, asked)
         if isinstance(found, WrongPasscode):
             return _json({"remainingAttempts": found.remaining}, 401)
         return _json({"files": [self._file(found)]}) if isinstance(found, Opened) else _nowhere()
@@ -66,13 +69,17 @@ class ShlRoutes:
     async def direct(self, request: Request, name: str) -> Response:
         """?recipient=: the file of a link that has no manifest."""
         recipient = _recipient(request.query_params.get("recipient"))
-        found = await asyncio.to_thread(self._service.door.direct, name, recipient)
+        found = await self._ask(self._service.door.direct, name, recipient)
         return _jose(found.file.jwe) if isinstance(found, Opened) else _nowhere()
 
     async def file(self, token: str) -> Response:
         """What a manifest's `location` leads to, once."""
-        found = await asyncio.to_thread(self._service.door.file, token)
+        found = await self._ask(self._service.door.file, token)
         return _nowhere() if isinstance(found, Closed) else _jose(found.jwe)
+
+    async def _ask(self, door: Callable[..., _Found], name: str, *told: object) -> _Found | Closed:
+        """What has not even the form of a name is none: it costs no receipt."""
+        return await asyncio.to_thread(door, name, *told) if _NAME.fullmatch(name) else Closed("no name")
 
     def _file(self, opened: Opened) -> dict[str, str]:
         """https://hl7.org/fhir/uv/smart-health-cards-and-links/links-specification.html#files-array"""

@@ -14,10 +14,12 @@ from cryptography.exceptions import InvalidTag
 from sqlmodel import select, update
 from starlette.responses import Response
 
+from aggregator.audit.receipts import SYSTEM
 from aggregator.sharing.door import Asked, Closed, Door, Opened
 from aggregator.sharing.shares import ATTEMPTS, Shares
 from aggregator.sharing.tables import Share, ShareTicket
 from aggregator.vault.seal import header
+from aggregator.vault.tables import Vault
 from tests import databases
 from tests.api.http_world import HttpWorld
 from tests.api.receiver import (
@@ -89,6 +91,18 @@ def test_whatever_became_of_a_link_the_answer_is_that_of_one_that_never_was(fres
     answers.append(fresh.http.get(expired.path(), params={"recipient": PRACTICE}))
     assert [told(one) for one in answers] == [told(never)] * len(answers)
     assert b"Muster" not in never.content
+
+
+@pytest.mark.attack(5)
+def test_what_cannot_be_a_name_is_answered_alike_and_fills_no_chain(fresh: HttpWorld) -> None:
+    with fresh.service.store.read() as session:
+        before = session.get_one(Vault, SYSTEM).audit_position
+    answers = [
+        fresh.http.post(f"/shl/{name}", json={"recipient": "x"}) for name in ("a", "x" * 43, "x" * 44, "%2e" * 43)
+    ]
+    assert [told(one) for one in answers] == [told(answers[0])] * 4
+    with fresh.service.store.read() as session:
+        assert session.get_one(Vault, SYSTEM).audit_position == before + 1
 
 
 @pytest.mark.attack(7)
