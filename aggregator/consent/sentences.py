@@ -64,7 +64,13 @@ _HEADS: Mapping[tuple[Effect | None, bool], Words] = {
     (Effect.DENY, True): ("Davon ausgenommen ist", "Excluded from that is"),
 }
 """(effect, is it inside another) -> how its sentence begins."""
-_ALL = ("alles", "everything")
+_ALL: Mapping[tuple[Effect, bool], Words] = {
+    (Effect.PERMIT, False): ("alles, was nicht besonders geschützt ist", "everything that is not specially protected"),
+    (Effect.DENY, False): ("alles", "everything"),
+    (Effect.PERMIT, True): ("alles darin", "everything in it"),
+    (Effect.DENY, True): ("alles darin", "everything in it"),
+}
+"""What a rule without class, code, entry or label is about: what is sensitive opens only where it is named."""
 _NARROWING = ("classes", "codes", "data", "labels")
 _UNREAD = ("nicht verständlich", "not understood")
 _UNCLEAR = ("mit einer Bedingung, die nicht verständlich ist", "with a condition that is not understood")
@@ -85,7 +91,7 @@ def _sentence(depth: int, rule: Rule, said: Names) -> Words:
             words = _UNREAD if value is UNREADABLE else _WORDS[name](value, said)
             clauses.append((f"{german} {words[0]}", f"{english} {words[1]}"))
     if rule.effect is not None and all(getattr(rule, name) is None for name in _NARROWING):
-        clauses.insert(0, _ALL)
+        clauses.insert(0, _ALL[rule.effect, depth > 0])
     german, english = _HEADS[rule.effect, depth > 0]
     said_de, said_en = joined(clauses or [_NONE], "; ")
     return f"{german}: {said_de}.", f"{english}: {said_en}."

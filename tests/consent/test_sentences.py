@@ -52,6 +52,13 @@ def test_a_simple_sharing() -> None:
     )
 
 
+def test_a_permission_without_a_class_is_not_told_to_open_what_is_sensitive() -> None:
+    (german, english), within = _said(world.consent(world.permit(world.deny()))).sentences
+    assert german == "Erlaubt ist: alles, was nicht besonders geschützt ist; für Praxis Dr. B."
+    assert english == "Permitted is: everything that is not specially protected; to Praxis Dr. B."
+    assert within[1] == "Excluded from that is: everything in it."
+
+
 def test_what_is_not_understood_is_told_and_permits_nothing() -> None:
     shown = _said(world.consent(world.permit(class_=world.section("feelings"))))
     assert (shown.understood, shown.permits) == (False, False)
