@@ -1,7 +1,6 @@
 """The consent semantics once more, written naively from the specification: no compiling, no sharing, slow and plain.
 
-It reads the Consent's JSON itself and evaluates every provision for every resource with min over three values. It
-covers what the random policies of test_decide_laws.py hold; Facts are taken as given.
+It reads the Consent itself: every provision for every resource, with min over three values. Facts are taken as given.
 """
 
 from __future__ import annotations
@@ -70,8 +69,9 @@ def context_match(node: Resource, context: Context, deny: bool = False) -> int:
     found = [YES]
     if "actor" in node:
         roles = [actor["role"]["coding"][0]["code"] for actor in node["actor"]]
-        parties = [actor["reference"]["reference"] for actor in node["actor"]]
-        mine = f"Organization/{context.party.id}" in parties
+        by = [actor["reference"] for actor in node["actor"]]
+        named = {one.get("reference") or tuple(one["identifier"].values()) for one in by}
+        mine = bool(named & {f"Organization/{context.party.id}", *context.party.identifiers})
         found.append(UNKNOWN if set(roles) - {"PRCP"} else YES if mine else NO)
     if "purpose" in node:
         wanted = {one["code"] for one in node["purpose"]}
@@ -136,8 +136,7 @@ def permit_match(node: Resource, facts: Facts, otherwise: int = YES) -> int:
     found = resource_match(node, facts, deny=False)
     if "dataPeriod" in node:
         low, high = days(node["dataPeriod"])
-        inside = facts.dates is not None and low <= facts.dates[0] and facts.dates[1] <= high
-        found.append(YES if inside else NO)
+        found.append(YES if facts.dates and low <= facts.dates[0] and facts.dates[1] <= high else NO)
     if otherwise == NO:
         return UNKNOWN if UNKNOWN in found else NO
     return min([YES, *found])

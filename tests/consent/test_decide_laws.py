@@ -43,7 +43,12 @@ ABOUT: list[Facts] = [
     )
 ]
 POLICIES = int(os.environ.get("AGGREGATOR_POLICIES", "250"))
-PARTIES = [world.DR_B, world.DR_B, world.INSURER, world.DR_C]
+PROVIDER, PAYER = (codes.PARTY_CLASS, "provider"), (codes.PARTY_CLASS, "payer")
+PARTIES = [
+    *[dataclasses.replace(world.DR_B, identifiers=world.DR_B.identifiers | {PROVIDER})] * 2,
+    dataclasses.replace(world.INSURER, identifiers=world.INSURER.identifiers | {PAYER}),
+    world.DR_C,
+]
 _ALL = world.consent(world.permit(class_=world.section(*SECTIONS)))
 _DR_B = Context(world.DR_B, "TREAT", world.NOW)
 PURPOSES = ["TREAT", "TREAT", "TREAT", "HPAYMT", "ETREAT", "BTG", "HMARKT"]
@@ -61,7 +66,10 @@ _named = st.builds(
     st.sampled_from(["praxis-b"] * 4 + ["kasse"] * 3 + ["praxis-c"]),
     st.sampled_from(["PRCP"] * 19 + ["CST"]),
 )
-_actors = st.lists(_named, min_size=1, max_size=3)
+_of_a_class = st.sampled_from([PROVIDER, PAYER]).map(
+    lambda found: world.actor() | {"reference": {"identifier": {"system": found[0], "value": found[1]}}}
+)
+_actors = st.lists(st.one_of(_named, _named, _of_a_class), min_size=1, max_size=3)
 
 
 def _some(make: Any, *names: str) -> st.SearchStrategy[list[Resource]]:
