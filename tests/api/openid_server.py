@@ -25,13 +25,17 @@ Told = dict[str, Any]
 
 
 class OpenIdServer:
-    """claims: changes what an ID token says; sign: how it is signed; document: changes what is told of the provider."""
+    """claims: changes what an ID token says; sign: how it is signed; document: changes what is told of the provider.
+
+    knows: by what a client is known, of its Authorization header and its form.
+    """
 
     def __init__(self, clock: FrozenClock) -> None:
         self.issuer = ""
         self.document: Told = {}
         self.claims: Told = {}
         self.sign: Callable[[Told], str] = self.signed
+        self.knows: Callable[[str, Told], bool] = self.by_secret
         self.exchanges = 0
         self._clock = clock
         self._codes: dict[str, Told] = {}
@@ -55,6 +59,11 @@ class OpenIdServer:
         return {"code": code, "state": asked["state"], "iss": self.issuer}
 
     @staticmethod
+    def by_secret(authorization: str, _: Told) -> bool:
+        pair = base64.b64encode(b"aggregator:geheim%3A%20%26%20wahr").decode()
+        return authorization == f"Basic {pair}"
+
+    @staticmethod
     def signed(claims: Told) -> str:
         return jwt.encode({"alg": "ES256", "kid": "provider"}, claims, KEY, algorithms=["ES256"])
 
@@ -70,8 +79,7 @@ class OpenIdServer:
         self.exchanges += 1
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
         asked = self._codes.pop(form.get("code", ""), None)
-        pair = "aggregator:geheim%3A%20%26%20wahr"
-        known = request.headers.get("authorization") == f"Basic {base64.b64encode(pair.encode()).decode()}"
+        known = self.knows(request.headers.get("authorization", ""), form)
         if asked is None or not known or form["redirect_uri"] != asked["redirect_uri"]:
             return JSONResponse({"error": "invalid_grant"}, 400)
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()

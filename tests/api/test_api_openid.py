@@ -12,15 +12,16 @@ from typing import Any
 import httpx
 import pytest
 from joserfc import jws, jwt
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 
 from aggregator.config import OpenIdSettings
 from aggregator.demo.server import serve
 from aggregator.errors import OperatorError
-from aggregator.identity.openid_provider import Provider
+from aggregator.identity.openid_provider import Attempt, Provider
 from connectors.fetch import Fetcher
 from tests.api.http_world import PASSWORD, HttpWorld
 from tests.api.openid_server import CLIENT, KEY, SECRET, OpenIdServer
+from tests.vault.world import FrozenClock
 from tests.weaken import weakens
 
 STRANGER = ECKey.generate_key("P-256", {"kid": "provider"})
@@ -240,3 +241,30 @@ def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path, setting: str
     told = {"title": "K", "issuer": "https://id.example", "client_id": "x", setting: file}
     with pytest.raises(OperatorError, match=f"^openid.k.{setting}: {file} "):
         Provider("k", OpenIdSettings.model_validate(told), Fetcher(), lambda: None)  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.storeless
+@pytest.mark.parametrize(
+    "own", [ECKey.generate_key("P-384"), RSAKey.generate_key(2048), None], ids=["EC", "RSA", "none"]
+)
+def test_the_provider_knows_this_service_by_a_key_or_by_pkce_alone(tmp_path: Path, own: Any) -> None:
+    file, clock = tmp_path / "own.json", FrozenClock()
+    server = OpenIdServer(clock)
+
+    def known(authorization: str, form: Told) -> bool:
+        if own is None:
+            return (authorization, form["client_id"], "client_assertion" in form) == ("", CLIENT, False)
+        told = jwt.decode(form["client_assertion"], own, algorithms=["ES384", "RS256"]).claims
+        return (told["iss"], told["sub"], told["aud"]) == (CLIENT, CLIENT, f"{server.issuer}/token")
+
+    server.knows = known
+    settings = {"title": "K", "client_id": CLIENT} | ({"private_key_file": file} if own else {})
+    if own:
+        file.write_text(json.dumps(own.as_dict(private=True)))
+    with serve(server.app()) as running:
+        server.issuer = running.url
+        made = OpenIdSettings.model_validate(settings | {"issuer": running.url})
+        provider = Provider("k", made, Fetcher(loopback=True), clock)
+        attempt = Attempt(redirect_uri="https://record.example/back", nonce="n", verifier="v" * 43)
+        code = server.let_in(provider.address(attempt, "s"), "erika")["code"]
+        assert provider.subject(code, attempt) == "erika"
