@@ -5,10 +5,8 @@ What they hold is taken as the owner's own, with what checking it came to.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter
@@ -16,33 +14,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api import bodies
-from aggregator.api.access import Access, Act
+from aggregator.api.access import Access
+from aggregator.api.bringing import Bringing
 from aggregator.api.caller import Callers, Principal
 from aggregator.api.service import Service
-from aggregator.errors import CallerError
-from aggregator.fhir.bundle import Answer
-from aggregator.fhir.outcome import NotFound
-from aggregator.fhir.read import read
-from aggregator.sharing import brought, health_card, link, received
-from aggregator.sharing.brought import Brought
-from aggregator.sharing.encrypted_file import FHIR_JSON, HEALTH_CARD
-from aggregator.sharing.health_card import Result, Verdict
-from aggregator.sharing.link import Link
-from aggregator.sharing.received import Received
-from aggregator.vault.view import View
 
 _LIMIT = 2_000_000
-_CARD, _LINK = "SMART Health Card", "SMART Health Link"
-_UNSIGNED = "whoever made the link says so, and nobody has signed it"
 
 
 class BroughtRoutes:
     """The routes, on one installation; for owners alone."""
 
     def __init__(self, service: Service, callers: Callers, access: Access) -> None:
-        self._service = service
         self._callers = callers
-        self._access = access
+        self._bringing = Bringing(service, access)
 
     def router(self) -> APIRouter:
         """FastAPI's router."""
@@ -57,88 +42,26 @@ class BroughtRoutes:
 
         All of them or none. The answer says of each card whose word it is, and which resources it brought.
         """
-        principal = self._callers.of(request)
-        principal.as_owner()
-        texts = health_card.texts(await bodies.json(request, _LIMIT))
-        found = [await asyncio.to_thread(self._card, text) for text in texts]
-        return _json({"cards": await self._take(principal, found)}, 201)
+        principal = self._owner(request)
+        told = await bodies.json(request, _LIMIT)
+        return _json({"cards": await self._bringing.cards(principal, told)})
 
     async def received(self, request: Request) -> Response:
         """{link, recipient, passcode?}: all that somebody's SMART Health Link leads to, or nothing.
 
         recipient: who says to be asking; whoever made the link may read it.
         """
-        principal = self._callers.of(request)
-        principal.as_owner()
+        principal = self._owner(request)
         told = await bodies.json(request, _LIMIT)
         text, recipient = bodies.strings(told, "link", "recipient")
         (passcode,) = bodies.strings(told, "passcode") if told.get("passcode") is not None else ("",)
-        there = link.parse(text)
-        files = await asyncio.to_thread(received.receive, self._service.web, there, recipient, passcode)
-        found = [one for file in files for one in await asyncio.to_thread(self._file, there, file)]
-        return _json({"received": await self._take(principal, found)}, 201)
+        return _json({"received": await self._bringing.link(principal, text, recipient, passcode)})
 
-    def _file(self, there: Link, file: Received) -> list[Brought]:
-        if file.media_type == HEALTH_CARD:
-            return [self._card(text) for text in health_card.texts(bodies.parsed(file.content))]
-        if file.media_type != FHIR_JSON:
-            raise CallerError("the link leads to something else than FHIR or SMART Health Cards; nothing was taken")
-        verdict = Verdict(result=Result.UNSIGNED, issuer=urlsplit(there.url).netloc, reason=_UNSIGNED)
-        entries = received.entries(file.content)
-        return [Brought(entries=entries, original=file.content, media_type=FHIR_JSON, name=_LINK, verdict=verdict)]
-
-    def _card(self, text: str) -> Brought:
-        card = health_card.read(text)
-        verdict = health_card.check(card, self._service.issuers.of(card), self._service.clock())
-        original = orjson.dumps({"verifiableCredential": [text]})
-        return Brought(entries=card.entries, original=original, media_type=HEALTH_CARD, name=_CARD, verdict=verdict)
-
-    async def _take(self, principal: Principal, found: Sequence[Brought]) -> list[dict[str, Any]]:
-        """All of it in one commit, without what was brought before."""
-        owner = principal.as_owner()
-        documents = {brought.document(owner, one.original): one for one in found}
-        new = {local: one for local, one in documents.items() if not await self._is_here(principal, local)}
-        written = await asyncio.to_thread(self._write, principal, list(new.values())) if new else {}
-        return [
-            {
-                "result": one.verdict.result,
-                "issuer": one.verdict.issuer,
-                "reason": one.verdict.reason,
-                "document": f"DocumentReference/{owner.vault}.{local}",
-                "known": local not in new,
-                "resources": written.get(local, []),
-            }
-            for local, one in documents.items()
-        ]
-
-    async def _is_here(self, principal: Principal, local: str) -> bool:
-        """Was it brought before? local: of the original."""
-        document = f"{principal.as_owner().vault}.{local}"
-
-        def ask(view: View) -> Answer:
-            return Answer(read(view, "DocumentReference", document).body, 1)
-
-        act = Act("read", "DocumentReference", document)
-        try:
-            await self._access.answer(principal, principal.as_owner().vault, act, ask)
-        except NotFound:
-            return False
-        return True
-
-    def _write(self, principal: Principal, found: Sequence[Brought]) -> dict[str, list[str]]:
-        """Local id of an original -> the resources that came with it."""
-        owner, service = principal.as_owner(), self._service
-        birth_date, now = service.signing.person(owner).birth_date, service.clock()
-        parts = {brought.document(owner, one.original): brought.changes(owner, one, birth_date, now) for one in found}
-        changes = [change for part in parts.values() for change in part]
-        act = Act("create", "", ", ".join(f"{one.name} of {one.verdict.issuer}" for one in found))
-        receipt = self._access.receipt(principal, owner.vault, act, written=len(changes))
-        service.writing.write(owner, changes, receipt)
-        return {
-            document: [f"{one.resource_type}/{owner.vault}.{one.local}" for one in part if one.local != document]
-            for document, part in parts.items()
-        }
+    def _owner(self, request: Request) -> Principal:
+        principal = self._callers.of(request)
+        principal.as_owner()
+        return principal
 
 
-def _json(told: dict[str, Any], status: int) -> Response:
-    return Response(orjson.dumps(told), status, media_type="application/json")
+def _json(told: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(told), 201, media_type="application/json")

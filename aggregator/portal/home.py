@@ -15,7 +15,7 @@ from aggregator.identity.notices import WORDS
 from aggregator.portal.frame import Frame
 from aggregator.portal.visit import Visit
 
-ROOMS = ("access", "requests", "receipts", "share", "ways-in", "devices")
+ROOMS = ("access", "requests", "receipts", "share", "bring", "ways-in", "devices")
 """The owner's pages, as home lists them: each a path under /app, with its words in `words/home.toml`."""
 
 

@@ -11,6 +11,7 @@ from aggregator.api.service import Service
 from aggregator.identity.turns import Turns
 from aggregator.portal.access import AccessPages
 from aggregator.portal.authorize import AuthorizePages
+from aggregator.portal.bring import BringPages
 from aggregator.portal.devices import DevicesPages
 from aggregator.portal.frame import Frame
 from aggregator.portal.home import HomePages
@@ -38,6 +39,7 @@ def router(service: Service, callers: Callers, access: Access, turns: Turns) -> 
         AuthorizePages(frame, service, access),
         DevicesPages(frame, service, callers),
         SharePages(frame, service),
+        BringPages(frame, service, access),
         WaysInPages(frame, service, callers, turns),
     ):
         made.include_router(pages.router())
