@@ -46,6 +46,7 @@ class ConsentRoutes:
         add("/app/grantees", self.grantees, methods=["GET"])
         add("/app/grants/{party:path}", self.end, methods=["DELETE"])
         add("/app/notices", self.notices, methods=["GET"])
+        add("/app/consents", self.consents, methods=["GET"])
         add("/app/consents/{whole_id}/history", self.history, methods=["GET"])
         return router
 
@@ -98,6 +99,11 @@ class ConsentRoutes:
             "ending": [_grantee(one, None) for one in told.ending],
             "requests": told.requests,
         })  # fmt: skip
+
+    async def consents(self, request: Request) -> Response:
+        """Each of the owner's Consents as it is now, in words, the last signed first."""
+        found = await self._desk.consents(self._callers.of(request))
+        return _json({"consents": [{"consent": one.consent, **_edition(one)} for one in found]})
 
     async def history(self, request: Request, whole_id: str) -> Response:
         """Every version of a Consent in words, newest first, and whom it could open anything to."""

@@ -29,6 +29,7 @@ class AccessPages:
         add("", self._frame.owner(self.show), methods=["GET"])
         add("/end", self._frame.owner(self.end), methods=["POST"])
         add("/withdraw", self._frame.signing(self.withdraw), methods=["POST"])
+        add("/consents", self._frame.owner(self.consents), methods=["GET"])
         add("/consent", self._frame.owner(self.consent), methods=["GET"])
         return router
 
@@ -55,6 +56,10 @@ class AccessPages:
         """A Consent counts no more."""
         await self._desk.withdraw(visit.principal, visit.field("consent"))
         return visit.go("/app/access")
+
+    async def consents(self, visit: Visit) -> Response:
+        """Every Consent there is, those that count no more too."""
+        return visit.page("consents", consents=await self._desk.consents(visit.principal), at=visit.at)
 
     async def consent(self, visit: Visit) -> Response:
         """One Consent, its newest version first."""

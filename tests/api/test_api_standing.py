@@ -74,6 +74,14 @@ def test_the_history_of_a_consent_in_words(fresh: HttpWorld) -> None:
     ]
 
 
+def test_every_consent_is_listed_in_words(fresh: HttpWorld) -> None:
+    signed = fresh.consent("fremd", period={"start": "2020-01-01", "end": "2020-12-31"})
+    found = fresh.http.get("/app/consents", headers=fresh.owner()).json()["consents"]
+    assert len(found) == 3
+    (over,) = (one for one in found if one["consent"] == signed)
+    assert over["opened_to"] == []
+
+
 def test_anothers_consent_has_no_history_here(fresh: HttpWorld) -> None:
     signed = fresh.consent("fremd")
     assert fresh.http.get(f"/app/consents/{signed}/history", headers=fresh.owner("berta")).status_code == 404

@@ -95,7 +95,7 @@ def test_what_happened_is_told_first(page: Page, world: HttpWorld, axe: str) -> 
     expect(page.get_by_text("Jemand hat zum ersten Mal")).to_have_count(0)
 
 
-def test_an_emergency_is_allowed_and_taken_back(page: Page) -> None:
+def test_an_emergency_is_allowed_and_taken_back(page: Page, axe: str) -> None:
     sign_in(page, "berta", at="/app/what-if")
     page.get_by_label("Wem").select_option("any-provider")
     page.get_by_role("button", name="Ansehen").click()
@@ -106,3 +106,6 @@ def test_an_emergency_is_allowed_and_taken_back(page: Page) -> None:
     expect(page.get_by_text("Zweck: Notfallzugriff ohne Rückfrage")).to_be_visible()
     page.get_by_role("button", name="Einwilligung zurücknehmen").click()
     expect(page.get_by_role("heading", name="jede hier angemeldete")).to_have_count(0)
+    page.get_by_role("link", name="Alle Ihre Einwilligungen").click()
+    expect(page.get_by_text("Diese Einwilligung gilt nicht.")).to_be_visible()
+    assert wrong_with(page, axe) == []
