@@ -24,7 +24,7 @@ PLAIN = (OPENID, FHIR_USER, LAUNCH, LAUNCH_PATIENT, OFFLINE, ONLINE)
 CONTEXTS = ("patient", "user")
 EVERY = "*"
 _SCOPE = re.compile(r"(patient|user)/(\*|[A-Z][A-Za-z]+)\.(read|write|\*|c?r?u?d?s?)(?:\?(.+))?")
-_LETTERS = {"read": "rs", "write": "", "*": "rs"}
+_VERSION_1 = {"read": "rs", "write": "", "*": "rs"}
 _PARAMETERS = ("category", "code")
 _CATEGORIES = {"Observation": OBSERVATION_CATEGORY, "Condition": CONDITION_CATEGORY}
 """The system that a category without one is of."""
@@ -73,7 +73,7 @@ def _reading(text: str) -> Reading | None:
     match = _SCOPE.fullmatch(text)
     if match is None or match[2] not in {EVERY, *RESOURCES}:
         return None
-    letters = "".join(letter for letter in _LETTERS.get(match[3], match[3]) if letter in "rs")
+    letters = _VERSION_1.get(match[3], "".join(letter for letter in match[3] if letter in "rs"))
     codes = _codes(match[2], match[4]) if match[4] else ()
     if not letters or codes is None:
         return None

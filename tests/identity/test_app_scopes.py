@@ -80,6 +80,18 @@ def test_what_is_not_understood_is_refused_by_name(scope: str) -> None:
     assert (asked.reading, asked.plain, asked.refused) == ((), (), (scope,))
 
 
+@pytest.mark.parametrize("scope", ["openid", "fhirUser", "launch", "launch/patient", "offline_access", "online_access"])
+def test_what_opens_nothing_by_itself_is_granted_as_it_is(scope: str) -> None:
+    asked = app_scopes.read(scope)
+    assert (asked.reading, asked.plain, asked.refused) == ((), (scope,), ())
+
+
+def test_a_category_without_a_system_is_of_the_types_own() -> None:
+    (found,) = app_scopes.read("patient/Observation.rs?category=vital-signs").reading
+    assert found.codes == ((OBSERVATION_CATEGORY, "vital-signs"),)
+    assert app_scopes.CONTEXTS == ("patient", "user")
+
+
 def test_a_request_keeps_its_order_and_says_nothing_twice() -> None:
     asked = app_scopes.read("openid patient/Condition.rs launch/patient patient/*.read openid patient/*.rs")
     assert asked.plain == ("openid", "launch/patient")

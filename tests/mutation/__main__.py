@@ -53,6 +53,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "aggregator.consent.context": DECISIONS,
     "aggregator.consent.decide": DECISIONS,
     "aggregator.consent.reach": DECISIONS,
+    "aggregator.identity.app_consents": ("tests/identity/test_app_consents.py",),
     "aggregator.consent.grant": ("tests/consent/test_grant.py", "tests/consent/test_grant_opening.py"),
 }
 
