@@ -99,3 +99,29 @@ def test_without_a_date_that_can_be_read_there_is_none(elements: Resource) -> No
 @pytest.mark.parametrize("broken", [None, 1, "x", [None], [{"coding": "x"}], {"coding": [1, {"code": "x"}]}])
 def test_content_never_raises(element: str, broken: Any) -> None:
     assert facts(resource(**{element: broken})).codes == frozenset()
+
+
+HAPPENED = (
+    *("billablePeriod", "period", "started", "start", "end", "whenHandedOver", "whenPrepared", "receivedTime"),
+    *("effectiveInstant", "performedPeriod", "occurrenceTiming", "onsetDateTime", "abatementDateTime"),
+    *("servicedDate", "createdDate", "collectedDateTime"),
+)
+WRITTEN = ("authoredOn", "recordedDate", "dateAsserted", "date", "issued", "recorded", "created", "sent", "authored")
+CLASSIFYING = ("category", "code", "type", "class", "serviceType", "vaccineCode", "medicationCodeableConcept")
+
+
+@pytest.mark.parametrize("element", [*HAPPENED, *WRITTEN])
+def test_each_element_that_dates_a_resource(element: str) -> None:
+    year = (_at("2020-01-01T00:00+01:00"), _at("2021-01-01T00:00+01:00"))
+    assert facts(resource(**{element: "2020"})).dates == year
+
+
+@pytest.mark.parametrize("element", HAPPENED)
+def test_when_it_was_written_does_not_date_what_says_when_it_happened(element: str) -> None:
+    assert facts(resource(**{element: "2020", "issued": "2025"})).dates == facts(resource(**{element: "2020"})).dates
+
+
+@pytest.mark.parametrize("element", [*CLASSIFYING, "procedureCode", "modality"])
+def test_each_element_that_says_what_a_resource_is(element: str) -> None:
+    coded = {"coding": [{"system": codes.LOINC, "code": "2339-0"}]}
+    assert (codes.LOINC, "2339-0") in facts(resource(**{element: coded})).codes
