@@ -26,7 +26,7 @@ from connectors.contract import Clock
 from fhir_profiles.text import Resource, loads
 
 REMINDED = timedelta(days=14)
-"""How long before its end a permission is told to be ending."""
+"""How long before its end a permission is told to be ending, at most: of a short one its last quarter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Grantee:
     """One who may read, now or later. sections: what its keys open, whatever single entries are excluded.
 
     since, until: of what it is permitted; None where it does not end. consents: the ids of those that permit it.
-    standing: a key lies ready, so that it opens without the owner. ends_soon: within REMINDED. words: of a class, which
+    standing: a key lies ready, so that it opens without the owner. ends_soon: REMINDED says. words: of a class, which
     has no party id: what it means.
     """
 
@@ -105,17 +105,17 @@ class Standing:
         times = [occasion for one in naming for occasion in _left(one, party, now)]
         if not times:
             return None
-        until = max(occasion.high for occasion in times)
+        since, until = min(occasion.low for occasion in times), max(occasion.high for occasion in times)
         policies = [parse(one) for one in consents]
         return Grantee(
             party=party,
             name=self._name(party, naming),
             sections=openable(policies, party, frozenset(owner.sections), now),
-            since=min(occasion.low for occasion in times),
+            since=since,
             until=until if until < LAST else None,
             consents=tuple(str(one["id"]) for one in naming),
             standing=self._grants.holds(row.id, party),
-            ends_soon=until - REMINDED <= now if until < LAST else False,
+            ends_soon=until < LAST and now >= until - min(REMINDED, (until - since) / 4),
         )
 
     def _class(
