@@ -26,7 +26,7 @@ from aggregator.vault.fold import Version
 from aggregator.vault.keys import OWNER
 from aggregator.vault.mask import BINARY, part_of
 from fhir_profiles.attachments import attachments
-from fhir_profiles.profiles import AMENDS_URL, VERIFICATION_URL
+from fhir_profiles.profiles import AMENDS_URL, VERIFICATION_URL, unclaimed
 from fhir_profiles.text import Resource, loads
 
 _NOT_OURS = (
@@ -239,10 +239,10 @@ def _amended(before: Put | Delete | None) -> str:
 
 def _own_form(made: Resource, whole_id: str, amends: str, verified: str) -> Resource:
     """With its id here, and without what only this service says: whose it is, what it amends, how it was verified."""
-    meta = dict(made.get("meta") or {})
+    meta = unclaimed(made.get("meta") or {})
     if str(meta.get("source", "")).startswith(_SOURCES):
         del meta["source"]
-    kept = [one for one in meta.pop("extension", ()) if one.get("url") not in (AMENDS_URL, VERIFICATION_URL)]
+    kept = meta.pop("extension", [])
     if amends:
         kept.append({"url": AMENDS_URL, "valueReference": {"reference": amends}})
     if verified:

@@ -16,6 +16,7 @@ from aggregator.sync.whose import LITERAL, Whose, subject_of
 from aggregator.vault import ledger
 from connectors.contract import Found, Reason
 from fhir_profiles.check import check
+from fhir_profiles.profiles import unclaimed
 from fhir_profiles.text import Resource, dumps
 
 _MOST_LOCALS = 4096  # half a megabyte of ids, more than a page of a source refers to
@@ -139,7 +140,7 @@ class Normaliser:
         closed = resource["resourceType"] in _CLOSED_TYPES
         made: Resource = dict(resource) if closed else self._walk(resource)
         made["id"] = f"{self.mandate.vault}.{self.local(source_id)}"
-        meta = {"versionId": "", "lastUpdated": "", **dict(made.get("meta") or {})}
+        meta = {"versionId": "", "lastUpdated": "", **unclaimed(made.get("meta") or {})}
         made["meta"] = meta | {"source": f"urn:aggregator:source:{self.mandate.authority}"}
         if resource["resourceType"] == "Patient":
             made["link"] = [*made.get("link", []), {"other": {"reference": self._patient()}, "type": "refer"}]

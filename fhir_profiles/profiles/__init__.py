@@ -17,6 +17,7 @@ SECTION_SYSTEM: Final = "https://aggregator.example/fhir/CodeSystem/section"
 WARNING_URL: Final = "https://aggregator.example/fhir/StructureDefinition/warning"
 AMENDS_URL: Final = "https://aggregator.example/fhir/StructureDefinition/amends"
 VERIFICATION_URL: Final = "https://aggregator.example/fhir/StructureDefinition/verification"
+_SAID_HERE = frozenset({AMENDS_URL, VERIFICATION_URL})
 
 _HERE = Path(__file__).parent
 
@@ -49,3 +50,10 @@ def _sections() -> Mapping[str, Section]:
 
 SECTIONS: Final = _sections()
 """Every section by its name, in the order in which people read them."""
+
+
+def unclaimed(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A resource's meta without what this service alone says there: what it amends, and how it was verified."""
+    kept = [one for one in meta.get("extension", ()) if one.get("url") not in _SAID_HERE]
+    others = {name: value for name, value in meta.items() if name != "extension"}
+    return others | ({"extension": kept} if kept else {})

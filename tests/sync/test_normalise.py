@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from aggregator.sync.normalise import Normal, Normaliser, Refused, stamp
 from aggregator.sync.whose import subject_of
 from connectors.contract import Identifier, Reason, Subject
+from fhir_profiles.profiles import AMENDS_URL, VERIFICATION_URL
 from fhir_profiles.text import Number, Resource, dumps, loads
 from tests.sync.sync_world import SyncWorld, condition, found, observation, patient
 from tests.vault.world import ERIKA, TABLE, World
+from tests.weaken import weakens
 
 
 @pytest.fixture
@@ -146,6 +148,19 @@ def test_a_sources_labels_stay_and_lower_nothing(normaliser: Normaliser) -> None
     label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "U"}
     made = normal(normaliser, condition("F32.1") | {"meta": {"security": [label]}})
     assert (made.resource["meta"]["security"], made.section) == ([label], "mental-health")
+
+
+@pytest.mark.attack(56)
+@weakens("aggregator.sync.normalise", "unclaimed", dict)
+def test_a_source_does_not_say_what_this_service_alone_says(normaliser: Normaliser) -> None:
+    """That its resource amends another, or was verified."""
+    theirs = {"url": "https://clinic.example/made-by", "valueString": "scanner"}
+    claims = [
+        {"url": AMENDS_URL, "valueReference": {"reference": "Observation/o2"}},
+        {"url": VERIFICATION_URL, "valueString": "verified"},
+    ]
+    made = resource(normaliser, observation() | {"meta": {"extension": [*claims, theirs]}})
+    assert made["meta"]["extension"] == [theirs]
 
 
 def test_what_a_source_says_of_its_own_versions_changes_no_tag_and_a_label_does(normaliser: Normaliser) -> None:
