@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aggregator.config import LimitSettings
 from aggregator.demo.home import Home
 from aggregator.demo.story import practices
 from fhir_profiles.codes import BSNR
 
 _DAY_MINUTES = 12 * 60
 _SIGNING_MINUTES = 60
+_NO_LIMIT = 1_000_000
+"""Whoever tries the demo out asks as fast as they can, and is nobody to be held back."""
 _HEAD = "# Written by `aggregator demo` at each start: a change made here does not last.\n"
 
 
@@ -65,6 +68,7 @@ def write_config(home: Home, sources: Iterable[SourceRow], base_url: str, port: 
             "signing_minutes": _SIGNING_MINUTES,
             "client_token_minutes": _DAY_MINUTES,
         },
+        "limits": dict.fromkeys(LimitSettings.model_fields, _NO_LIMIT),
     }
     for source in sources:
         tables[f"sources.{source.authority}"] = {"connector": source.connector, "title": source.title}
