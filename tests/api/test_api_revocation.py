@@ -201,7 +201,9 @@ def test_a_vault_whose_keys_cannot_be_changed_is_still_its_owners(
         session.get_one(tables.Vault, fresh.patients["erika"].partition(".")[0]).epochs_signature = bytes(64)
     with caplog.at_level(logging.WARNING):
         assert fresh.http.post("/auth/sign-in", json={"login": "erika", "password": PASSWORD}).status_code == 200
-    told = "sign-in: the keys of a vault could not be changed: the signature of a stored list of epochs is wrong"
+    told = (
+        "sign-in: what waits for a vault's owner could not be done: the signature of a stored list of epochs is wrong"
+    )
     assert told in caplog.messages
 
 
