@@ -81,31 +81,36 @@ class Allowances:
 
     async def admit(self, party: str, vault: str) -> None:
         """Count a request. Raises Throttled where the party has no more of them, or had its bytes."""
+        now = self._now()
         for limit in (*self._bytes, *self._requests):
-            await self._fill(limit, party, vault)
+            purse = self._purse(limit, party, vault, now)
+            if purse.left <= 0:
+                await self._fill(purse, limit, party, vault)
+                now = self._now()  # it waited
         for limit in self._requests:
-            self._purse(limit, party, vault).left -= 1
+            self._purse(limit, party, vault, now).left -= 1
 
     def charge(self, party: str, vault: str, size: int) -> None:
         """Count the bytes of an answer: what it takes too much, the next ones have to wait for."""
+        now = self._now()
         for limit in self._bytes:
-            self._purse(limit, party, vault).left -= size
+            self._purse(limit, party, vault, now).left -= size
 
     async def opening(self, party: str, vault: str) -> None:
         """Count a record that the party has not opened for a day. Raises Throttled."""
         await asyncio.to_thread(self._count_record, party, vault)
 
-    async def _fill(self, limit: _Limit, party: str, vault: str) -> None:
-        purse = self._purse(limit, party, vault)
-        if purse.left > 0:
-            return
+    async def _fill(self, purse: _Purse, limit: _Limit, party: str, vault: str) -> None:
         async with purse.turn:
             while purse.left <= 0:
                 purse.left += await asyncio.to_thread(self._take, limit, _key(limit, party, vault))
 
-    def _purse(self, limit: _Limit, party: str, vault: str) -> _Purse:
-        """That of the present window."""
-        now, key = int(self._clock().timestamp()), _key(limit, party, vault)
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+    def _purse(self, limit: _Limit, party: str, vault: str, now: int) -> _Purse:
+        """That of the window in which this moment lies."""
+        key = _key(limit, party, vault)
         purse = self._purses.get(key)
         if purse is None or not now < purse.until <= now + limit.seconds:
             if len(self._purses) >= _MOST_PURSES:
@@ -115,7 +120,7 @@ class Allowances:
 
     def _take(self, limit: _Limit, key: _Key) -> int:
         """A part of what is left of the window. Raises Throttled where nothing is."""
-        now = int(self._clock().timestamp())
+        now = self._now()
         with self._store.write(NAME) as session:
             taken = self._taken(session, limit, key, now, max(1, limit.most // _PARTS))
         if not taken:
@@ -123,7 +128,7 @@ class Allowances:
         return taken
 
     def _count_record(self, party: str, vault: str) -> None:
-        now, seen = int(self._clock().timestamp()), self._handle(("seen", party, vault))
+        now, seen = self._now(), self._handle(("seen", party, vault))
         with self._store.write(NAME) as session:
             row = session.get(Allowance, seen)
             if row and now < row.until <= now + _KNOWN_SECONDS:
