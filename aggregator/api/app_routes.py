@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from sqlmodel import col, select
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from aggregator.api import bodies
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
+from aggregator.api.json_answer import json_answer
 from aggregator.api.service import Service
 from aggregator.audit import chain_file, keys, remembered
 from aggregator.errors import CallerError, RolledBack, Tampered
@@ -32,7 +32,6 @@ from aggregator.vault.view import View
 from fhir_profiles.text import loads
 
 _LIMIT = 64 * 1024
-_NO_STORE = {"Cache-Control": "no-store"}
 _WORDS = {
     "fresh": ("Die Daten sind aktuell.", "The data are up to date."),
     "late": (
@@ -111,7 +110,7 @@ class AppRoutes:
         with self._service.store.read() as session:
             open_ones = select(Connection).where(Connection.vault == owner.vault, col(Connection.ended).is_(False))
             start = session.exec(open_ones).first() is None
-        return _json({"sources": found, "start": start})
+        return json_answer({"sources": found, "start": start})
 
     async def connections(self, request: Request) -> Response:
         """The owner's connections and how fresh each is, in words."""
@@ -119,7 +118,7 @@ class AppRoutes:
         with self._service.store.read() as session:
             rows = session.exec(select(Connection).where(Connection.vault == owner.vault).order_by(Connection.id)).all()
         told = [self._told(row) for row in rows if not row.ended]
-        return _json({"connections": told} if told else {"connections": told, "in_words": _START})
+        return json_answer({"connections": told} if told else {"connections": told, "in_words": _START})
 
     async def connect(self, request: Request) -> Response:
         """{source, account}: connect an account at a source."""
@@ -133,7 +132,7 @@ class AppRoutes:
             raise CallerError("there is no such source; GET /app/sources lists those there are")
         signer = await asyncio.to_thread(self._service.signing.signer, owner)
         connection = await asyncio.to_thread(self._service.connections.connect, signer, source, account)
-        return _json({"id": connection}, 201)
+        return json_answer({"id": connection}, 201)
 
     async def disconnect(self, request: Request, connection: str) -> Response:
         """End a connection; what it brought stays."""
@@ -152,7 +151,7 @@ class AppRoutes:
         owner = self._callers.of(request).as_owner()
         (code,) = bodies.strings(await bodies.json(request, _LIMIT), "code")
         signer = await asyncio.to_thread(self._service.signing.signer, owner)
-        return _json({"id": await asyncio.to_thread(self._service.connections.redeem, signer, code)}, 201)
+        return json_answer({"id": await asyncio.to_thread(self._service.connections.redeem, signer, code)}, 201)
 
     async def records(self, request: Request) -> Response:
         """The records that this person may read: their own, and those of others in which a Consent lets them.
@@ -165,7 +164,7 @@ class AppRoutes:
         for vault in [owner.vault, *self._access.cared_for(owner)]:
             with suppress(NotFound, Tampered, RolledBack):  # ended meanwhile, or damaged: the others are told
                 told.append(await self._record(principal, vault) | {"own": vault == owner.vault})
-        return _json({"records": told})
+        return json_answer({"records": told})
 
     async def _record(self, principal: Principal, vault: str) -> dict[str, Any]:
         def ask(view: View) -> Answer:
@@ -180,7 +179,7 @@ class AppRoutes:
         owner = self._callers.of(request).as_owner()
         unsorted = partial(owner.seed, "unsorted")
         items = await asyncio.to_thread(quarantine.opened, self._service.store, owner.vault, unsorted)
-        return _json({"items": items})
+        return json_answer({"items": items})
 
     async def audit_head(self, request: Request) -> Response:
         """The newest signed head of the owner's receipts, for the app to keep, and as a line for paper."""
@@ -190,13 +189,13 @@ class AppRoutes:
             if head is None:
                 raise CallerError("there is no receipt yet: nobody has read this record")
             told = remembered.as_json(head, keys.signer(session, head))
-        return _json(told | {"line": remembered.as_line(head.vault, head.position, head.head)})
+        return json_answer(told | {"line": remembered.as_line(head.vault, head.position, head.head)})
 
     async def audit_chain(self, request: Request) -> Response:
         """The owner's receipts, sealed as they lie there, with all their signed heads: to be verified elsewhere."""
         owner = self._callers.of(request).as_owner()
         key = self._service.key_service.audit_verification_key()
-        return StreamingResponse(self._chain(owner.vault, key), headers=_NO_STORE, media_type="application/x-ndjson")
+        return StreamingResponse(self._chain(owner.vault, key), media_type="application/x-ndjson")
 
     def _chain(self, vault: str, key: bytes) -> Iterator[bytes]:
         with self._service.store.read() as session:
@@ -239,7 +238,3 @@ class AppRoutes:
 
 def _time(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
-
-
-def _json(told: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(told), status, headers=_NO_STORE, media_type="application/json")

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,11 +17,11 @@ from starlette.responses import Response
 from aggregator.api import bodies
 from aggregator.api.access import Access, Act
 from aggregator.api.caller import Callers, Principal
+from aggregator.api.json_answer import json_answer
 from aggregator.api.service import Service
 from aggregator.fhir.bundle import Answer
 
 _LIMIT = 64 * 1024
-_NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def approve(
@@ -59,24 +58,20 @@ class AuthorizationRoutes:
         owner = self._callers.of(request).as_owner()
         (client,) = bodies.strings(await bodies.json(request, _LIMIT), "client_id")
         token = await asyncio.to_thread(self._service.authorizations.launch, owner, client)
-        return _json({"launch": token, "iss": f"{self._service.base_url}/fhir"}, 201)
+        return json_answer({"launch": token, "iss": f"{self._service.base_url}/fhir"}, 201)
 
     async def asked(self, request: Request, handle: str) -> Response:
         """What the app asks of whoever is signed in."""
         owner = self._callers.of(request).as_owner()
-        return _json(await asyncio.to_thread(self._service.authorizations.asked, handle, owner))
+        return json_answer(await asyncio.to_thread(self._service.authorizations.asked, handle, owner))
 
     async def answer(self, request: Request, handle: str) -> Response:
         """The patient's choice -> {redirect}: signed, which needs a fresh unlock."""
         principal = self._callers.of(request)
         choice = await bodies.json(request, _LIMIT)
-        return _json({"redirect": await approve(self._service, self._access, principal, handle, choice)})
+        return json_answer({"redirect": await approve(self._service, self._access, principal, handle, choice)})
 
     async def deny(self, request: Request, handle: str) -> Response:
         """The patient wants none of it -> {redirect}."""
         self._callers.of(request).as_owner()
-        return _json({"redirect": await asyncio.to_thread(self._service.authorizations.deny, handle)})
-
-
-def _json(told: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(told), status, headers=_NO_STORE, media_type="application/json")
+        return json_answer({"redirect": await asyncio.to_thread(self._service.authorizations.deny, handle)})

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
 from aggregator.api.desk import Desk
+from aggregator.api.json_answer import json_answer
 from aggregator.consent.facts import FIRST
 from aggregator.consent.plain import PURPOSES, REASONS, Words
 from aggregator.errors import CallerError
@@ -56,13 +56,13 @@ class ConsentRoutes:
         made = await bodies.json(request, _LIMIT)
         (patient,) = bodies.strings(made, "patient")
         await self._desk.ask(principal, patient, made)
-        return _json({"status": "asked"}, 202)
+        return json_answer({"status": "asked"}, 202)
 
     async def waiting(self, request: Request) -> Response:
         """What providers have asked of this owner."""
         principal = self._callers.of(request)
         names, found = self._desk.names(), await self._desk.waiting(principal)
-        return _json({"requests": [{"name": names[one.party], **_asked(one)} for one in found]})
+        return json_answer({"requests": [{"name": names[one.party], **_asked(one)} for one in found]})
 
     async def answer(self, request: Request, request_id: str) -> Response:
         """{answer: "yes", sections?, days?} signs a Consent for all that was asked, or less; {answer: "no"}."""
@@ -78,21 +78,21 @@ class ConsentRoutes:
         if not (sections is None or isinstance(sections, list)) or not (days is None or type(days) is int):
             raise CallerError("sections: a list, and days: a number, where they are given")
         chosen = None if sections is None else frozenset(map(str, sections))
-        return _json({"consent": await self._desk.grant(principal, request_id, chosen, days)}, 201)
+        return json_answer({"consent": await self._desk.grant(principal, request_id, chosen, days)}, 201)
 
     async def grantees(self, request: Request) -> Response:
         """Who may see what, since when, until when, by which Consents, and when each last read."""
         found, last = await self._desk.grantees(self._callers.of(request))
-        return _json({"grantees": [_grantee(one, last.get(one.party.id)) for one in found]})
+        return json_answer({"grantees": [_grantee(one, last.get(one.party.id)) for one in found]})
 
     async def end(self, request: Request, party: str) -> Response:
         """End all that a grantee may read, at once; needs no fresh unlock."""
-        return _json({"ended": await self._desk.end(self._callers.of(request), party)})
+        return json_answer({"ended": await self._desk.end(self._callers.of(request), party)})
 
     async def notices(self, request: Request) -> Response:
         """What the owner is to be told first: what has happened, whose access ends soon, who waits."""
         told = await self._desk.greeting(self._callers.of(request))
-        return _json({
+        return json_answer({
             "notices": [
                 {"kind": one.kind, "at": _time(one.at), **_in_words(notices.WORDS[one.kind])} for one in told.notices
             ],
@@ -103,12 +103,12 @@ class ConsentRoutes:
     async def consents(self, request: Request) -> Response:
         """Each of the owner's Consents as it is now, in words, the last signed first."""
         found = await self._desk.consents(self._callers.of(request))
-        return _json({"consents": [{"consent": one.consent, **_edition(one)} for one in found]})
+        return json_answer({"consents": [{"consent": one.consent, **_edition(one)} for one in found]})
 
     async def history(self, request: Request, whole_id: str) -> Response:
         """Every version of a Consent in words, newest first, and whom it could open anything to."""
         found = await self._desk.history(self._callers.of(request), whole_id)
-        return _json({"versions": [_edition(one) for one in found]})
+        return json_answer({"versions": [_edition(one) for one in found]})
 
     async def dry_run(self, request: Request) -> Response:
         """{party, purpose?, consent?}: what the party would see; consent: a new one, or a changed one with its id."""
@@ -119,7 +119,7 @@ class ConsentRoutes:
         (purpose,) = bodies.strings({"purpose": "TREAT"} | made, "purpose")
         proposed = bodies.member(made, "consent") if "consent" in made else None
         told = await self._desk.dry_run(principal, party, purpose, proposed)
-        return _json({
+        return json_answer({
             "party": party,
             "purpose": purpose,
             "now": _outlook(told, told.now),
@@ -209,7 +209,3 @@ def _items(items: Mapping[Name, Item], names: Iterable[Name]) -> list[dict[str, 
 
 def _in_words(words: Words) -> dict[str, Any]:
     return {"in_words": {"de": words[0], "en": words[1]}}
-
-
-def _json(told: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(told), status, headers={"Cache-Control": "no-store"}, media_type="application/json")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
+from aggregator.api.json_answer import json_answer
 from aggregator.api.service import Service
 from aggregator.consent.section_table import SectionTable
 from aggregator.errors import CallerError
@@ -59,18 +59,18 @@ class LinkRoutes:
         made = await asyncio.to_thread(self._service.shares.make, owner, asked)
         address = self._service.shares.viewer(made)
         told = {"id": made.id, "link": made.link.text(), "address": address, "qr": qr_code.svg(address)}
-        return _json(told, 201)
+        return json_answer(told, 201)
 
     async def listed(self, request: Request) -> Response:
         """The owner's links, without what opens them."""
         owner = self._callers.of(request).as_owner()
         found = await asyncio.to_thread(self._service.shares.listed, owner)
-        return _json({"links": [_told(one) for one in found]})
+        return json_answer({"links": [_told(one) for one in found]})
 
     async def renew(self, request: Request) -> Response:
         """Make the files of live links again, from the record as it is now. It takes a fresh unlock."""
         owner = self._callers.of(request).as_owner()
-        return _json({"renewed": await asyncio.to_thread(self._service.shares.renew, owner)})
+        return json_answer({"renewed": await asyncio.to_thread(self._service.shares.renew, owner)})
 
     async def end(self, request: Request, link_id: str) -> Response:
         """It leads nowhere from now on."""
@@ -101,7 +101,3 @@ def _told(one: Listed) -> dict[str, Any]:
         "state": one.state,
         "expires": datetime.fromtimestamp(one.expires, UTC).isoformat(timespec="seconds"),
     }
-
-
-def _json(told: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(told), status, media_type="application/json")

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from aggregator.api import bodies
 from aggregator.api.caller import Callers
+from aggregator.api.json_answer import json_answer
 from aggregator.api.service import Service
 from aggregator.errors import CallerError
 from aggregator.identity.turns import Turns
@@ -49,7 +49,7 @@ class UnlockerRoutes:
         """The ways into the record: kind, name, since when; of a recovery code, whether it was typed back."""
         owner = self._callers.of(request).as_owner()
         rows = await asyncio.to_thread(self._service.ways_in.listed, owner)
-        return _json({"unlockers": [asdict(row) | {"created": _time(row.created)} for row in rows]})
+        return json_answer({"unlockers": [asdict(row) | {"created": _time(row.created)} for row in rows]})
 
     async def password(self, request: Request) -> Response:
         """{password}: a new one, or the first; every other session ends."""
@@ -62,13 +62,13 @@ class UnlockerRoutes:
     async def recovery(self, request: Request) -> Response:
         """A new recovery code, shown this once; typed back at /auth/recovery-proof it takes the old one's place."""
         owner = self._callers.of(request).as_owner()
-        return _json({"recovery_code": await asyncio.to_thread(self._service.ways_in.renew_recovery, owner)}, 201)
+        return json_answer({"recovery_code": await asyncio.to_thread(self._service.ways_in.renew_recovery, owner)}, 201)
 
     async def passkey_options(self, request: Request) -> Response:
         """{label?} -> {create, get}: options for navigator.credentials, the second to show at once that it opens."""
         owner = self._callers.of(request).as_owner()
         label = _label(await bodies.json(request, _LIMIT))
-        return _json(await asyncio.to_thread(self._service.ways_in.passkey_options, owner, label))
+        return json_answer(await asyncio.to_thread(self._service.ways_in.passkey_options, owner, label))
 
     async def passkey(self, request: Request) -> Response:
         """{registration, assertion, label?}: what the authenticator answered to both, as toJSON() gives it."""
@@ -76,7 +76,7 @@ class UnlockerRoutes:
         told = await bodies.json(request, _LIMIT)
         registration, assertion = (bodies.member(told, name) for name in ("registration", "assertion"))
         made = await asyncio.to_thread(self._service.ways_in.add_passkey, owner, registration, assertion, _label(told))
-        return _json({"id": made}, 201)
+        return json_answer({"id": made}, 201)
 
     async def remove(self, request: Request, unlocker: str) -> Response:
         """Take a way in away, and end the sessions that it opened."""
@@ -95,7 +95,7 @@ class UnlockerRoutes:
             asdict(row) | {name: _time(getattr(row, name)) for name in times} | {"current": row.id == owner.session}
             for row in rows
         ]
-        return _json({"sessions": told})
+        return json_answer({"sessions": told})
 
     async def end(self, request: Request, session: str) -> Response:
         """End one of one's sessions; other server processes follow within seconds."""
@@ -110,7 +110,7 @@ class UnlockerRoutes:
         owner = self._callers.of(request).as_owner()
         ended = await asyncio.to_thread(self._service.accounts.sessions.end_others, owner.vault, owner.session)
         self._callers.forget_owner(owner.vault)
-        return _json({"ended": ended})
+        return json_answer({"ended": ended})
 
 
 def _label(told: dict[str, Any]) -> str:
@@ -122,7 +122,3 @@ def _label(told: dict[str, Any]) -> str:
 
 def _time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _json(told: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(told), status, headers={"Cache-Control": "no-store"}, media_type="application/json")
